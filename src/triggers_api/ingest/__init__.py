@@ -1,0 +1,1 @@
+"""Accepting: from a request's bytes to a durable event."""

@@ -1,0 +1,121 @@
+"""Accepting an event: is there room, what mode, store it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from triggers_api.errors import Draining, Overloaded, Refusing
+from triggers_api.ingest.draft import Draft
+from triggers_api.model import ids
+from triggers_api.model.controls import IngestMode
+from triggers_api.model.delivery import NewDelivery
+from triggers_api.model.event import EventStatus, FirstEvent, NewEvent
+from triggers_api.model.ids import received_ms
+from triggers_api.store.base import Store
+from triggers_api.store.directory import Directory
+from triggers_api.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_OVERLOADED_RETRY_S: Final = 5.0
+
+
+class Ingest:
+    """Takes drafts in."""
+
+    def __init__(
+        self,
+        store: Store,
+        directory: Directory,
+        *,
+        metrics: Metrics,
+        depth: Callable[[], int],
+        max_depth: int,
+    ) -> None:
+        """Set up.
+
+        Args:
+            store: where events go.
+            directory: knows the switches and the subscriptions.
+            metrics: is told about duplicates.
+            depth: events accepted and not yet routed, at most 1 s old.
+            max_depth: the depth above which nothing more is taken.
+        """
+        self._store = store
+        self._directory = directory
+        self._metrics = metrics
+        self._depth = depth
+        self._max_depth = max_depth
+        self.draining = False
+        """Set when the service is about to end: nothing more is taken."""
+
+    def accept(
+        self, organization_id: str, draft: Draft
+    ) -> tuple[NewEvent, asyncio.Future[Sequence[FirstEvent | None]]]:
+        """Have one event stored.
+
+        Returns:
+            The event, and its storing: once awaited it is durable, unless the answer names the
+            first event that held its dedup_id (see :meth:`Store.append`).
+
+        Raises:
+            Unavailable: nothing is taken at the moment.
+        """
+        event = self._event(organization_id, draft, self._admit())
+        return event, self._store.append((event,))
+
+    def note_duplicate(self, organization_id: str, first: FirstEvent) -> None:
+        """Count and log an event that was not stored because it is there already."""
+        self._metrics.duplicates.inc()
+        log.info("duplicate by constraint", organization_id=organization_id, event_id=first.id)
+
+    def _admit(self) -> IngestMode:
+        if self.draining:
+            raise Draining
+        mode = self._directory.controls.ingest
+        if mode is IngestMode.REFUSE:
+            raise Refusing
+        if self._depth() > self._max_depth:
+            raise Overloaded(
+                "more events wait to be routed than may wait", retry_after_s=_OVERLOADED_RETRY_S
+            )
+        return mode
+
+    def _event(self, organization_id: str, draft: Draft, mode: IngestMode) -> NewEvent:
+        event_id = self._store.ids.new(ids.EVENT)
+        deliveries = None
+        # A scheduled event is routed when its time comes, by the subscriptions of that time.
+        if mode is IngestMode.SYNC and draft.deliver_at is None:
+            deliveries = self._route(organization_id, draft.type, event_id)
+        return NewEvent(
+            event_id,
+            organization_id,
+            draft.type,
+            draft.payload,
+            draft.dedup_id,
+            draft.source,
+            draft.key,
+            draft.metadata,
+            draft.occurred_at,
+            draft.deliver_at,
+            deliveries,
+        )
+
+    def _route(self, organization_id: str, event_type: str, event_id: str) -> tuple[NewDelivery, ...]:
+        received = received_ms(event_id)
+        routes = self._directory.routes(organization_id)
+        return tuple(
+            NewDelivery(self._store.ids.new(ids.DELIVERY), subscription.id)
+            for subscription in routes.route(event_type, received, now=received)
+        )
+
+
+def status_on_receipt(event: NewEvent) -> EventStatus:
+    """The status an event has the moment it is stored."""
+    if event.deliveries is not None:
+        return EventStatus.PROCESSED
+    if event.deliver_at is not None and event.deliver_at > received_ms(event.id):
+        return EventStatus.SCHEDULED
+    return EventStatus.QUEUED

@@ -1,0 +1,53 @@
+"""Checks of a JSON body before it is decoded: encoding and nesting."""
+
+from typing import Final
+
+from triggers_api.errors import InvalidEncoding, TooDeep
+
+DEPTH_LIMIT: Final = 64
+
+_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
+
+def check_document(body: bytes, *, levels_around: int = 0) -> None:
+    """Refuse what no decoder should see.
+
+    Args:
+        body: the document.
+        levels_around: levels that do not count, because they are the envelope's.
+
+    Raises:
+        InvalidEncoding: not UTF-8, or it begins with a byte order mark.
+        TooDeep: nested deeper than 64 levels.
+    """
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidEncoding(
+                f"the body is not valid UTF-8 at byte {error.start}"
+            ) from None
+        if body.startswith(b"\xef\xbb\xbf"):
+            raise InvalidEncoding("the body begins with a byte order mark")
+    limit = DEPTH_LIMIT + levels_around
+    if body.count(b"[") + body.count(b"{") > limit and depth_exceeds(body, limit):
+        raise TooDeep
+
+
+def depth_exceeds(body: bytes, limit: int) -> bool:
+    """Whether a JSON document is nested deeper than ``limit`` levels.
+
+    Works on whole byte strings, since a loop over the bytes in Python would cost more than all the
+    rest of accepting them: what is outside of strings is reduced to brackets, and each round takes
+    the innermost pairs away. Of what is not JSON it may say anything; the decoder refuses that.
+    """
+    outside = body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
+    brackets = b"".join(outside).translate(None, _NOT_BRACKETS).translate(_BRACKETS)
+    if b"[" * (limit + 1) in brackets:
+        return True
+    for _ in range(limit):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)

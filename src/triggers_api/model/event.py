@@ -1,0 +1,110 @@
+"""An event: what a producer sent, kept byte for byte, and where it stands."""
+
+from enum import StrEnum
+
+import msgspec
+
+from triggers_api.model.delivery import Delivery, NewDelivery
+from triggers_api.model.timestamp import Timestamp
+
+
+class EventStatus(StrEnum):
+    """Where an event stands.
+
+    ``processed`` means routed, also when no subscription matched; ``failed`` means set aside with
+    its reason because routing it failed again and again.
+    """
+
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    PROCESSED = "processed"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+    CANCELLED = "cancelled"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as the API shows it; ``payload`` is the bytes that were received."""
+
+    id: str
+    type: str
+    payload: msgspec.Raw
+    dedup_id: str | None = None
+    source: str | None = None
+    key: str | None = None
+    metadata: dict[str, str] | None = None
+    status: EventStatus
+    received_at: Timestamp
+    occurred_at: Timestamp | None = None
+    deliver_at: Timestamp | None = None
+    duplicate_of: str | None = None
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of an event's timeline.
+
+    ``what`` is one of ``received``, ``scheduled``, ``processed``, ``failed``, ``cancelled``,
+    ``attempt``, or a delivery's final status.
+    """
+
+    at: Timestamp
+    what: str
+    delivery_id: str | None = None
+    subscription_id: str | None = None
+    detail: str | None = None
+
+
+class EventDetail(Event, frozen=True, kw_only=True):
+    """An event with what became of it."""
+
+    deliveries: tuple[Delivery, ...]
+    timeline: tuple[Moment, ...]
+
+
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event that passed every check, not stored yet.
+
+    Attributes:
+        id: made by the store's generator; its time is ``received_at``.
+        payload: the received bytes of one JSON value.
+        metadata: the received bytes of a JSON object of strings, or ``None``.
+        deliveries: routing's answer when it was asked before storing (sync mode); ``None`` puts the
+            event in the queue to be routed.
+    """
+
+    id: str
+    organization_id: str
+    type: str
+    payload: bytes
+    dedup_id: str | None = None
+    source: str | None = None
+    key: str | None = None
+    metadata: bytes | None = None
+    occurred_at: Timestamp | None = None
+    deliver_at: Timestamp | None = None
+    deliveries: tuple[NewDelivery, ...] | None = None
+
+
+class FirstEvent(msgspec.Struct, frozen=True, gc=False):
+    """The event that already holds a dedup_id, told to whoever sends it again."""
+
+    id: str
+    status: EventStatus
+    received_at: Timestamp
+    payload_matches: bool
+
+
+class QueuedEvent(msgspec.Struct, frozen=True, gc=False):
+    """An accepted event claimed for routing.
+
+    Attributes:
+        due_at: when it was to be routed: on receipt, or at ``deliver_at``.
+        attempts: claims so far, this one included; a crash while routing counts.
+    """
+
+    id: str
+    organization_id: str
+    type: str
+    received_at: Timestamp
+    due_at: Timestamp
+    attempts: int

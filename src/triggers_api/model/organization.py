@@ -1,0 +1,83 @@
+"""Tenants, their keys and their limits."""
+
+import hashlib
+import secrets
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from triggers_api.model.timestamp import Timestamp
+
+
+class Scope(StrEnum):
+    """What a key may do. ``admin`` is for operators' keys, which belong to no organization."""
+
+    INGEST = "ingest"
+    READ = "read"
+    MANAGE = "manage"
+    ADMIN = "admin"
+
+
+ORGANIZATION_SCOPES: Final = (Scope.INGEST, Scope.READ, Scope.MANAGE)
+"""What an organization's key has unless it was narrowed."""
+
+
+class Organization(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant.
+
+    ``rate_limit`` (events a minute) and ``rate_burst`` (events) are ``None`` for the service's
+    setting; a limit of 0 means none.
+    """
+
+    id: str
+    name: str
+    webhook_url: str | None = None
+    rate_limit: int | None = None
+    rate_burst: int | None = None
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key without its secret.
+
+    Attributes:
+        hint: the first characters, to tell keys apart; not enough to guess the rest.
+    """
+
+    id: str
+    name: str
+    hint: str
+    scopes: tuple[Scope, ...]
+    created_at: Timestamp
+    expires_at: Timestamp | None = None
+    revoked_at: Timestamp | None = None
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as it is kept: by its digest, with the organization it stands for.
+
+    ``organization_id`` is ``None`` for an operator's key.
+    """
+
+    organization_id: str | None
+    digest: bytes
+    key: ApiKey
+
+
+HINT_LENGTH: Final = 8
+
+
+def new_api_key() -> str:
+    """A fresh key: 256 random bits behind a prefix that leak scanners can look for."""
+    return f"trg_{secrets.token_urlsafe(32)}"
+
+
+def key_digest(key: str) -> bytes:
+    """What is stored of a key and looked up: its SHA-256.
+
+    Keys that we make hold 256 random bits, so a slow hash would protect nothing and would hand
+    callers a way to keep the CPU busy.
+    """
+    return hashlib.sha256(key.encode()).digest()

@@ -1,0 +1,121 @@
+"""What a request to a receiver came to, and what follows from it.
+
+``deliver/webhook.py`` turns the network into an :data:`Outcome`; :func:`decide` is the only code that
+knows what a 410, a 429 or a timeout means; the dispatcher only writes the decision down.
+"""
+
+from typing import Final
+
+import msgspec
+
+from triggers_api.model.delivery import DeliveryStatus
+from triggers_api.model.retry import asked_delay_s, delay_s
+from triggers_api.model.timestamp import Timestamp
+
+
+class Answered(msgspec.Struct, frozen=True, gc=False):
+    """The receiver answered.
+
+    Attributes:
+        status_code: of the answer.
+        retry_after_s: seconds its ``Retry-After`` asks for, if it had a readable one.
+    """
+
+    status_code: int
+    retry_after_s: float | None = None
+
+
+class NoAnswer(msgspec.Struct, frozen=True, gc=False):
+    """No complete answer came.
+
+    Attributes:
+        error: a stable word for what happened, one of :data:`ERRORS`.
+        permanent: nothing will change by waiting, so the delivery ends here.
+    """
+
+    error: str
+    permanent: bool = False
+
+
+class NotSent(msgspec.Struct, frozen=True, gc=False):
+    """The request was not made because delivery is switched off."""
+
+    reason: str
+
+
+Outcome = Answered | NoAnswer | NotSent
+
+ERRORS: Final = {
+    "timeout": "no complete answer within the deadline",
+    "connection-refused": "nothing listens at the address",
+    "connection-failed": "the connection could not be made",
+    "connection-lost": "the connection ended before the answer did",
+    "dns": "the host name could not be resolved",
+    "tls": "the TLS handshake failed or the certificate is not valid",
+    "bad-response": "what came back is not HTTP",
+    "blocked-address": "the address is not one that deliveries may go to",
+    "invalid-url": "the URL cannot be called",
+}
+"""Every ``error`` an attempt can carry."""
+
+GONE: Final = 410
+_THROTTLE: Final = frozenset({429, 502, 503, 504})
+
+
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """The next state of a delivery.
+
+    Attributes:
+        status: the state to enter.
+        reason: why, for a person; ``None`` for a success.
+        next_attempt_at: when to try again, with ``RETRYING`` only.
+        disable_subscription: the receiver is gone for good; stop sending to it.
+    """
+
+    status: DeliveryStatus
+    reason: str | None = None
+    next_attempt_at: Timestamp | None = None
+    disable_subscription: bool = False
+
+
+_SUCCEEDED = Decision(DeliveryStatus.SUCCEEDED)
+
+
+def decide(
+    outcome: Outcome,
+    *,
+    failures: int,
+    schedule: tuple[float, ...],
+    now: Timestamp,
+    draw: float,
+) -> Decision:
+    """What follows from an outcome.
+
+    Args:
+        outcome: what the request came to.
+        failures: attempts made since the delivery was opened, this one included.
+        schedule: seconds between attempts; ``n`` delays allow ``n + 1`` attempts.
+        now: when the outcome was known.
+        draw: a random number in [0, 1) for the jitter.
+    """
+    match outcome:
+        case Answered(status_code=code) if 200 <= code < 300:
+            return _SUCCEEDED
+        case NotSent(reason=reason):
+            return Decision(DeliveryStatus.SKIPPED, reason)
+        case Answered(status_code=code) if code == GONE:
+            return Decision(
+                DeliveryStatus.CANCELLED, "receiver answered 410 Gone", disable_subscription=True
+            )
+        case NoAnswer(error=error, permanent=True):
+            return Decision(DeliveryStatus.DEAD, f"{error}: {ERRORS[error]}")
+        case Answered(status_code=code, retry_after_s=asked):
+            reason = f"receiver answered {code}"
+        case NoAnswer(error=error):
+            code, asked, reason = 0, None, f"{error}: {ERRORS[error]}"
+    delay = delay_s(schedule, failures, draw=draw)
+    if delay is None:
+        return Decision(DeliveryStatus.DEAD, f"{reason}; {failures} of {failures} attempts used")
+    if code in _THROTTLE and asked is not None:
+        delay = asked_delay_s(asked, draw=draw)
+    return Decision(DeliveryStatus.RETRYING, reason, now.after(seconds=delay))

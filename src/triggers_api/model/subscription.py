@@ -1,0 +1,80 @@
+"""A subscription: who wants which events, and how they are sent."""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from triggers_api.model.text import glob_matches
+from triggers_api.model.timestamp import Timestamp
+
+
+class SubscriptionStatus(StrEnum):
+    """Whether a subscription takes part in routing and delivery.
+
+    ``paused`` still matches events, which wait; ``disabled`` and ``expired`` match nothing.
+    """
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+    EXPIRED = "expired"
+
+
+MATCHING: Final = frozenset({SubscriptionStatus.ACTIVE, SubscriptionStatus.PAUSED})
+
+
+class PayloadFormat(StrEnum):
+    """The body a receiver gets: the Standard Webhooks envelope, or the payload alone."""
+
+    STANDARD = "standard"
+    RAW = "raw"
+
+
+class Subscription(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription as the API shows it: never with its signing secret.
+
+    ``None`` in ``retry_schedule``, ``timeout_s`` and ``max_concurrency`` means the service's own
+    setting at the time of sending.
+    """
+
+    id: str
+    url: str
+    event_types: tuple[str, ...]
+    description: str | None = None
+    headers: dict[str, str] | None = None
+    payload_format: PayloadFormat = PayloadFormat.STANDARD
+    retry_schedule: tuple[float, ...] | None = None
+    timeout_s: float | None = None
+    max_concurrency: int | None = None
+    enabled: bool = True
+    expires_at: Timestamp | None = None
+    metadata: dict[str, str] | None = None
+    status: SubscriptionStatus
+    disabled_reason: str | None = None
+    created_at: Timestamp
+    updated_at: Timestamp
+
+    def status_at(self, now: int) -> SubscriptionStatus:
+        """The status at a moment: an active or paused one past its ``expires_at`` has expired."""
+        if self.expires_at is not None and self.expires_at <= now and self.status in MATCHING:
+            return SubscriptionStatus.EXPIRED
+        return self.status
+
+    def wants_type(self, event_type: str) -> bool:
+        """Whether one of its patterns matches the type."""
+        return any(glob_matches(pattern, event_type) for pattern in self.event_types)
+
+
+class SubscriptionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription with what only the service may know.
+
+    Attributes:
+        secrets: ``whsec_…`` texts that sign; more than one while a rotation overlaps.
+        from_organization: it is kept for the organization's ``webhook_url``.
+    """
+
+    organization_id: str
+    subscription: Subscription
+    secrets: tuple[str, ...]
+    from_organization: bool = False

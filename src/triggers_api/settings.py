@@ -1,0 +1,329 @@
+"""Every setting in one table: name, type, default, help.
+
+The table is the class :class:`Settings`. It gives the environment variables (``TRIGGERS_`` and the
+name in capitals, or an older spelling listed as an alias), the keys of the TOML file, the flags of
+``triggers serve`` and the reference page. A flag beats the environment, which beats the file, which
+beats the default; what is not given stays not given until that one merge in :func:`load`.
+"""
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from triggers_api.errors import SettingsError
+from triggers_api.model.controls import DeliveryMode, IngestMode
+
+PREFIX: Final = "TRIGGERS_"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return value
+
+    return parse
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        number = int(value)
+        if not low <= number <= high:
+            raise ValueError(f"must be from {low} to {high}")
+        return number
+
+    return parse
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        number = float(value)
+        if not low <= number <= high:
+            raise ValueError(f"must be from {low:g} to {high:g}")
+        return number
+
+    return parse
+
+
+def _schedule(value: str) -> tuple[float, ...]:
+    delay = _number(0, 604_800)
+    return tuple(delay(part.strip()) for part in value.split(",") if part.strip())
+
+
+def _networks(value: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+
+def _given_key(value: str) -> str:
+    if not (16 <= len(value) <= 256 and value.isascii() and value.isprintable()) or " " in value:
+        raise ValueError("must be 16 to 256 printable ASCII characters without spaces")
+    return value
+
+
+def _delivery_switch(value: str) -> DeliveryMode | None:
+    # DISABLE_WEBHOOK_DELIVERY=true is the older spelling of "skip".
+    if value.lower() in {"false", "0", "no", ""}:
+        return None
+    return DeliveryMode.SKIP if value.lower() in {"true", "1", "yes"} else DeliveryMode(value)
+
+
+def _setting(
+    default: object,
+    parse: Callable[[str], Any],
+    help: str,  # noqa: A002 - the word for it
+    *,
+    aliases: tuple[str, ...] = (),
+    secret: bool = False,
+) -> Any:  # noqa: ANN401 - stands for the field's own type
+    return field(
+        default=default,
+        metadata={"parse": parse, "help": help, "aliases": aliases, "secret": secret},
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The settings of one process."""
+
+    database_url: str = _setting(
+        "sqlite:///./triggers.db", _text, "Where everything is kept: `sqlite:///path`."
+    )
+    host: str = _setting("127.0.0.1", _text, "Address to listen on.")
+    port: int = _setting(
+        8000, _whole(0, 65535), "Port to listen on; 0 takes a free one.", aliases=("PORT",)
+    )
+    api_key: str | None = _setting(
+        None,
+        _given_key,
+        "A key of the first organization, applied at every start. Without it one is made and "
+        "printed when the database is created.",
+        secret=True,
+    )
+    admin_key: str | None = _setting(
+        None, _given_key, "An operator's key, in the same way.", secret=True
+    )
+    allow_cidrs: tuple[Network, ...] = _setting(
+        (),
+        _networks,
+        "Networks that deliveries may go to although they are private or reserved, separated by "
+        "commas, for example `127.0.0.0/8`.",
+    )
+    rate_limit: int = _setting(
+        60_000,
+        _whole(0, 10**9),
+        "Events a minute that an organization may send; 0 means no limit.",
+    )
+    rate_burst: int = _setting(
+        10_000, _whole(1, 10**9), "Events that an organization may send at once."
+    )
+    queue_warn_depth: int = _setting(
+        1000,
+        _whole(1, 10**9),
+        "Events accepted and not yet routed above which the level is critical and a warning is "
+        "logged.",
+    )
+    max_queue_depth: int = _setting(
+        1_000_000, _whole(1, 10**9), "Events accepted and not yet routed above which ingest is 503."
+    )
+    batch_size: int = _setting(100, _whole(1, 10_000), "Events the processor claims at once.")
+    max_concurrent_events: int = _setting(
+        20,
+        _whole(1, 10_000),
+        "Events the processor works on at once: a claimed batch is routed and stored in "
+        "transactions of this many.",
+        aliases=("MAX_CONCURRENT_EVENTS",),
+    )
+    item_timeout_s: float = _setting(
+        30.0, _number(0.01, 3600), "Seconds after which the processor gives a transaction up."
+    )
+    min_poll_ms: int = _setting(
+        100, _whole(1, 60_000), "Milliseconds between looks at the queue while it is busy."
+    )
+    max_poll_ms: int = _setting(
+        2000, _whole(1, 600_000), "Milliseconds between looks at the queue when it stays empty."
+    )
+    delivery_timeout_s: float = _setting(
+        30.0, _number(0.1, 3600), "Seconds a receiver has for its whole answer."
+    )
+    delivery_concurrency: int = _setting(
+        50, _whole(1, 10_000), "Deliveries in flight at once in this process."
+    )
+    retry_schedule: tuple[float, ...] = _setting(
+        (5.0, 30.0, 120.0, 600.0, 3600.0, 10_800.0, 28_800.0),
+        _schedule,
+        "Seconds between attempts, separated by commas, fractions allowed; n delays make n + 1 "
+        "attempts.",
+    )
+    lease_s: float = _setting(
+        45.0,
+        _number(0.1, 86_400),
+        "Seconds that claimed work belongs to its worker; must exceed the delivery timeout.",
+    )
+    sweep_s: float = _setting(
+        300.0, _number(0.1, 86_400), "Seconds between sweeps for work whose lease ran out."
+    )
+    max_process_attempts: int = _setting(
+        5, _whole(1, 1000), "Times that routing an event is tried before it is set aside."
+    )
+    ingest_mode: IngestMode | None = _setting(
+        None, IngestMode, "Forces the ingest switch: `async`, `sync` or `refuse`."
+    )
+    delivery: DeliveryMode | None = _setting(
+        None,
+        _delivery_switch,
+        "Forces the delivery switch: `running`, `paused` or `skip`.",
+        aliases=("DISABLE_WEBHOOK_DELIVERY",),
+    )
+    secret_key: str | None = _setting(
+        None,
+        _given_key,
+        "Signs cursors. Without it one is made and kept beside the database.",
+        secret=True,
+    )
+    shutdown_grace_s: float = _setting(
+        30.0, _number(0, 3600), "Seconds that requests and deliveries in flight get at the end."
+    )
+    log_level: str = _setting(
+        "info", _choice("debug", "info", "warning", "error"), "The least level that is logged."
+    )
+    log_format: str | None = _setting(
+        None,
+        _choice("console", "json"),
+        "`console` for people, `json` for machines; by default console on a terminal.",
+    )
+
+    def __post_init__(self) -> None:
+        if self.lease_s <= self.delivery_timeout_s:
+            # A shorter lease would let a second worker send while the first still waits.
+            raise SettingsError(
+                f"TRIGGERS_LEASE_S ({self.lease_s:g}) must exceed TRIGGERS_DELIVERY_TIMEOUT_S "
+                f"({self.delivery_timeout_s:g})"
+            )
+        if self.min_poll_ms > self.max_poll_ms:
+            raise SettingsError(
+                f"TRIGGERS_MIN_POLL_MS ({self.min_poll_ms}) must not exceed TRIGGERS_MAX_POLL_MS "
+                f"({self.max_poll_ms})"
+            )
+
+
+def table() -> tuple[Field[Any], ...]:
+    """The rows of the table."""
+    return fields(Settings)
+
+
+def variable(row: Field[Any]) -> str:
+    """The environment variable of a row."""
+    return PREFIX + row.name.upper()
+
+
+def shown_default(row: Field[Any]) -> str:
+    """The default as it would be written in the environment; empty when there is none."""
+    default = row.default
+    if default is None or default is MISSING:
+        return ""
+    if isinstance(default, tuple):
+        return ",".join(f"{item:g}" for item in default)
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def load(
+    *,
+    flags: Mapping[str, str | None] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    file: Path | None = None,
+) -> Settings:
+    """Merge file, environment and flags into settings.
+
+    Args:
+        flags: by field name; ``None`` is not given.
+        environ: the environment; an empty value is not given.
+        file: a TOML file with the fields at the top level.
+
+    Raises:
+        SettingsError: a value that does not fit, or an unknown key in the file.
+    """
+    given: dict[str, Any] = {}
+    sources = (_from_file(file), _from_environment(environ), _from_flags(flags or {}))
+    for row in table():
+        for source in sources:
+            if row.name in source:
+                name, value = source[row.name]
+                given[row.name] = _parse(row, name, value)
+    return Settings(**given)
+
+
+def _parse(row: Field[Any], name: str, value: str) -> object:
+    try:
+        return row.metadata["parse"](value)
+    except ValueError as error:
+        shown = "" if row.metadata["secret"] else f" {value!r}"
+        raise SettingsError(f"{name}{shown}: {error}") from None
+
+
+def _from_flags(flags: Mapping[str, str | None]) -> dict[str, tuple[str, str]]:
+    return {
+        name: (f"--{name.replace('_', '-')}", value)
+        for name, value in flags.items()
+        if value is not None
+    }
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {}
+    for row in table():
+        # The first name that is given wins: ours before the older spellings.
+        for name in (variable(row), *row.metadata["aliases"]):
+            if environ.get(name) and not _is_service_link(name, environ[name]):
+                found[row.name] = (name, environ[name])
+                break
+    return found
+
+
+def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Names that look like a setting of ours and are none: most often a misspelling.
+
+    They are reported, not refused: Kubernetes adds ``TRIGGERS_SERVICE_HOST`` and the like to every
+    pod beside a service called "triggers".
+    """
+    known = {variable(row) for row in table()} | {"TRIGGERS_CONFIG", "TRIGGERS_URL"}
+    return sorted(
+        name
+        for name in environ
+        if name.startswith(PREFIX)
+        and name not in known
+        and not name.startswith(("TRIGGERS_TEST_", "TRIGGERS_SERVICE_", "TRIGGERS_PORT_"))
+    )
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    # Kubernetes again: a service called "triggers" sets TRIGGERS_PORT=tcp://10.0.0.1:8000.
+    return name == "TRIGGERS_PORT" and value.startswith("tcp://")
+
+
+def _from_file(file: Path | None) -> dict[str, tuple[str, str]]:
+    if file is None:
+        return {}
+    try:
+        content = tomllib.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{file}: {error}") from None
+    rows = {row.name for row in table()}
+    if unknown := sorted(set(content) - rows):
+        raise SettingsError(f"{file}: unknown setting {', '.join(unknown)}")
+    return {name: (f"{file}: {name}", _as_text(value)) for name, value in content.items()}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(_as_text(item) for item in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,1 @@
+"""Where everything lives: one protocol, several engines."""

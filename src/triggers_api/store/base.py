@@ -1,0 +1,394 @@
+"""The store: every write of the product, each verb with its contract in words.
+
+Four verbs carry an event: **append → route → claim → settle**. Routing reads
+(:meth:`Store.claim_queue`) and writes (:meth:`Store.fan_out`) here; what it decides is the pure
+function in ``model/routing.py``.
+
+Rules that hold for every verb of every engine, and are tested once in ``tests/contract/``:
+
+- A verb that returns has committed; one that raises :class:`~triggers_api.errors.Problem` other than
+  ``OutcomeUnknown`` has changed nothing.
+- Time is the store's (:meth:`Store.now`); a lease is valid until ``lease_until`` by that clock and no
+  longer.
+- Work is claimed under a **token**. A settlement, release or fan-out whose token is not the row's
+  present one, or whose lease has run out, changes nothing and is reported as stale.
+- An id of another organization is the same as one that does not exist.
+"""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from triggers_api.model.controls import Controls
+from triggers_api.model.delivery import (
+    Attempt,
+    Delivery,
+    DeliveryDetail,
+    DeliveryStatus,
+    NewDelivery,
+)
+from triggers_api.model.event import (
+    Event,
+    EventDetail,
+    EventStatus,
+    FirstEvent,
+    NewEvent,
+    QueuedEvent,
+)
+from triggers_api.model.ids import IdGenerator
+from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.subscription import Subscription, SubscriptionRecord
+from triggers_api.model.timestamp import Timestamp
+
+
+class QueueClaim(msgspec.Struct, frozen=True):
+    """Events leased for routing.
+
+    Attributes:
+        token: names the lease; goes with every later call about these events.
+        recovered: how many of them were taken over from a lease that had run out.
+    """
+
+    token: int
+    events: tuple[QueuedEvent, ...]
+    recovered: int = 0
+
+
+class RoutedEvent(msgspec.Struct, frozen=True, gc=False):
+    """Routing's answer for one claimed event."""
+
+    event: QueuedEvent
+    deliveries: tuple[NewDelivery, ...]
+
+
+class FailedEvent(msgspec.Struct, frozen=True, gc=False):
+    """A claimed event that could not be routed this time.
+
+    ``retry_in_s`` is ``None`` when it is to be set aside as ``failed`` with the reason.
+    """
+
+    event: QueuedEvent
+    reason: str
+    retry_in_s: float | None
+
+
+class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
+    """A leased delivery with everything needed to send it.
+
+    Attributes:
+        failures: attempts since the delivery was opened, by the event or by a retry by hand.
+        sent_at: the timestamp inside the ``standard`` format: ``occurred_at``, else received.
+    """
+
+    id: str
+    token: int
+    event_id: str
+    event_type: str
+    sent_at: Timestamp
+    payload: bytes
+    attempt_count: int
+    failures: int
+    target: SubscriptionRecord
+
+
+class DeliveryClaim(msgspec.Struct, frozen=True):
+    """Leased deliveries, and when the next one that cannot be claimed yet falls due."""
+
+    deliveries: tuple[ClaimedDelivery, ...]
+    recovered: int = 0
+
+
+class Settlement(msgspec.Struct, frozen=True, gc=False):
+    """What became of a claimed delivery.
+
+    ``attempt`` is ``None`` when no request was made; the attempt count then stays as it is.
+    ``status`` may be a waiting one without an attempt: the delivery is given back.
+    """
+
+    delivery_id: str
+    token: int
+    status: DeliveryStatus
+    reason: str | None = None
+    next_attempt_at: Timestamp | None = None
+    attempt: Attempt | None = None
+    disable_subscription: str | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Which part of a list, newest first: up to ``limit`` rows with ids before ``before``."""
+
+    limit: int = 50
+    before: str | None = None
+
+
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events; ``type`` is a pattern, ``since`` inclusive and ``until`` exclusive on receipt."""
+
+    type: str | None = None
+    dedup_id: str | None = None
+    status: EventStatus | None = None
+    since: Timestamp | None = None
+    until: Timestamp | None = None
+
+
+class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which deliveries; ``since`` inclusive and ``until`` exclusive on creation."""
+
+    status: DeliveryStatus | None = None
+    subscription_id: str | None = None
+    event_id: str | None = None
+    since: Timestamp | None = None
+    until: Timestamp | None = None
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What of the settings half changed after a version: rows as they are now, gone ones by id."""
+
+    version: int
+    organizations: tuple[Organization, ...] = ()
+    keys: tuple[KeyRecord, ...] = ()
+    subscriptions: tuple[SubscriptionRecord, ...] = ()
+    controls: Controls | None = None
+    gone: tuple[str, ...] = ()
+
+
+class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Depths by the store's own count.
+
+    Attributes:
+        depth: events accepted, due and not yet routed.
+        scheduled: events whose ``deliver_at`` is still to come.
+        leased: of ``depth``, how many are in a worker's hands.
+        stuck: of ``depth``, how many have a lease that ran out.
+        oldest_age_s: how long the oldest due one has been waiting to be routed; 0 when none.
+        deliveries_waiting: pending and retrying.
+        deliveries_leased: in a worker's hands.
+    """
+
+    depth: int
+    scheduled: int
+    leased: int
+    stuck: int
+    oldest_age_s: float
+    deliveries_waiting: int
+    deliveries_leased: int
+
+
+class Reaped(msgspec.Struct, frozen=True):
+    """What a sweep found: leases that had run out, and rows of deleted subscriptions it ended."""
+
+    events: int = 0
+    deliveries: int = 0
+    cancelled: int = 0
+
+
+class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """One organization's books: ``accepted`` is counted when an event is stored, the rest by row."""
+
+    organization_id: str
+    accepted: int
+    queued: int
+    scheduled: int
+    processed: int
+    failed: int
+    quarantined: int
+    cancelled: int
+    deleted: int
+    deliveries: dict[str, int]
+
+    def balances(self) -> bool:
+        """Whether nothing accepted is missing from the states and no delivery from its total."""
+        states = (
+            self.queued,
+            self.scheduled,
+            self.processed,
+            self.failed,
+            self.quarantined,
+            self.cancelled,
+            self.deleted,
+        )
+        parts = sum(count for name, count in self.deliveries.items() if name != "total")
+        return self.accepted == sum(states) and self.deliveries["total"] == parts
+
+
+class Durability(msgspec.Struct, frozen=True, kw_only=True):
+    """What a 202 is worth on this store, for health: the engine, its version and settings in force."""
+
+    engine: str
+    version: str
+    settings: dict[str, str]
+    survives: str
+
+
+class Store(Protocol):
+    """One engine. See the module's docstring for the rules of every verb."""
+
+    @property
+    def ids(self) -> IdGenerator:
+        """Makes ids that this store can hold; call it from the event loop only."""
+
+    def now(self) -> Timestamp:
+        """The store's clock."""
+
+    # ── the queue half ────────────────────────────────────────────────────────────────────────
+
+    def append(self, events: Sequence[NewEvent]) -> Awaitable[Sequence[FirstEvent | None]]:
+        """Store events durably; the answer, once awaited, follows the input item by item.
+
+        ``None`` means stored. A :class:`FirstEvent` means that an event of the organization, not
+        deleted, already holds the ``dedup_id``, and nothing was stored. Of twins in one or several
+        simultaneous calls exactly one is stored. An event with ``deliveries`` is stored as
+        processed with these deliveries; one without goes into the queue, due at ``deliver_at``.
+        One item that cannot be stored does not cost the others of a simultaneous call.
+
+        Raises:
+            Overloaded: more is waiting to be committed than may wait.
+            StorageFull: nothing was stored.
+            OutcomeUnknown: the commit's answer was lost.
+        """
+
+    async def claim_queue(self, limit: int, lease_s: float) -> QueueClaim:
+        """Lease up to ``limit`` due events, oldest first, those with a lease that ran out included.
+
+        An event claimed often without being routed is handed out alone, so that one that kills its
+        worker does not take its neighbours with it.
+        """
+
+    async def fan_out(self, token: int, routed: Sequence[RoutedEvent]) -> Sequence[str]:
+        """Store routing's answers in one transaction: deliveries in, queue rows out.
+
+        Returns:
+            The ids of events whose lease was no longer valid; nothing was stored for them.
+        """
+
+    async def release(self, token: int, failed: Sequence[FailedEvent]) -> Sequence[str]:
+        """Give events back to be tried later, or set them aside; returns the stale ones' ids."""
+
+    async def claim_deliveries(
+        self, limit: int, lease_s: float, *, room: Mapping[str, int], default_room: int
+    ) -> DeliveryClaim:
+        """Lease up to ``limit`` due deliveries of active subscriptions, the longest due first.
+
+        No subscription gets more than its ``room`` (``default_room`` when it is not in there), and
+        one without room does not keep others from being found, however much is due for it.
+        """
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
+        """Write outcomes down, state and attempt together; returns the stale ones' ids.
+
+        A settlement with ``disable_subscription`` also disables the subscription for that reason
+        and cancels what waits for it.
+        """
+
+    async def reap(self) -> Reaped:
+        """Free what is held by leases that ran out, and finish what deletions left to be cancelled."""
+
+    async def wait_queue(self, timeout_s: float) -> None:
+        """Return when events may be due, or after the timeout. May return for nothing."""
+
+    async def wait_deliveries(self, timeout_s: float) -> None:
+        """Return when deliveries may be due, or after the timeout. May return for nothing."""
+
+    async def next_delivery_at(self) -> Timestamp | None:
+        """When the next waiting delivery falls due, ``None`` when none waits."""
+
+    # ── the record half ───────────────────────────────────────────────────────────────────────
+
+    async def event(self, organization_id: str, event_id: str) -> EventDetail | None:
+        """One event with its deliveries and timeline."""
+
+    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> list[Event]:
+        """A page of events, newest first. Sees every event whose append has returned."""
+
+    async def delete_event(self, organization_id: str, event_id: str) -> bool:
+        """Erase an event: payload gone, waiting deliveries cancelled, its dedup_id free again."""
+
+    async def deliveries(
+        self, organization_id: str, wanted: DeliveryFilter, page: Page
+    ) -> list[Delivery]:
+        """A page of deliveries, newest first."""
+
+    async def delivery(self, organization_id: str, delivery_id: str) -> DeliveryDetail | None:
+        """One delivery with its attempts."""
+
+    async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:
+        """Open a dead, skipped or cancelled delivery again, or bring a waiting one forward: due now.
+
+        Returns:
+            Whether there is such a delivery.
+
+        Raises:
+            InvalidState: it succeeded, is being delivered, or its event or subscription is gone.
+        """
+
+    async def cancel_delivery(self, organization_id: str, delivery_id: str) -> bool:
+        """End a delivery that is not finished; an attempt in flight will change nothing.
+
+        Returns:
+            Whether there is such a delivery.
+
+        Raises:
+            InvalidState: it is finished.
+        """
+
+    async def stats(self) -> QueueStats:
+        """Depths, at most 1 s old."""
+
+    async def accounts(self) -> list[OrganizationAccount]:
+        """Every organization's books, counted now in one snapshot."""
+
+    # ── the settings half ─────────────────────────────────────────────────────────────────────
+
+    async def changes(self, since: int) -> Changes:
+        """What changed in the settings half after version ``since`` (0 for everything)."""
+
+    async def create_organization(self, organization: Organization, key: KeyRecord) -> None:
+        """Store a tenant and its first key."""
+
+    async def update_organization(self, organization: Organization) -> None:
+        """Store a tenant's new fields."""
+
+    async def delete_organization(self, organization_id: str) -> bool:
+        """Hide a tenant, revoke its keys, delete its subscriptions."""
+
+    async def create_key(self, key: KeyRecord) -> None:
+        """Store a key; one with the same digest is brought back to life with the new fields."""
+
+    async def keys(self, organization_id: str) -> list[ApiKey]:
+        """A tenant's keys, newest first, revoked ones included."""
+
+    async def revoke_key(self, organization_id: str, key_id: str) -> bool:
+        """End a key."""
+
+    async def save_subscription(self, record: SubscriptionRecord) -> None:
+        """Store a subscription, new or changed."""
+
+    async def subscription(
+        self, organization_id: str, subscription_id: str
+    ) -> SubscriptionRecord | None:
+        """One subscription, not deleted."""
+
+    async def subscriptions(self, organization_id: str, page: Page) -> list[Subscription]:
+        """A page of subscriptions, newest first."""
+
+    async def delete_subscription(self, organization_id: str, subscription_id: str) -> bool:
+        """Delete a subscription; what waits for it is cancelled."""
+
+    async def save_controls(self, controls: Controls) -> None:
+        """Store the switches."""
+
+    # ── itself ────────────────────────────────────────────────────────────────────────────────
+
+    def durability(self) -> Durability:
+        """What a 202 is worth here."""
+
+    async def check(self) -> None:
+        """Return if the store can be written to.
+
+        Raises:
+            Unavailable: with the reason.
+        """
+
+    async def close(self) -> None:
+        """Finish what was accepted and let go of everything. Idempotent."""

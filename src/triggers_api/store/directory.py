@@ -1,0 +1,130 @@
+"""Organizations, keys, subscriptions and switches as this process knows them.
+
+Held in memory because every request asks for them. A refresh reads only what changed since the last
+one; it runs right after every change made in this process and every half second for those of others.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from triggers_api.model.controls import Controls, DeliveryMode, IngestMode
+from triggers_api.model.organization import Organization, Scope, key_digest
+from triggers_api.model.routing import RoutingTable
+from triggers_api.model.subscription import SubscriptionRecord
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.store.base import Changes, Store
+
+REFRESH_S: Final = 0.5
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who makes a request: what the key says, and nothing else in the request."""
+
+    key_id: str
+    organization_id: str | None
+    scopes: frozenset[Scope]
+    expires_at: Timestamp | None = None
+
+
+_NOBODY_ROUTES: Final = RoutingTable(())
+
+
+class Directory:
+    """The cached settings half of a store."""
+
+    def __init__(
+        self, store: Store, *, forced: Mapping[str, tuple[IngestMode | DeliveryMode, str]]
+    ) -> None:
+        """An empty one; :meth:`refresh` fills it.
+
+        Args:
+            store: where the truth is.
+            forced: switches that the environment overrides: name → (value, variable).
+        """
+        self._store = store
+        self._forced = forced
+        self.version = 0
+        """Rises with every change taken in."""
+        self._refreshing = asyncio.Lock()
+        self._principals: dict[bytes, Principal] = {}
+        self._organizations: dict[str, Organization] = {}
+        self._subscriptions: dict[str, dict[str, SubscriptionRecord]] = {}
+        self._routes: dict[str, RoutingTable] = {}
+        self.controls = self._force(Controls())
+
+    async def refresh(self) -> None:
+        """Take in what changed."""
+        async with self._refreshing:
+            changes = await self._store.changes(self.version)
+            if changes.version != self.version:
+                self._apply(changes)
+
+    def principal(self, key: str) -> Principal | None:
+        """Whose key this is, or ``None`` when it is not (or no longer) valid."""
+        # Found by a digest that a caller cannot steer towards another's, so how long the lookup
+        # takes says nothing about the keys that exist.
+        principal = self._principals.get(key_digest(key))
+        if principal is None or (
+            principal.expires_at is not None and principal.expires_at <= self._store.now()
+        ):
+            return None
+        return principal
+
+    def organization(self, organization_id: str) -> Organization | None:
+        """One tenant."""
+        return self._organizations.get(organization_id)
+
+    def organizations(self) -> list[Organization]:
+        """All tenants, newest first."""
+        return sorted(self._organizations.values(), key=lambda each: each.id, reverse=True)
+
+    def subscriptions(self, organization_id: str) -> list[SubscriptionRecord]:
+        """A tenant's subscriptions."""
+        return list(self._subscriptions.get(organization_id, {}).values())
+
+    def routes(self, organization_id: str) -> RoutingTable:
+        """Who gets an organization's events."""
+        return self._routes.get(organization_id, _NOBODY_ROUTES)
+
+    def _apply(self, changes: Changes) -> None:
+        for organization in changes.organizations:
+            self._organizations[organization.id] = organization
+        for record in changes.keys:
+            if record.key.revoked_at is None:
+                self._principals[record.digest] = Principal(
+                    record.key.id,
+                    record.organization_id,
+                    frozenset(record.key.scopes),
+                    record.key.expires_at,
+                )
+            else:
+                self._principals.pop(record.digest, None)
+        touched = set()
+        for subscribed in changes.subscriptions:
+            theirs = self._subscriptions.setdefault(subscribed.organization_id, {})
+            theirs[subscribed.subscription.id] = subscribed
+            touched.add(subscribed.organization_id)
+        for gone in changes.gone:
+            self._organizations.pop(gone, None)
+            for organization_id, theirs in self._subscriptions.items():
+                if theirs.pop(gone, None) is not None:
+                    touched.add(organization_id)
+        for organization_id in touched:
+            self._routes[organization_id] = RoutingTable(
+                [record.subscription for record in self._subscriptions[organization_id].values()]
+            )
+        if changes.controls is not None:
+            self.controls = self._force(changes.controls)
+        self.version = changes.version
+
+    def _force(self, controls: Controls) -> Controls:
+        if not self._forced:
+            return controls
+        return msgspec.structs.replace(
+            controls,
+            **{name: value for name, (value, _) in self._forced.items()},
+            forced_by={name: variable for name, (_, variable) in self._forced.items()},
+        )

@@ -1,0 +1,24 @@
+"""A notice that there may be work, for whoever waits in this process."""
+
+import asyncio
+
+
+class Notice:
+    """Makes waiting short. It may come for nothing and may be missed; polling makes it right."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def give(self) -> None:
+        """Wake whoever waits, or let the next one who would wait go on."""
+        self._event.set()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until a notice is given, at most this long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._event.clear()

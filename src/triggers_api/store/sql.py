@@ -1,0 +1,31 @@
+"""SQL statements in files named after the verb they serve, read once."""
+
+import re
+from functools import cache
+from importlib import resources
+from typing import Final
+
+_ROW: Final = re.compile(r"(\([^()]*\)) /\* rows \*/")
+
+
+class Statements:
+    """The ``sql/*.sql`` files of an engine, by name."""
+
+    def __init__(self, package: str) -> None:
+        folder = resources.files(package) / "sql"
+        self._texts = {
+            file.name.removesuffix(".sql"): file.read_text()
+            for file in folder.iterdir()
+            if file.name.endswith(".sql")
+        }
+        self._for_rows = cache(self._expand)
+
+    def __getitem__(self, name: str) -> str:
+        return self._texts[name]
+
+    def rows(self, name: str, count: int) -> str:
+        """The statement with the group marked ``/* rows */`` repeated for that many rows."""
+        return self._for_rows(name, count)
+
+    def _expand(self, name: str, count: int) -> str:
+        return _ROW.sub(lambda row: ", ".join([row[1]] * count), self._texts[name])

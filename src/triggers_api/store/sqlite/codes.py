@@ -1,0 +1,42 @@
+"""What the numbers in the tables stand for."""
+
+from typing import Final
+
+from triggers_api.model.delivery import DeliveryStatus, Origin
+from triggers_api.model.event import EventStatus
+
+EVENT_STATUS: Final = {
+    EventStatus.QUEUED: 0,
+    EventStatus.PROCESSED: 1,
+    EventStatus.SCHEDULED: 2,
+    EventStatus.FAILED: 3,
+    EventStatus.QUARANTINED: 4,
+    EventStatus.CANCELLED: 5,
+}
+EVENT_DELETED: Final = 6
+EVENT_STATUS_OF: Final = {number: status for status, number in EVENT_STATUS.items()}
+
+DELIVERY_STATUS: Final = {
+    DeliveryStatus.PENDING: 2,
+    DeliveryStatus.DELIVERING: 3,
+    DeliveryStatus.RETRYING: 4,
+    DeliveryStatus.SUCCEEDED: 5,
+    DeliveryStatus.DEAD: 6,
+    DeliveryStatus.SKIPPED: 7,
+    DeliveryStatus.CANCELLED: 8,
+}
+DELIVERY_STATUS_OF: Final = {number: status for status, number in DELIVERY_STATUS.items()}
+
+ORIGIN: Final = {Origin.EVENT: 0, Origin.REPLAY: 1, Origin.TEST: 2}
+ORIGIN_OF: Final = {number: origin for origin, number in ORIGIN.items()}
+
+NOBODY: Final = 1 << 62
+"""The lease token of a row in nobody's hands; as wide as a real one."""
+
+TOKEN_RANGE: Final = (1 << 48, 1 << 62)
+"""Real tokens lie in here: always eight bytes in a row."""
+
+ACTIVE: Final = 0
+HELD: Final = 1
+ENDED: Final = 2
+"""States of a subscription's row: delivered to, waited for, cancelled."""

@@ -1,0 +1,40 @@
+"""Ids as row numbers: an id's sequence, with the one tail that all ids of this database share."""
+
+from triggers_api.model import ids
+
+
+class Keys:
+    """Translates between the API's ids and the tables' numbers."""
+
+    def __init__(self, tail: int) -> None:
+        self._tail = tail
+
+    def of(self, identifier: str) -> int:
+        """The number of an id that this database made."""
+        bits = int(identifier[4:], 16)
+        return bits >> 80 << 20 | (bits >> 64 & 0xFFF) << 8 | bits >> 54 & 0xFF
+
+    def find(self, prefix: str, identifier: str) -> int:
+        """The number to look for; 0, which no row has, for what is not an id of this database."""
+        parsed = ids.parse(prefix, identifier)
+        return parsed[0] if parsed is not None and parsed[1] == self._tail else 0
+
+    def event(self, number: int) -> str:
+        """An event's id."""
+        return ids.text(ids.EVENT, number, self._tail)
+
+    def delivery(self, number: int) -> str:
+        """A delivery's id."""
+        return ids.text(ids.DELIVERY, number, self._tail)
+
+    def subscription(self, number: int) -> str:
+        """A subscription's id."""
+        return ids.text(ids.SUBSCRIPTION, number, self._tail)
+
+    def attempt(self, number: int) -> str:
+        """An attempt's id."""
+        return ids.text(ids.ATTEMPT, number, self._tail)
+
+    def organization(self, number: int) -> str:
+        """An organization's id."""
+        return ids.text(ids.ORGANIZATION, number, self._tail)

@@ -1,0 +1,82 @@
+"""One process owns the file: an advisory lock beside it, held as long as the store is open."""
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from triggers_api.errors import DatabaseInUse, StartError
+
+_NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.", "afs", "ceph", "glusterfs", "lustre")
+
+
+class OwnerLock:
+    """The lock. Its file says who holds it, and whether the last owner closed the database."""
+
+    def __init__(self, database: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            DatabaseInUse: another process has it.
+            StartError: the folder does not exist or cannot be written to.
+        """
+        path = database.with_name(f"{database.name}.lock")
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartError(
+                f"cannot write beside {database}: {error.strerror} ({path.name})"
+            ) from None
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.read(self._descriptor, 64).decode(errors="replace").strip()
+            os.close(self._descriptor)
+            if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                raise StartError(f"cannot lock {path}: {error.strerror}") from None
+            raise DatabaseInUse(
+                f"{database} is in use by another server (process {owner or 'unknown'}); "
+                "stop that one first, or give this one a file of its own with --database-url"
+            ) from None
+        self.was_closed = os.read(self._descriptor, 64) in {b"", b"closed\n"}
+        """Whether the last owner, if any, closed the database in order."""
+        self._write(f"{os.getpid()}\n")
+
+    def release(self) -> None:
+        """Say that the database was closed in order, and let go."""
+        self._write("closed\n")
+        os.close(self._descriptor)
+
+    def _write(self, text: str) -> None:
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, text.encode(), 0)
+
+
+def file_system_of(path: Path, mounts: str | None = None) -> str:
+    """The type of the file system that holds a folder, as Linux names it; empty when unknown."""
+    if mounts is None:
+        try:
+            mounts = Path("/proc/self/mountinfo").read_text()
+        except OSError:
+            return ""
+    best, found = -1, ""
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        mount_point = left.split()[4].encode().decode("unicode_escape")
+        if path.is_relative_to(mount_point) and len(mount_point) >= best:
+            best, found = len(mount_point), right.split()[0]
+    return found
+
+
+def refuse_network_file_system(database: Path) -> None:
+    """SQLite's write-ahead log needs memory shared on one machine.
+
+    Raises:
+        StartError: the file would lie on a network file system.
+    """
+    kind = file_system_of(database.parent)
+    if kind.startswith(_NETWORK_FILE_SYSTEMS):
+        raise StartError(
+            f"{database} would lie on a network file system ({kind}), where SQLite loses data; "
+            "use a local disk, or PostgreSQL"
+        )

@@ -1,0 +1,132 @@
+-- Numbers that stand for ids are the ids' sequences (model/ids.py): 63 bits whose upper part is the
+-- moment of making in milliseconds. An id is found by its row number and needs no index.
+--
+-- Columns that change while a row is hot keep their width (a status is one byte, a lease's moment six,
+-- its token eight), so that a change rewrites the row in place and never splits a packed page.
+
+CREATE TABLE meta (
+    name  TEXT PRIMARY KEY,
+    value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE organizations (
+    id         INTEGER PRIMARY KEY,
+    body       BLOB    NOT NULL,           -- JSON of model.organization.Organization
+    deleted_at INTEGER,
+    version    INTEGER NOT NULL            -- of the settings half, at the last change
+) STRICT;
+CREATE INDEX organizations_version ON organizations (version);
+
+CREATE TABLE api_keys (
+    id              INTEGER PRIMARY KEY,
+    organization_id INTEGER,               -- NULL: an operator's key
+    digest          BLOB    NOT NULL UNIQUE,
+    body            BLOB    NOT NULL,      -- JSON of model.organization.ApiKey
+    version         INTEGER NOT NULL
+) STRICT;
+CREATE INDEX api_keys_organization ON api_keys (organization_id);
+CREATE INDEX api_keys_version ON api_keys (version);
+
+CREATE TABLE subscriptions (
+    id                INTEGER PRIMARY KEY,
+    organization_id   INTEGER NOT NULL,
+    -- 0 active; 1 held: deliveries wait; 2 ended: deliveries are cancelled
+    state             INTEGER NOT NULL,
+    expires_at        INTEGER,
+    body              BLOB    NOT NULL,    -- JSON of model.subscription.Subscription
+    secrets           BLOB    NOT NULL,    -- JSON array of whsec_ texts
+    from_organization INTEGER NOT NULL,
+    deleted_at        INTEGER,
+    version           INTEGER NOT NULL
+) STRICT;
+CREATE INDEX subscriptions_organization ON subscriptions (organization_id) WHERE deleted_at IS NULL;
+CREATE INDEX subscriptions_ended ON subscriptions (id) WHERE state = 2;
+CREATE INDEX subscriptions_version ON subscriptions (version);
+
+CREATE TABLE controls (
+    id      INTEGER PRIMARY KEY CHECK (id = 1),
+    body    BLOB    NOT NULL,              -- JSON of model.controls.Controls
+    version INTEGER NOT NULL
+) STRICT;
+
+-- What was accepted, counted when it is stored and never recounted: the books that verify against.
+CREATE TABLE accounts (
+    organization_id INTEGER PRIMARY KEY,
+    events          INTEGER NOT NULL,
+    deliveries      INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE events (
+    id              INTEGER PRIMARY KEY,
+    organization_id INTEGER NOT NULL,
+    -- 0 queued, 1 processed, 2 scheduled, 3 failed, 4 quarantined, 5 cancelled, 6 deleted
+    status          INTEGER NOT NULL,
+    status_at       INTEGER NOT NULL,
+    type            TEXT    NOT NULL,
+    dedup_id        TEXT,
+    source          TEXT,
+    key             TEXT,
+    occurred_at     INTEGER,
+    deliver_at      INTEGER,
+    metadata        BLOB
+) STRICT;
+CREATE UNIQUE INDEX events_dedup ON events (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
+CREATE INDEX events_organization ON events (organization_id);
+
+-- Apart from the events, so that lists read small rows and a status changes without moving a payload.
+CREATE TABLE event_payloads (
+    event_id INTEGER PRIMARY KEY,
+    payload  BLOB NOT NULL
+) STRICT;
+
+-- Accepted and not yet routed. In order of falling due, so that claiming reads from the front.
+CREATE TABLE event_queue (
+    due_at      INTEGER NOT NULL,
+    event_id    INTEGER NOT NULL,
+    lease_until INTEGER NOT NULL,
+    lease_token INTEGER NOT NULL,
+    attempts    INTEGER NOT NULL,
+    PRIMARY KEY (due_at, event_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE event_failures (
+    event_id INTEGER PRIMARY KEY,
+    reason   TEXT    NOT NULL,
+    attempts INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE deliveries (
+    id              INTEGER PRIMARY KEY,
+    organization_id INTEGER NOT NULL,
+    event_id        INTEGER NOT NULL,
+    subscription_id INTEGER NOT NULL,
+    origin          INTEGER NOT NULL,      -- 0 event, 1 replay, 2 test
+    origin_id       INTEGER NOT NULL,      -- 0 for an event; what asked for it otherwise
+    -- 2 pending, 3 delivering, 4 retrying, 5 succeeded, 6 dead, 7 skipped, 8 cancelled
+    status          INTEGER NOT NULL,
+    status_at       INTEGER NOT NULL,
+    attempt_count   INTEGER NOT NULL,
+    attempt_base    INTEGER NOT NULL,      -- attempts on file when it was last opened
+    due_at          INTEGER,               -- NULL: finished
+    lease_until     INTEGER NOT NULL,
+    lease_token     INTEGER NOT NULL,
+    reason          TEXT
+) STRICT;
+CREATE UNIQUE INDEX deliveries_once ON deliveries (event_id, subscription_id, origin_id);
+CREATE INDEX deliveries_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_lane ON deliveries (subscription_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_organization ON deliveries (organization_id);
+CREATE INDEX deliveries_subscription ON deliveries (subscription_id);
+CREATE INDEX deliveries_dead ON deliveries (organization_id) WHERE status = 6;
+
+CREATE TABLE attempts (
+    id            INTEGER PRIMARY KEY,
+    delivery_id   INTEGER NOT NULL,
+    number        INTEGER NOT NULL,
+    started_at    INTEGER NOT NULL,
+    duration_ms   INTEGER NOT NULL,
+    status_code   INTEGER,
+    error         TEXT,
+    response_body TEXT
+) STRICT;
+CREATE UNIQUE INDEX attempts_delivery ON attempts (delivery_id, number);

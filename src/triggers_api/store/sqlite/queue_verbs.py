@@ -1,0 +1,265 @@
+"""Append, claim, fan out, release: an event from its acceptance to its routing.
+
+Every method here is an operation's body: it runs in the writer's thread, inside a transaction.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import apsw
+
+from triggers_api.model import ids
+from triggers_api.model.delivery import NewDelivery
+from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEvent
+from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent
+from triggers_api.store.sqlite import codes
+from triggers_api.store.sqlite.keys import Keys
+from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_many
+
+_ALONE_AFTER = 2
+"""Claims without success after which an event is handed out alone."""
+
+_QUEUED = codes.EVENT_STATUS[EventStatus.QUEUED]
+_PROCESSED = codes.EVENT_STATUS[EventStatus.PROCESSED]
+_SCHEDULED = codes.EVENT_STATUS[EventStatus.SCHEDULED]
+_FAILED = codes.EVENT_STATUS[EventStatus.FAILED]
+
+
+class _Numbers(dict[str, int]):
+    """Organizations' numbers, remembered: one is wanted for every event."""
+
+    def __init__(self, keys: Keys) -> None:
+        super().__init__()
+        self._keys = keys
+
+    def __missing__(self, identifier: str) -> int:
+        number = self[identifier] = self._keys.of(identifier)
+        return number
+
+
+class QueueVerbs(Tables):
+    """The verbs around ``event_queue``."""
+
+    def __init__(self, keys: Keys) -> None:
+        super().__init__(keys)
+        self._organizations = _Numbers(keys)
+
+    def append(
+        self, db: apsw.Connection, calls: Sequence[Sequence[NewEvent]], *, now: int
+    ) -> list[list[FirstEvent | None]]:
+        """Store the events of several calls; the answer is shaped like the input."""
+        numbered = [(self.keys.of(event.id), event) for call in calls for event in call]
+        holders = self._insert(db, numbered, now)
+        taken = [(number, event) for number, event in numbered if number not in holders]
+        run_many(db, "append_payloads", [(number, event.payload) for number, event in taken])
+        self._queue(db, taken)
+        self._count(db, taken)
+        if not holders:
+            return [[None] * len(call) for call in calls]
+        answers = {
+            number: self._first(db, holders[number], event, now)
+            for number, event in numbered
+            if number in holders
+        }
+        return [[answers.get(self.keys.of(event.id)) for event in call] for call in calls]
+
+    def _insert(
+        self, db: apsw.Connection, numbered: Sequence[tuple[int, NewEvent]], now: int
+    ) -> dict[int, int]:
+        """Insert event rows; returns, for each that was not, who holds its dedup_id."""
+        organization = self._organizations
+        rows = [
+            (
+                number,
+                organization[event.organization_id],
+                _first_status(event, now),
+                number >> 20,
+                event.type,
+                event.dedup_id,
+                event.source,
+                event.key,
+                event.occurred_at,
+                event.deliver_at,
+                event.metadata,
+            )
+            for number, event in numbered
+        ]
+        before = db.total_changes()
+        run_many(db, "append_events", rows)
+        if db.total_changes() - before == len(rows):
+            return {}
+        holders: dict[int, int] = {}
+        for number, organization_id, *_, dedup_id, _, _, _, _, _ in rows:
+            if dedup_id is not None:
+                ((holder,),) = db.execute(SQL["holder_of_dedup_id"], (organization_id, dedup_id))
+                if holder != number:
+                    holders[number] = holder
+        return holders
+
+    def _queue(self, db: apsw.Connection, taken: Sequence[tuple[int, NewEvent]]) -> None:
+        queued, routed = [], []
+        for number, event in taken:
+            received = number >> 20
+            if event.deliveries is None:
+                due = received if event.deliver_at is None else max(received, event.deliver_at)
+                queued.append((due, number, received, codes.NOBODY, 0))
+            else:
+                routed += self.delivery_rows(
+                    number, self._organizations[event.organization_id], event.deliveries, received
+                )
+        run_many(db, "append_queue", queued)
+        self._insert_deliveries(db, routed)
+
+    def _count(self, db: apsw.Connection, taken: Sequence[tuple[int, NewEvent]]) -> None:
+        for organization, count in Counter(event.organization_id for _, event in taken).items():
+            db.execute(SQL["count_accepted"], (self._organizations[organization], count, 0))
+
+    def _first(self, db: apsw.Connection, holder: int, event: NewEvent, now: int) -> FirstEvent:
+        ((number, status, deliver_at, payload),) = db.execute(SQL["first_event"], (holder,))
+        return FirstEvent(
+            id=self.keys.event(number),
+            status=shown_status(status, deliver_at, now),
+            received_at=ids.made_at(number),
+            payload_matches=payload == event.payload,
+        )
+
+    def claim(
+        self, db: apsw.Connection, limit: int, *, now: int, until: int, token: int
+    ) -> QueueClaim:
+        """Lease due events, oldest first."""
+        rows = list(db.execute(SQL["claim_queue"], (now, limit)))
+        rows = rows[: _claimable([attempts for _, _, attempts, *_ in rows])]
+        run_many(
+            db,
+            "claim_queue_lease",
+            [(due_at, number) for due_at, number, *_ in rows],
+            before=(token, until),
+        )
+        return QueueClaim(
+            token=token,
+            events=tuple(
+                QueuedEvent(
+                    id=self.keys.event(number),
+                    organization_id=self.keys.organization(organization_id),
+                    type=event_type,
+                    received_at=ids.made_at(number),
+                    due_at=ids.Timestamp(due_at),
+                    attempts=attempts + 1,
+                )
+                for due_at, number, attempts, _, organization_id, event_type in rows
+            ),
+            recovered=sum(held_by != codes.NOBODY for _, _, _, held_by, _, _ in rows),
+        )
+
+    def _held(
+        self, db: apsw.Connection, token: int, events: Sequence[QueuedEvent], now: int
+    ) -> set[int]:
+        rows = [(event.due_at, self.keys.of(event.id)) for event in events]
+        return {number for (number,) in many(db, "queue_rows_held", rows, before=(token, now))}
+
+    def fan_out(
+        self, db: apsw.Connection, token: int, routed: Sequence[RoutedEvent], *, now: int
+    ) -> list[str]:
+        """Deliveries in, queue rows out."""
+        held = self._held(db, token, [answer.event for answer in routed], now)
+        stale, finished, deliveries = [], [], []
+        for answer in routed:
+            event, number = answer.event, self.keys.of(answer.event.id)
+            if number not in held:
+                stale.append(event.id)
+                continue
+            finished.append((event.due_at, number))
+            deliveries += self.delivery_rows(
+                number, self._organizations[event.organization_id], answer.deliveries, now
+            )
+        self._insert_deliveries(db, deliveries)
+        run_many(db, "queue_rows_done", finished)
+        self._set_status(db, [number for _, number in finished], _PROCESSED, now)
+        return stale
+
+    def _insert_deliveries(self, db: apsw.Connection, rows: Sequence[tuple[int, ...]]) -> None:
+        before = db.total_changes()
+        run_many(db, "fan_out_deliveries", rows)
+        if db.total_changes() - before != len(rows):
+            # An event that was queued again has some already; count only what is new.
+            found = db.execute(SQL["delivery_numbers"], (numbers(row[0] for row in rows),))
+            new = {number for (number,) in found}
+            rows = [row for row in rows if row[0] in new]
+        for organization, count in Counter(row[1] for row in rows).items():
+            db.execute(SQL["count_accepted"], (organization, 0, count))
+
+    def release(
+        self, db: apsw.Connection, token: int, failed: Sequence[FailedEvent], *, now: int
+    ) -> list[str]:
+        """Back into the queue for later, or set aside."""
+        held = self._held(db, token, [failure.event for failure in failed], now)
+        stale, aside = [], []
+        for failure in failed:
+            event, number = failure.event, self.keys.of(failure.event.id)
+            if number not in held:
+                stale.append(event.id)
+            elif failure.retry_in_s is None:
+                aside.append((event.due_at, number))
+                db.execute(SQL["save_failure"], (number, failure.reason, event.attempts))
+            else:
+                not_before = now + round(failure.retry_in_s * 1000)
+                db.execute(
+                    SQL["release_queue"], (event.due_at, number, not_before, codes.NOBODY)
+                )
+        run_many(db, "queue_rows_done", aside)
+        self._set_status(db, [number for _, number in aside], _FAILED, now)
+        return stale
+
+    def _set_status(
+        self, db: apsw.Connection, events: Sequence[int], status: int, now: int
+    ) -> None:
+        if events:
+            db.execute(SQL["set_event_status"], (status, now, numbers(events)))
+
+    def delivery_rows(
+        self, event: int, organization: int, deliveries: Sequence[NewDelivery], now: int
+    ) -> list[tuple[int, ...]]:
+        """Rows for ``fan_out_deliveries``."""
+        return [
+            (
+                self.keys.of(delivery.id),
+                organization,
+                event,
+                self.keys.of(delivery.subscription_id),
+                0,
+                0,
+                2,
+                now,
+                0,
+                0,
+                now,
+                now,
+                codes.NOBODY,
+            )
+            for delivery in deliveries
+        ]
+
+
+def _first_status(event: NewEvent, now: int) -> int:
+    if event.deliveries is not None:
+        return _PROCESSED
+    return _SCHEDULED if event.deliver_at is not None and event.deliver_at > now else _QUEUED
+
+
+def shown_status(status: int, deliver_at: int | None, now: int) -> EventStatus:
+    """A row's status as it is shown: a scheduled event whose time has come is queued."""
+    if status == _SCHEDULED and deliver_at is not None and deliver_at <= now:
+        return EventStatus.QUEUED
+    return codes.EVENT_STATUS_OF[status]
+
+
+def _claimable(attempts: Sequence[int]) -> int:
+    """How many from the front to claim, given how often each was claimed before.
+
+    One that has been claimed again and again may be what kills the worker: it goes alone, so that
+    its neighbours do not share its count and end up set aside with it.
+    """
+    for position, count in enumerate(attempts):
+        if count >= _ALONE_AFTER:
+            return max(position, 1)
+    return len(attempts)

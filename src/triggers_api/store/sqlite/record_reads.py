@@ -1,0 +1,245 @@
+"""Reads of the record half: events, deliveries, attempts, books. Each runs on a reader's snapshot."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import apsw
+import msgspec
+
+from triggers_api.model import ids
+from triggers_api.model.delivery import (
+    FINISHED,
+    WAITING,
+    Attempt,
+    Delivery,
+    DeliveryDetail,
+    DeliveryStatus,
+)
+from triggers_api.model.event import Event, EventDetail, EventStatus, Moment
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.store.base import (
+    DeliveryFilter,
+    EventFilter,
+    OrganizationAccount,
+    Page,
+    QueueStats,
+)
+from triggers_api.store.sqlite import codes
+from triggers_api.store.sqlite.queue_verbs import shown_status
+from triggers_api.store.sqlite.tables import SQL, Tables
+
+_END_OF_TIME = (1 << 63) - 1
+_NULL = msgspec.Raw(b"null")
+_metadata = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class RecordReads(Tables):
+    """What was kept, as the API shows it."""
+
+    def event(
+        self, db: apsw.Connection, organization: int, event: int, now: int
+    ) -> EventDetail | None:
+        """One event with its deliveries and timeline."""
+        for *row, status_at, reason in db.execute(SQL["event"], (event, organization)):
+            plain = self._event(row, now)
+            deliveries = tuple(
+                self._delivery(delivery) for delivery in db.execute(SQL["event_deliveries"], (event,))
+            )
+            attempts = list(db.execute(SQL["event_attempts"], (event,)))
+            return EventDetail(
+                **{name: getattr(plain, name) for name in Event.__struct_fields__},
+                deliveries=deliveries,
+                timeline=self._timeline(plain, Timestamp(status_at), reason, deliveries, attempts),
+            )
+        return None
+
+    def events(
+        self, db: apsw.Connection, organization: int, wanted: EventFilter, page: Page, now: int
+    ) -> list[Event]:
+        """A page of events, newest first."""
+        parameters = {
+            "organization_id": organization,
+            "type": wanted.type,
+            "status": None if wanted.status is None else codes.EVENT_STATUS[wanted.status],
+            "now": now,
+            **self._span(ids.EVENT, wanted.since, wanted.until, page),
+        }
+        if wanted.dedup_id is None:
+            rows = db.execute(SQL["events"], parameters)
+        else:
+            rows = db.execute(
+                SQL["events_by_dedup_id"], parameters | {"dedup_id": wanted.dedup_id}
+            )
+        return [self._event(row, now) for row in rows]
+
+    def deliveries(
+        self, db: apsw.Connection, organization: int, wanted: DeliveryFilter, page: Page
+    ) -> list[Delivery]:
+        """A page of deliveries, newest first, by the index that fits the filter."""
+        parameters = {
+            "organization_id": organization,
+            "status": None if wanted.status is None else codes.DELIVERY_STATUS[wanted.status],
+            "event_id": wanted.event_id and self.keys.find(ids.EVENT, wanted.event_id),
+            "subscription_id": wanted.subscription_id
+            and self.keys.find(ids.SUBSCRIPTION, wanted.subscription_id),
+            **self._span(ids.DELIVERY, wanted.since, wanted.until, page),
+        }
+        if wanted.event_id is not None:
+            name = "deliveries_by_event"
+        elif wanted.subscription_id is not None:
+            name = "deliveries_by_subscription"
+        elif wanted.status is DeliveryStatus.DEAD:
+            name = "dead_deliveries"
+        else:
+            name = "deliveries"
+        return [self._delivery(row) for row in db.execute(SQL[name], parameters)]
+
+    def delivery(
+        self, db: apsw.Connection, organization: int, delivery: int
+    ) -> DeliveryDetail | None:
+        """One delivery with its attempts."""
+        for row in db.execute(SQL["delivery"], (delivery, organization)):
+            plain = self._delivery(row)
+            attempts = db.execute(SQL["delivery_attempts"], (delivery,))
+            return DeliveryDetail(
+                **{name: getattr(plain, name) for name in Delivery.__struct_fields__},
+                attempts=tuple(self._attempt(attempt) for attempt in attempts),
+            )
+        return None
+
+    def depths(
+        self, db: apsw.Connection, *, leased: int, stuck: int, delivering: int, now: int
+    ) -> QueueStats:
+        """Depths of the queue and of what is to be delivered."""
+        ((queued, scheduled, oldest, open_),) = db.execute(SQL["queue_depths"], (now,))
+        return QueueStats(
+            depth=queued - scheduled,
+            scheduled=scheduled,
+            leased=leased,
+            stuck=stuck,
+            oldest_age_s=max(0, now - oldest) / 1000 if oldest is not None else 0.0,
+            deliveries_waiting=max(0, open_ - delivering),
+            deliveries_leased=delivering,
+        )
+
+    def accounts(self, db: apsw.Connection, now: int) -> list[OrganizationAccount]:
+        """Every organization's books."""
+        events: dict[tuple[int, int], int] = {
+            (organization, status): count
+            for organization, status, count in db.execute(SQL["account_event_states"], (now,))
+        }
+        deliveries: dict[tuple[int, int], int] = {
+            (organization, status): count
+            for organization, status, count in db.execute(SQL["account_delivery_states"])
+        }
+        return [
+            OrganizationAccount(
+                organization_id=self.keys.organization(organization),
+                accepted=accepted,
+                **{
+                    str(status): events.get((organization, code), 0)
+                    for status, code in codes.EVENT_STATUS.items()
+                },
+                deleted=events.get((organization, codes.EVENT_DELETED), 0),
+                deliveries={"total": total}
+                | {
+                    str(status): deliveries.get((organization, code), 0)
+                    for status, code in codes.DELIVERY_STATUS.items()
+                },
+            )
+            for organization, accepted, total in db.execute(SQL["account_events"])
+        ]
+
+    def _span(
+        self, prefix: str, since: Timestamp | None, until: Timestamp | None, page: Page
+    ) -> dict[str, int]:
+        # An id's number begins with the moment it was made, so a span of time is a span of numbers.
+        return {
+            "before": _END_OF_TIME if page.before is None else self.keys.find(prefix, page.before),
+            "since": 0 if since is None else ids.first_sequence(since),
+            "until": _END_OF_TIME if until is None else ids.first_sequence(until),
+            "limit": page.limit,
+        }
+
+    def _event(self, row: Sequence[Any], now: int) -> Event:
+        number, event_type, payload, dedup_id, source, key, metadata, status, occurred, due = row
+        return Event(
+            id=self.keys.event(number),
+            type=event_type,
+            payload=_NULL if payload is None else msgspec.Raw(payload),
+            dedup_id=dedup_id,
+            source=source,
+            key=key,
+            metadata=None if metadata is None else _metadata(metadata),
+            status=shown_status(status, due, now),
+            received_at=ids.made_at(number),
+            occurred_at=_moment(occurred),
+            deliver_at=_moment(due),
+        )
+
+    def _delivery(self, row: Sequence[Any]) -> Delivery:
+        number, event, event_type, subscription, code, reason, origin, count, due, status_at = row
+        status = codes.DELIVERY_STATUS_OF[code]
+        return Delivery(
+            id=self.keys.delivery(number),
+            event_id=self.keys.event(event),
+            event_type=event_type,
+            subscription_id=self.keys.subscription(subscription),
+            status=status,
+            reason=reason,
+            origin=codes.ORIGIN_OF[origin],
+            attempt_count=count,
+            next_attempt_at=_moment(due) if status in WAITING else None,
+            created_at=ids.made_at(number),
+            finished_at=Timestamp(status_at) if status in FINISHED else None,
+        )
+
+    def _attempt(self, row: Sequence[Any]) -> Attempt:
+        number, count, started_at, duration_ms, status_code, error, body = row
+        return Attempt(
+            id=self.keys.attempt(number),
+            number=count,
+            started_at=Timestamp(started_at),
+            duration_ms=duration_ms,
+            status_code=status_code,
+            error=error,
+            response_body=body,
+        )
+
+    def _timeline(
+        self,
+        event: Event,
+        status_at: Timestamp,
+        reason: str | None,
+        deliveries: Iterable[Delivery],
+        attempts: Iterable[Sequence[Any]],
+    ) -> tuple[Moment, ...]:
+        moments = [Moment(at=event.received_at, what="received")]
+        if event.status not in {EventStatus.QUEUED, EventStatus.SCHEDULED}:
+            moments.append(Moment(at=status_at, what=event.status, detail=reason))
+        for delivery, subscription, started_at, number, status_code, error in attempts:
+            moments.append(
+                Moment(
+                    at=Timestamp(started_at),
+                    what="attempt",
+                    delivery_id=self.keys.delivery(delivery),
+                    subscription_id=self.keys.subscription(subscription),
+                    detail=f"{number}: {error or status_code}",
+                )
+            )
+        for each in deliveries:
+            if each.finished_at is not None:
+                moments.append(
+                    Moment(
+                        at=each.finished_at,
+                        what=each.status,
+                        delivery_id=each.id,
+                        subscription_id=each.subscription_id,
+                        detail=each.reason,
+                    )
+                )
+        return tuple(sorted(moments, key=lambda moment: moment.at))
+
+
+def _moment(millis: int | None) -> Timestamp | None:
+    return None if millis is None else Timestamp(millis)

@@ -1,0 +1,197 @@
+"""Organizations, keys, subscriptions and switches, each change under the next version number.
+
+Writes run in the writer's thread; reads on a reader's snapshot.
+"""
+
+import apsw
+import msgspec
+
+from triggers_api.model import ids
+from triggers_api.model.controls import Controls
+from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.store.base import Changes, Page
+from triggers_api.store.sqlite import bodies, codes
+from triggers_api.store.sqlite.tables import SQL, Tables
+
+_END_OF_TIME = (1 << 63) - 1
+
+
+class SettingsVerbs(Tables):
+    """The settings half."""
+
+    def next_version(self, db: apsw.Connection) -> int:
+        """The number under which the present transaction's changes can be asked for."""
+        ((version,),) = list(db.execute(SQL["next_version"]))
+        return int(version)
+
+    def save_organization(self, db: apsw.Connection, organization: Organization) -> None:
+        """New or changed."""
+        db.execute(
+            SQL["save_organization"],
+            (self.keys.of(organization.id), bodies.encode(organization), self.next_version(db)),
+        )
+
+    def delete_organization(self, db: apsw.Connection, organization: int, *, now: int) -> bool:
+        """Hidden, its keys revoked, its subscriptions deleted."""
+        version = self.next_version(db)
+        if not list(db.execute(SQL["delete_organization"], (organization, now, version))):
+            return False
+        for number, body in list(db.execute(SQL["keys_of"], (organization,))):
+            self._revoke(db, number, bodies.api_key(body), version, now)
+        db.execute(SQL["delete_subscriptions_of"], (organization, now, version))
+        return True
+
+    def save_key(self, db: apsw.Connection, record: KeyRecord) -> None:
+        """New, or the one with this digest with new fields."""
+        organization = record.organization_id
+        db.execute(
+            SQL["save_key"],
+            (
+                self.keys.of(record.key.id),
+                None if organization is None else self.keys.of(organization),
+                record.digest,
+                bodies.encode(record.key),
+                self.next_version(db),
+            ),
+        )
+
+    def keys_of(self, db: apsw.Connection, organization: int) -> list[ApiKey]:
+        """Newest first, revoked ones included."""
+        return [bodies.api_key(body) for _, body in db.execute(SQL["keys_of"], (organization,))]
+
+    def revoke_key(
+        self, db: apsw.Connection, organization: int, key: int, *, now: int
+    ) -> bool:
+        """No longer valid. Revoking twice is fine."""
+        for (body,) in list(db.execute(SQL["key_body"], (key, organization))):
+            self._revoke(db, key, bodies.api_key(body), self.next_version(db), now)
+            return True
+        return False
+
+    def _revoke(
+        self, db: apsw.Connection, number: int, key: ApiKey, version: int, now: int
+    ) -> None:
+        if key.revoked_at is None:
+            revoked = msgspec.structs.replace(key, revoked_at=Timestamp(now))
+            db.execute(SQL["set_key_body"], (number, bodies.encode(revoked), version))
+
+    def save_subscription(self, db: apsw.Connection, record: SubscriptionRecord) -> None:
+        """New or changed."""
+        subscription = record.subscription
+        db.execute(
+            SQL["save_subscription"],
+            (
+                self.keys.of(subscription.id),
+                self.keys.of(record.organization_id),
+                codes.ACTIVE if subscription.status is SubscriptionStatus.ACTIVE else codes.HELD,
+                subscription.expires_at,
+                bodies.encode(subscription),
+                bodies.encode(record.secrets),
+                int(record.from_organization),
+                self.next_version(db),
+            ),
+        )
+
+    def disable_subscription(
+        self, db: apsw.Connection, number: int, reason: str, *, now: int
+    ) -> None:
+        """The receiver is gone: what waits is to be cancelled."""
+        record = self.by_number(db, number)
+        if record.subscription.status is SubscriptionStatus.DISABLED:
+            return
+        self.save_subscription(
+            db,
+            msgspec.structs.replace(
+                record,
+                subscription=msgspec.structs.replace(
+                    record.subscription,
+                    enabled=False,
+                    status=SubscriptionStatus.DISABLED,
+                    disabled_reason=reason,
+                    updated_at=Timestamp(now),
+                ),
+            ),
+        )
+        db.execute(SQL["end_subscription"], (number,))
+
+    def by_number(self, db: apsw.Connection, number: int) -> SubscriptionRecord:
+        """One that exists, deleted or not."""
+        ((organization, body, secrets, own),) = list(
+            db.execute(SQL["subscription_by_number"], (number,))
+        )
+        return self._record(organization, body, secrets, own)
+
+    def _record(
+        self, organization: int, body: bytes, secrets: bytes, own: int
+    ) -> SubscriptionRecord:
+        return SubscriptionRecord(
+            organization_id=self.keys.organization(organization),
+            subscription=bodies.subscription(body),
+            secrets=bodies.secrets(secrets),
+            from_organization=bool(own),
+        )
+
+    def subscription(
+        self, db: apsw.Connection, organization: int, subscription: int
+    ) -> SubscriptionRecord | None:
+        """One that was not deleted."""
+        for row in db.execute(SQL["subscription"], (subscription, organization)):
+            return self._record(*row)
+        return None
+
+    def subscriptions(
+        self, db: apsw.Connection, organization: int, page: Page
+    ) -> list[Subscription]:
+        """A page, newest first."""
+        before = (
+            _END_OF_TIME if page.before is None else self.keys.find(ids.SUBSCRIPTION, page.before)
+        )
+        rows = db.execute(SQL["subscriptions"], (organization, before, page.limit))
+        return [bodies.subscription(body) for (body,) in rows]
+
+    def delete_subscription(
+        self, db: apsw.Connection, organization: int, subscription: int, *, now: int
+    ) -> bool:
+        """No longer found, matched or delivered to."""
+        parameters = (subscription, organization, now, self.next_version(db))
+        return bool(list(db.execute(SQL["delete_subscription"], parameters)))
+
+    def save_controls(self, db: apsw.Connection, controls: Controls) -> None:
+        """The switches as they are to stand."""
+        db.execute(SQL["save_controls"], (bodies.encode(controls), self.next_version(db)))
+
+    def changes(self, db: apsw.Connection, since: int) -> Changes:
+        """Everything with a later version."""
+        ((version,),) = db.execute(SQL["settings_version"])
+        gone: list[str] = []
+        organizations, subscriptions = [], []
+        for number, body, deleted_at in db.execute(SQL["changed_organizations"], (since,)):
+            if deleted_at is None:
+                organizations.append(bodies.organization(body))
+            else:
+                gone.append(self.keys.organization(number))
+        for number, organization, body, secrets, own, deleted_at in db.execute(
+            SQL["changed_subscriptions"], (since,)
+        ):
+            if deleted_at is None:
+                subscriptions.append(self._record(organization, body, secrets, own))
+            else:
+                gone.append(self.keys.subscription(number))
+        keys = [
+            KeyRecord(
+                organization_id=None
+                if organization is None
+                else self.keys.organization(organization),
+                digest=digest,
+                key=bodies.api_key(body),
+            )
+            for organization, digest, body in db.execute(SQL["changed_keys"], (since,))
+        ]
+        controls = None
+        for (body,) in db.execute(SQL["changed_controls"], (since,)):
+            controls = bodies.controls(body)
+        return Changes(
+            version, tuple(organizations), tuple(keys), tuple(subscriptions), controls, tuple(gone)
+        )

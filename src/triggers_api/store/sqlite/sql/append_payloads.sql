@@ -1,0 +1,2 @@
+INSERT INTO event_payloads (event_id, payload)
+VALUES (?, ?) /* rows */

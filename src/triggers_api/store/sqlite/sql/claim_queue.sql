@@ -1,0 +1,6 @@
+SELECT q.due_at, q.event_id, q.attempts, q.lease_token, e.organization_id, e.type
+FROM event_queue AS q
+CROSS JOIN events AS e ON e.id = q.event_id
+WHERE q.due_at <= ?1 AND q.lease_until <= ?1
+ORDER BY q.due_at, q.event_id
+LIMIT ?2

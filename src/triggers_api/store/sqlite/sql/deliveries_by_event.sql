@@ -1,0 +1,10 @@
+SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.reason, d.origin, d.attempt_count,
+       d.due_at, d.status_at
+FROM deliveries AS d INDEXED BY deliveries_once
+CROSS JOIN events AS e ON e.id = d.event_id
+WHERE d.event_id = :event_id AND d.organization_id = :organization_id
+  AND d.id < :before AND d.id >= :since AND d.id < :until
+  AND (:status IS NULL OR d.status = :status)
+  AND (:subscription_id IS NULL OR d.subscription_id = :subscription_id)
+ORDER BY d.id DESC
+LIMIT :limit

@@ -1,0 +1,10 @@
+SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.reason, d.origin, d.attempt_count,
+       d.due_at, d.status_at
+FROM deliveries AS d INDEXED BY deliveries_subscription
+CROSS JOIN events AS e ON e.id = d.event_id
+WHERE d.subscription_id = :subscription_id AND d.organization_id = :organization_id
+  AND d.id < :before AND d.id >= :since AND d.id < :until
+  AND (:status IS NULL OR d.status = :status)
+  AND (:event_id IS NULL OR d.event_id = :event_id)
+ORDER BY d.id DESC
+LIMIT :limit

@@ -1,0 +1,4 @@
+SELECT id, number, started_at, duration_ms, status_code, error, response_body
+FROM attempts INDEXED BY attempts_delivery
+WHERE delivery_id = ?1
+ORDER BY number

@@ -1,0 +1,1 @@
+SELECT id FROM deliveries WHERE id IN carray(?1)

@@ -1,0 +1,1 @@
+UPDATE subscriptions SET state = 2 WHERE id = ?1

@@ -1,0 +1,1 @@
+SELECT min(due_at) FROM deliveries INDEXED BY deliveries_due WHERE due_at > ?1

@@ -1,0 +1,4 @@
+UPDATE deliveries
+SET status = ?2, status_at = ?3, attempt_base = attempt_count, due_at = ?3, lease_until = ?3,
+    reason = NULL
+WHERE id = ?1

@@ -1,0 +1,5 @@
+UPDATE deliveries
+SET status = s.column2, status_at = s.column3, attempt_count = s.column4, due_at = s.column5,
+    lease_until = s.column6, reason = s.column7
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?) /* rows */) AS s
+WHERE deliveries.id = s.column1

@@ -1,0 +1,4 @@
+INSERT INTO attempts (
+    id, delivery_id, number, started_at, duration_ms, status_code, error, response_body
+)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?) /* rows */

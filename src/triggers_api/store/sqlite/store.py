@@ -1,0 +1,485 @@
+"""The embedded engine as a whole: opens the file, and puts each verb on the right thread."""
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+import apsw
+import structlog
+
+from triggers_api.errors import OutcomeUnknown, StartError, Unavailable
+from triggers_api.failpoints import Failpoints
+from triggers_api.model import ids
+from triggers_api.model.controls import Controls
+from triggers_api.model.delivery import Delivery, DeliveryDetail
+from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.subscription import Subscription, SubscriptionRecord
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.store.base import (
+    Changes,
+    DeliveryClaim,
+    DeliveryFilter,
+    Durability,
+    EventFilter,
+    FailedEvent,
+    OrganizationAccount,
+    Page,
+    QueueClaim,
+    QueueStats,
+    Reaped,
+    RoutedEvent,
+    Settlement,
+)
+from triggers_api.store.notice import Notice
+from triggers_api.store.sqlite import codes, schema
+from triggers_api.store.sqlite.checkpointer import Checkpointer
+from triggers_api.store.sqlite.connection import open_checkpointer, open_reader, open_writer
+from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.sqlite.keys import Keys
+from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
+from triggers_api.store.sqlite.queue_verbs import QueueVerbs
+from triggers_api.store.sqlite.readers import Readers
+from triggers_api.store.sqlite.record_reads import RecordReads
+from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
+from triggers_api.store.sqlite.tables import SQL
+from triggers_api.store.sqlite.writer import APPEND, Operation, Writer
+from triggers_api.telemetry.metrics import Metrics
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+_STATS_KEPT_S: Final = 0.5
+_EVENT_OVERHEAD: Final = 256
+"""Bytes that an event takes in the commit queue besides its payload, about."""
+
+
+class SqliteStore:
+    """See :class:`triggers_api.store.base.Store` for what each verb promises."""
+
+    def __init__(
+        self,
+        path: Path,
+        lock: OwnerLock,
+        writer_connection: apsw.Connection,
+        *,
+        clock: Callable[[], Timestamp],
+        metrics: Metrics,
+        failpoints: Failpoints,
+        vfs: str | None,
+        synchronous: int,
+        fatal: Callable[[BaseException], None],
+    ) -> None:
+        """Use :meth:`open`."""
+        self._path = path
+        self._lock = lock
+        self._clock = clock
+        self._metrics = metrics
+        self._fatal = fatal
+        self._synchronous = synchronous
+        self._closed = False
+
+        tail, last = schema.identity(writer_connection)
+        keys = self._keys = Keys(tail)
+        self._ids = ids.IdGenerator(clock, tail=tail, after=last)
+        self._queue = QueueVerbs(keys)
+        self._settings = SettingsVerbs(keys)
+        self._deliveries = DeliveryVerbs(keys, self._settings)
+        self._records = RecordReads(keys)
+
+        self._queue_notice = Notice()
+        self._delivery_notice = Notice()
+        self._leased_events: dict[str, int] = {}
+        self._leased_deliveries: set[str] = set()
+        self._stats: tuple[float, QueueStats] | None = None
+
+        self._loop = asyncio.get_running_loop()
+        self._readers = Readers(lambda: open_reader(path, vfs=vfs))
+        self._checkpointer = Checkpointer(
+            open_checkpointer(path, vfs=vfs), failed=self._checkpoint_failed
+        )
+        self._writer = Writer(
+            writer_connection,
+            appends=lambda db, calls: self._queue.append(db, calls, now=clock()),
+            observer=self,
+            failpoints=failpoints,
+            after_commit=self._checkpointer.committed,
+        )
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        *,
+        clock: Callable[[], Timestamp],
+        metrics: Metrics,
+        failpoints: Failpoints,
+        fatal: Callable[[BaseException], None],
+        vfs: str | None = None,
+        synchronous: int = 2,
+    ) -> Self:
+        """Open the file, made and migrated if need be, and take over what its last owner left.
+
+        Args:
+            path: the database file.
+            clock: milliseconds since the epoch.
+            metrics: is told about commits.
+            failpoints: for tests.
+            fatal: called in the event loop when the disk failed for good; the process must end.
+            vfs: another file layer, for tests.
+            synchronous: less than 2 only for the test that shows what it loses.
+
+        Raises:
+            StartError: it must not be used as it is; the message says why and what to do.
+        """
+        path = path.resolve()
+        refuse_network_file_system(path)
+        lock = OwnerLock(path)
+        try:
+            connection = open_writer(path, vfs=vfs, synchronous=synchronous)
+            try:
+                if not lock.was_closed:
+                    schema.check_after_crash(connection, path)
+                schema.migrate(connection, now=clock())
+                # Whoever held a lease was a process that had this lock: it is gone.
+                schema.free_all_leases(connection, now=clock())
+                return cls(
+                    path,
+                    lock,
+                    connection,
+                    clock=clock,
+                    metrics=metrics,
+                    failpoints=failpoints,
+                    vfs=vfs,
+                    synchronous=synchronous,
+                    fatal=fatal,
+                )
+            except apsw.Error as error:
+                raise StartError(f"cannot use {path}: {error}") from None
+        except BaseException:
+            lock.release()
+            raise
+
+    # ── itself ────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def ids(self) -> ids.IdGenerator:
+        return self._ids
+
+    def now(self) -> Timestamp:
+        return self._clock()
+
+    def durability(self) -> Durability:
+        names = {0: "off", 1: "normal", 2: "full"}
+        return Durability(
+            engine="sqlite",
+            version=apsw.sqlite_lib_version(),
+            settings={"journal_mode": "wal", "synchronous": names[self._synchronous]},
+            survives="process crash, operating system crash, power cut",
+        )
+
+    async def check(self) -> None:
+        if self._writer.last_refusal is not None:
+            # The last transaction was refused; find out whether that still holds.
+            await self._write("probe", lambda db: db.execute(SQL["probe"], (self.now(),)))
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        await self._writer.close()
+        await asyncio.to_thread(self._checkpointer.close)
+        await self._readers.close()
+        self._lock.release()
+
+    def _write(self, verb: str, operation: Operation[T]) -> "asyncio.Future[T]":
+        return self._writer.submit(verb, operation)
+
+    # What the writer reports (writer.WriterObserver).
+
+    def committed(self, verbs: Counter[str], *, seconds: float) -> None:
+        self._metrics.commit_seconds.observe(seconds)
+        self._metrics.commit_operations.observe(verbs.total())
+        if APPEND in verbs:
+            self._queue_notice.give()
+            # In sync mode an append brings deliveries with it.
+            self._delivery_notice.give()
+
+    def commit_failed(self, reason: Unavailable) -> None:
+        self._metrics.store_errors.labels(reason.code).inc()
+        log.error("transaction refused by the database", code=reason.code, detail=reason.detail)
+
+    def broken(self, error: BaseException) -> None:
+        self._metrics.store_errors.labels(OutcomeUnknown.code).inc()
+        log.critical("the disk failed; ending the process", error=str(error))
+        self._fatal(error)
+
+    def _checkpoint_failed(self, error: BaseException) -> None:
+        self._loop.call_soon_threadsafe(self.broken, error)
+
+    # ── the queue half ────────────────────────────────────────────────────────────────────────
+
+    def append(self, events: Sequence[NewEvent]) -> Awaitable[Sequence[FirstEvent | None]]:
+        if len(events) == 1:
+            size = len(events[0].payload) + _EVENT_OVERHEAD
+        else:
+            size = sum(len(event.payload) + _EVENT_OVERHEAD for event in events)
+        return self._writer.append(events, size=size)
+
+    async def claim_queue(self, limit: int, lease_s: float) -> QueueClaim:
+        now = self.now()
+        until, token = now.after(seconds=lease_s), _token()
+        claim = await self._write(
+            "claim_queue",
+            lambda db: self._queue.claim(db, limit, now=now, until=until, token=token),
+        )
+        self._leased_events.update((event.id, until) for event in claim.events)
+        return claim
+
+    async def fan_out(self, token: int, routed: Sequence[RoutedEvent]) -> Sequence[str]:
+        stale = await self._write(
+            "fan_out", lambda db: self._queue.fan_out(db, token, routed, now=self.now())
+        )
+        self._forget_events((answer.event.id for answer in routed), stale)
+        if any(answer.deliveries for answer in routed):
+            self._delivery_notice.give()
+        return stale
+
+    async def release(self, token: int, failed: Sequence[FailedEvent]) -> Sequence[str]:
+        stale = await self._write(
+            "release", lambda db: self._queue.release(db, token, failed, now=self.now())
+        )
+        self._forget_events((failure.event.id for failure in failed), stale)
+        return stale
+
+    def _forget_events(self, finished: Iterable[str], stale: Sequence[str]) -> None:
+        for event_id in set(finished).difference(stale):
+            self._leased_events.pop(event_id, None)
+
+    async def claim_deliveries(
+        self, limit: int, lease_s: float, *, room: Mapping[str, int], default_room: int
+    ) -> DeliveryClaim:
+        now = self.now()
+        until, token = now.after(seconds=lease_s), _token()
+        claim = await self._write(
+            "claim_deliveries",
+            lambda db: self._deliveries.claim(
+                db, limit, room=room, default_room=default_room, now=now, until=until, token=token
+            ),
+        )
+        self._leased_deliveries.update(delivery.id for delivery in claim.deliveries)
+        return claim
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
+        stale, ended = await self._write(
+            "settle", lambda db: self._deliveries.settle(db, settlements, now=self.now())
+        )
+        self._leased_deliveries.difference_update(s.delivery_id for s in settlements)
+        if ended:
+            await self._cancel_ended()
+        return stale
+
+    async def reap(self) -> Reaped:
+        now = self.now()
+        events, deliveries = await self._write(
+            "reap", lambda db: self._deliveries.free(db, ran_out=now, now=now)
+        )
+        await self._write("reap", lambda db: db.execute(SQL["end_expired_subscriptions"], (now,)))
+        for event_id in [e for e, until in self._leased_events.items() if until <= now]:
+            del self._leased_events[event_id]
+        if events:
+            self._queue_notice.give()
+        if deliveries:
+            self._delivery_notice.give()
+        return Reaped(events, deliveries, await self._cancel_ended())
+
+    async def _cancel_ended(self, subscription: int = 0) -> int:
+        total = 0
+        while True:
+            cancelled = await self._write(
+                "cancel_ended",
+                lambda db: self._deliveries.cancel_ended(
+                    db, now=self.now(), subscription=subscription
+                ),
+            )
+            total += cancelled
+            if cancelled < CANCELLED_AT_ONCE:
+                return total
+
+    async def wait_queue(self, timeout_s: float) -> None:
+        await self._queue_notice.wait(timeout_s)
+
+    async def wait_deliveries(self, timeout_s: float) -> None:
+        await self._delivery_notice.wait(timeout_s)
+
+    async def next_delivery_at(self) -> Timestamp | None:
+        now = self.now()
+        ((due_at,),) = await self._readers.run(
+            lambda db: list(db.execute(SQL["next_delivery_at"], (now,)))
+        )
+        return None if due_at is None else Timestamp(due_at)
+
+    # ── the record half ───────────────────────────────────────────────────────────────────────
+
+    async def event(self, organization_id: str, event_id: str) -> EventDetail | None:
+        organization, event = self._organization(organization_id), self._event(event_id)
+        return await self._readers.run(
+            lambda db: self._records.event(db, organization, event, self.now())
+        )
+
+    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> list[Event]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._records.events(db, organization, wanted, page, self.now())
+        )
+
+    async def delete_event(self, organization_id: str, event_id: str) -> bool:
+        organization, event = self._organization(organization_id), self._event(event_id)
+        return await self._write(
+            "delete_event",
+            lambda db: self._deliveries.erase_event(db, organization, event, now=self.now()),
+        )
+
+    async def deliveries(
+        self, organization_id: str, wanted: DeliveryFilter, page: Page
+    ) -> list[Delivery]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._records.deliveries(db, organization, wanted, page)
+        )
+
+    async def delivery(self, organization_id: str, delivery_id: str) -> DeliveryDetail | None:
+        organization = self._organization(organization_id)
+        delivery = self._keys.find(ids.DELIVERY, delivery_id)
+        return await self._readers.run(
+            lambda db: self._records.delivery(db, organization, delivery)
+        )
+
+    async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:
+        organization = self._organization(organization_id)
+        delivery = self._keys.find(ids.DELIVERY, delivery_id)
+        found = await self._write(
+            "retry_delivery",
+            lambda db: self._deliveries.retry(db, organization, delivery, now=self.now()),
+        )
+        self._delivery_notice.give()
+        return found
+
+    async def cancel_delivery(self, organization_id: str, delivery_id: str) -> bool:
+        organization = self._organization(organization_id)
+        delivery = self._keys.find(ids.DELIVERY, delivery_id)
+        return await self._write(
+            "cancel_delivery",
+            lambda db: self._deliveries.cancel(db, organization, delivery, now=self.now()),
+        )
+
+    async def stats(self) -> QueueStats:
+        moment = self._loop.time()
+        if self._stats is None or moment - self._stats[0] > _STATS_KEPT_S:
+            now = self.now()
+            stuck = sum(until <= now for until in self._leased_events.values())
+            leased, delivering = len(self._leased_events) - stuck, len(self._leased_deliveries)
+            counted = await self._readers.run(
+                lambda db: self._records.depths(
+                    db, leased=leased, stuck=stuck, delivering=delivering, now=now
+                )
+            )
+            self._stats = (moment, counted)
+        return self._stats[1]
+
+    async def accounts(self) -> list[OrganizationAccount]:
+        return await self._readers.run(lambda db: self._records.accounts(db, self.now()))
+
+    # ── the settings half ─────────────────────────────────────────────────────────────────────
+
+    async def changes(self, since: int) -> Changes:
+        return await self._readers.run(lambda db: self._settings.changes(db, since))
+
+    async def create_organization(self, organization: Organization, key: KeyRecord) -> None:
+        def create(db: apsw.Connection) -> None:
+            self._settings.save_organization(db, organization)
+            self._settings.save_key(db, key)
+
+        await self._write("create_organization", create)
+
+    async def update_organization(self, organization: Organization) -> None:
+        await self._write(
+            "update_organization", lambda db: self._settings.save_organization(db, organization)
+        )
+
+    async def delete_organization(self, organization_id: str) -> bool:
+        organization = self._organization(organization_id)
+        found = await self._write(
+            "delete_organization",
+            lambda db: self._settings.delete_organization(db, organization, now=self.now()),
+        )
+        await self._cancel_ended()
+        return found
+
+    async def create_key(self, key: KeyRecord) -> None:
+        await self._write("create_key", lambda db: self._settings.save_key(db, key))
+
+    async def keys(self, organization_id: str) -> list[ApiKey]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(lambda db: self._settings.keys_of(db, organization))
+
+    async def revoke_key(self, organization_id: str, key_id: str) -> bool:
+        organization, key = self._organization(organization_id), self._keys.find(ids.KEY, key_id)
+        return await self._write(
+            "revoke_key",
+            lambda db: self._settings.revoke_key(db, organization, key, now=self.now()),
+        )
+
+    async def save_subscription(self, record: SubscriptionRecord) -> None:
+        await self._write(
+            "save_subscription", lambda db: self._settings.save_subscription(db, record)
+        )
+        self._delivery_notice.give()
+
+    async def subscription(
+        self, organization_id: str, subscription_id: str
+    ) -> SubscriptionRecord | None:
+        organization = self._organization(organization_id)
+        subscription = self._keys.find(ids.SUBSCRIPTION, subscription_id)
+        return await self._readers.run(
+            lambda db: self._settings.subscription(db, organization, subscription)
+        )
+
+    async def subscriptions(self, organization_id: str, page: Page) -> list[Subscription]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._settings.subscriptions(db, organization, page)
+        )
+
+    async def delete_subscription(self, organization_id: str, subscription_id: str) -> bool:
+        organization = self._organization(organization_id)
+        subscription = self._keys.find(ids.SUBSCRIPTION, subscription_id)
+        found = await self._write(
+            "delete_subscription",
+            lambda db: self._settings.delete_subscription(
+                db, organization, subscription, now=self.now()
+            ),
+        )
+        if found:
+            await self._cancel_ended(subscription)
+        return found
+
+    async def save_controls(self, controls: Controls) -> None:
+        await self._write("save_controls", lambda db: self._settings.save_controls(db, controls))
+        self._queue_notice.give()
+        self._delivery_notice.give()
+
+    def _organization(self, organization_id: str) -> int:
+        return self._keys.find(ids.ORGANIZATION, organization_id)
+
+    def _event(self, event_id: str) -> int:
+        return self._keys.find(ids.EVENT, event_id)
+
+
+def _token() -> int:
+    low, high = codes.TOKEN_RANGE
+    return low + secrets.randbelow(high - low)

@@ -1,0 +1,52 @@
+"""What every group of verbs works with: the statements, the keys, and how to run many rows at once."""
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Final
+
+import apsw
+
+from triggers_api.store.sql import Statements
+from triggers_api.store.sqlite.keys import Keys
+
+SQL: Final = Statements("triggers_api.store.sqlite")
+
+_ROWS_AT_ONCE: Final = 50
+
+
+def numbers(values: Iterable[int]) -> apsw.carray:
+    """A list of numbers as one parameter, for ``IN carray(?)``."""
+    return apsw.carray(array("q", values))
+
+
+def many(
+    db: apsw.Connection,
+    statement: str,
+    rows: Sequence[Sequence[Any]],
+    before: Sequence[Any] = (),
+) -> Iterator[tuple[Any, ...]]:
+    """Run a ``/* rows */`` statement for all rows, some at a time; yields what it returns.
+
+    One step for fifty rows instead of fifty: each step gives the interpreter lock away and has to
+    wait for it again while the event loop is busy.
+    """
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        chunk = rows[start : start + _ROWS_AT_ONCE]
+        parameters = [*before, *chain.from_iterable(chunk)]
+        yield from db.execute(SQL.rows(statement, len(chunk)), parameters)
+
+
+def run_many(
+    db: apsw.Connection, statement: str, rows: Sequence[Sequence[Any]], before: Sequence[Any] = ()
+) -> None:
+    """:func:`many` for a statement that returns nothing."""
+    for _ in many(db, statement, rows, before):
+        raise AssertionError(f"{statement} returned a row")
+
+
+class Tables:
+    """The base of each group of verbs; holds no state of its own."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys

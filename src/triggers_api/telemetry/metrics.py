@@ -1,0 +1,150 @@
+"""Every metric, in one place, on one registry a process.
+
+Names follow Prometheus' rules: one prefix, base units, ``_total`` for counters. Labels are bounded:
+never an id, a URL or a type that a caller chose.
+"""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+FAST: Final = (
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
+    5, 10,
+)  # fmt: skip
+SLOW: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """The metrics of one process. ``registry`` is what ``/metrics`` shows."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+
+        ingest = Histogram(
+            "triggers_ingest_seconds",
+            "From a request for POST /api/events to its answer, by outcome.",
+            ["outcome"],
+            buckets=FAST,
+            registry=registry,
+        )
+        self.ingest_accepted = ingest.labels("accepted")
+        self.ingest_duplicate = ingest.labels("duplicate")
+        self.ingest_rejected = ingest.labels("rejected")
+        self.ingest_limited = ingest.labels("limited")
+        self.ingest_unavailable = ingest.labels("unavailable")
+
+        self.commit_seconds = Histogram(
+            "triggers_commit_seconds",
+            "A transaction of the embedded engine with its fsync.",
+            buckets=FAST,
+            registry=registry,
+        )
+        self.commit_operations = Histogram(
+            "triggers_commit_operations",
+            "Operations that shared one transaction of the embedded engine.",
+            buckets=SIZES,
+            registry=registry,
+        )
+        self.store_errors = Counter(
+            "triggers_store_errors",
+            "Transactions that the database refused, by what callers were told.",
+            ["code"],
+            registry=registry,
+        )
+
+        self.queue_depth = Gauge(
+            "triggers_queue_depth", "Events accepted, due and not yet routed.", registry=registry
+        )
+        self.queue_scheduled = Gauge(
+            "triggers_queue_scheduled", "Events whose time has not come.", registry=registry
+        )
+        self.queue_leased = Gauge(
+            "triggers_queue_leased", "Queued events in a processor's hands.", registry=registry
+        )
+        self.queue_stuck = Gauge(
+            "triggers_queue_stuck", "Queued events whose lease ran out.", registry=registry
+        )
+        self.queue_oldest_age = Gauge(
+            "triggers_queue_oldest_age_seconds",
+            "How long the oldest due event has waited to be routed.",
+            registry=registry,
+        )
+        self.deliveries_waiting = Gauge(
+            "triggers_deliveries_waiting", "Deliveries pending or retrying.", registry=registry
+        )
+        self.deliveries_in_flight = Gauge(
+            "triggers_deliveries_in_flight", "Deliveries being sent.", registry=registry
+        )
+
+        processed = Counter(
+            "triggers_processed",
+            "Claimed events by what routing came to.",
+            ["result"],
+            registry=registry,
+        )
+        self.processed_ok = processed.labels("ok")
+        self.processed_stale = processed.labels("stale")
+        self.processed_error = processed.labels("error")
+        self.processed_timeout = processed.labels("timeout")
+        self.processed_set_aside = processed.labels("set_aside")
+        self.batch_events = Histogram(
+            "triggers_batch_events", "Events claimed at once.", buckets=SIZES, registry=registry
+        )
+        self.batch_seconds = Histogram(
+            "triggers_batch_seconds",
+            "From claiming a batch to having routed it.",
+            buckets=FAST,
+            registry=registry,
+        )
+        self.accepted_to_routed = Histogram(
+            "triggers_accepted_to_routed_seconds",
+            "From an event's acceptance (or its deliver_at) to its routing being stored.",
+            buckets=FAST,
+            registry=registry,
+        )
+        self.duplicates = Counter(
+            "triggers_duplicates",
+            "Events that were not stored because their dedup_id was taken.",
+            registry=registry,
+        )
+
+        self.deliveries = Counter(
+            "triggers_deliveries",
+            "Deliveries by the state that an attempt brought them to.",
+            ["status"],
+            registry=registry,
+        )
+        self.attempt_seconds = Histogram(
+            "triggers_attempt_seconds",
+            "One request to a receiver, by its outcome.",
+            ["outcome"],
+            buckets=SLOW,
+            registry=registry,
+        )
+        self.stale_leases = Counter(
+            "triggers_stale_leases",
+            "Writes that changed nothing because their lease was no longer valid.",
+            ["verb"],
+            registry=registry,
+        )
+        self.recovered = Counter(
+            "triggers_recovered",
+            "Rows taken over from a lease that had run out.",
+            ["kind"],
+            registry=registry,
+        )
+        self.loop_crashes = Counter(
+            "triggers_loop_crashes",
+            "Times that a background loop raised and was started again.",
+            ["loop"],
+            registry=registry,
+        )
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus reads."""
+        return generate_latest(self.registry)
