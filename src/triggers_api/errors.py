@@ -35,7 +35,7 @@ class TriggersError(Exception):
     """The root of the tree above."""
 
 
-class MalformedValue(TriggersError):  # noqa: N818 - a statement about the value, not a failure of ours
+class MalformedValue(TriggersError):
     """A text that does not have the form it should; the message completes "it is ..."."""
 
 
@@ -175,7 +175,9 @@ class ValidationFailed(Problem):
     @classmethod
     def of(cls, pointer: str, code: str, message: str) -> "ValidationFailed":
         """The common case of one fault."""
-        return cls(f"{pointer or 'the body'}: {message}", errors=[FieldError(pointer, code, message)])
+        return cls(
+            f"{pointer or 'the body'}: {message}", errors=[FieldError(pointer, code, message)]
+        )
 
 
 class RateLimited(Problem):

@@ -30,7 +30,8 @@ def presented_key(headers: list[tuple[bytes, bytes]]) -> str:
 
 class Authenticator:
     """Says who asks. Remembers valid headers until the directory changes, so that a busy key is
-    hashed once and not for every request."""
+    hashed once and not for every request.
+    """
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory

@@ -1,6 +1,7 @@
 """Reading a request's body: its media type, its size, in time."""
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any, Final, Protocol
 
 from triggers_api.errors import BadRequest, RequestTimeout, TooLarge, UnsupportedMediaType
@@ -13,7 +14,7 @@ BODY_TIMEOUT_S: Final = 30.0
 class Receive(Protocol):
     """ASGI's ``receive``."""
 
-    async def __call__(self) -> Any:  # noqa: ANN401 - servers type it differently
+    def __call__(self) -> Awaitable[Any]:
         """Wait for one message."""
 
 

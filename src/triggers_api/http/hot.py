@@ -148,7 +148,10 @@ class PostEvent:
             [
                 (b"content-type", b"application/json"),
                 (b"content-length", b"%d" % len(body)),
-                (b"location", b"/api/events/%b" % (event.id if first is None else first.id).encode()),
+                (
+                    b"location",
+                    b"/api/events/%b" % (event.id if first is None else first.id).encode(),
+                ),
                 (
                     b"server-timing",
                     b"store;dur=%.2f, total;dur=%.2f"

@@ -71,7 +71,7 @@ class ServerProtocol(HttpToolsProtocol):
     """One connection."""
 
     def __init__(self, *arguments: Any, lane: Lane | None = None, **options: Any) -> None:  # noqa: ANN401
-        """uvicorn's arguments, and who takes the hot route."""
+        """Uvicorn's arguments, and who takes the hot route."""
         super().__init__(*arguments, **options)
         self._lane = lane
         self._in_head = False
@@ -119,7 +119,9 @@ class ServerProtocol(HttpToolsProtocol):
             self._hang_up(408)
 
     def _hang_up(self, status: int) -> None:
-        self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.write(
+            STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
+        )
         self.transport.close()
 
     # ── the lane ──────────────────────────────────────────────────────────────────────────────
@@ -132,13 +134,14 @@ class ServerProtocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def _is_for_lane(self) -> bool:
-        lane, cycle = self._lane, self.cycle
+        lane = self._lane
+        cycle: Any = self.cycle
         if (
             lane is None
             or self.url != lane.path
             or self.parser.get_method() != b"POST"
             or self.expect_100_continue
-            or (cycle is not None and not cycle.response_complete)
+            or not (cycle is None or cycle.response_complete)
             or not self.parser.should_keep_alive()
             or self.parser.should_upgrade()
         ):

@@ -92,7 +92,9 @@ def problem_answer(problem: Problem, identifier: bytes) -> tuple[int, Headers, b
     return problem.status, headers, body
 
 
-async def answer(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+async def answer(
+    send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
+) -> None:
     """Send a whole response."""
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -103,7 +103,9 @@ class Ingest:
             deliveries,
         )
 
-    def _route(self, organization_id: str, event_type: str, event_id: str) -> tuple[NewDelivery, ...]:
+    def _route(
+        self, organization_id: str, event_type: str, event_id: str
+    ) -> tuple[NewDelivery, ...]:
         received = received_ms(event_id)
         routes = self._directory.routes(organization_id)
         return tuple(

@@ -25,9 +25,7 @@ def check_document(body: bytes, *, levels_around: int = 0) -> None:
         try:
             body.decode()
         except UnicodeDecodeError as error:
-            raise InvalidEncoding(
-                f"the body is not valid UTF-8 at byte {error.start}"
-            ) from None
+            raise InvalidEncoding(f"the body is not valid UTF-8 at byte {error.start}") from None
         if body.startswith(b"\xef\xbb\xbf"):
             raise InvalidEncoding("the body begins with a byte order mark")
     limit = DEPTH_LIMIT + levels_around

@@ -75,9 +75,7 @@ def read_draft(body: bytes, header_dedup_id: str | None = None) -> Draft:
     try:
         request = _decode(body)
     except msgspec.ValidationError as error:
-        raise ValidationFailed(
-            "the event is not acceptable", errors=[field_error(error)]
-        ) from None
+        raise ValidationFailed("the event is not acceptable", errors=[field_error(error)]) from None
     except msgspec.DecodeError as error:
         raise InvalidJson(f"the body is not one JSON document: {error}") from None
     except RecursionError:
@@ -86,7 +84,7 @@ def read_draft(body: bytes, header_dedup_id: str | None = None) -> Draft:
 
 
 def field_error(error: msgspec.ValidationError) -> FieldError:
-    """msgspec's message as a pointer, a code and words."""
+    """Msgspec's message as a pointer, a code and words."""
     message, path = str(error), ""
     if place := _PLACE.match(message):
         message, path = place[1], place[2]
@@ -103,13 +101,17 @@ def _checked(request: EventRequest, header_dedup_id: str | None) -> Draft:
     errors: list[FieldError] = []
     event_type = request.type
     if event_type is None or request.event_type is not None:
-        event_type = _one_of(errors, "/type", (("type", event_type), ("event_type", request.event_type)))
+        event_type = _one_of(
+            errors, "/type", (("type", event_type), ("event_type", request.event_type))
+        )
     if event_type is None:
         errors.append(FieldError("/type", "missing-field", "is required"))
     elif not text.is_event_type(event_type):
         errors.append(
             FieldError(
-                "/type", "invalid-event-type", "must be 1 to 255 characters of A-Z a-z 0-9 _ . : / -"
+                "/type",
+                "invalid-event-type",
+                "must be 1 to 255 characters of A-Z a-z 0-9 _ . : / -",
             )
         )
     payload = bytes(request.payload) or bytes(request.data)
@@ -118,7 +120,11 @@ def _checked(request: EventRequest, header_dedup_id: str | None) -> Draft:
     elif len(request.payload) and len(request.data) and bytes(request.data) != payload:
         errors.append(FieldError("/payload", "conflict", "payload and data differ"))
     dedup_id = request.dedup_id
-    if header_dedup_id is not None or request.event_id is not None or request.external_id is not None:
+    if (
+        header_dedup_id is not None
+        or request.event_id is not None
+        or request.external_id is not None
+    ):
         dedup_id = _one_of(
             errors,
             "/dedup_id",
@@ -148,7 +154,14 @@ def _checked(request: EventRequest, header_dedup_id: str | None) -> Draft:
         raise ValidationFailed("the event is not acceptable", errors=errors)
     assert event_type is not None
     return Draft(
-        event_type, payload, dedup_id, request.source, request.key, metadata, occurred_at, deliver_at
+        event_type,
+        payload,
+        dedup_id,
+        request.source,
+        request.key,
+        metadata,
+        occurred_at,
+        deliver_at,
     )
 
 
@@ -173,7 +186,9 @@ def check_metadata(errors: list[FieldError], metadata: dict[str, str]) -> None:
     """Bounds of an object of strings; faults are added to ``errors``."""
     if len(metadata) > text.METADATA_ENTRIES:
         errors.append(
-            FieldError("/metadata", "too-many", f"must have at most {text.METADATA_ENTRIES} entries")
+            FieldError(
+                "/metadata", "too-many", f"must have at most {text.METADATA_ENTRIES} entries"
+            )
         )
     for name, value in metadata.items():
         if not 1 <= len(name) <= text.METADATA_KEY_LENGTH or text.has_control(name):

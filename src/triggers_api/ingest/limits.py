@@ -57,8 +57,7 @@ class RateLimiter:
         interval = rate.interval
         capacity = rate.burst * interval
         used = self._empty_at.get(key, 0.0) - now
-        if used < 0.0:
-            used = 0.0
+        used = max(used, 0.0)
         excess = used + cost * interval - capacity
         # An allowance for rounding: adding the interval n times is not quite n times the interval.
         if excess > interval * 1e-6:

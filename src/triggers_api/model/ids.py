@@ -38,9 +38,7 @@ _UUID7 = re.compile(r"([0-9a-f]{12})7([0-9a-f]{3})([89ab][0-9a-f]{15})", re.ASCI
 class IdGenerator:
     """Makes ids whose sequence never falls or repeats, whatever the wall clock does."""
 
-    def __init__(
-        self, now: Callable[[], int], *, tail: int | None = None, after: int = 0
-    ) -> None:
+    def __init__(self, now: Callable[[], int], *, tail: int | None = None, after: int = 0) -> None:
         """Start a generator.
 
         Args:

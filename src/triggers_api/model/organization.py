@@ -81,3 +81,28 @@ def key_digest(key: str) -> bytes:
     callers a way to keep the CPU busy.
     """
     return hashlib.sha256(key.encode()).digest()
+
+
+def key_record(
+    key_id: str,
+    secret: str,
+    *,
+    organization_id: str | None,
+    name: str,
+    scopes: tuple[Scope, ...],
+    now: Timestamp,
+    expires_at: Timestamp | None = None,
+) -> KeyRecord:
+    """A key as it is kept."""
+    return KeyRecord(
+        organization_id=organization_id,
+        digest=key_digest(secret),
+        key=ApiKey(
+            id=key_id,
+            name=name,
+            hint=secret[:HINT_LENGTH],
+            scopes=scopes,
+            created_at=now,
+            expires_at=expires_at,
+        ),
+    )

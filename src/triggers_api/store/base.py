@@ -15,7 +15,8 @@ Rules that hold for every verb of every engine, and are tested once in ``tests/c
 - An id of another organization is the same as one that does not exist.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -233,7 +234,7 @@ class Store(Protocol):
 
     # ── the queue half ────────────────────────────────────────────────────────────────────────
 
-    def append(self, events: Sequence[NewEvent]) -> Awaitable[Sequence[FirstEvent | None]]:
+    def append(self, events: Sequence[NewEvent]) -> "asyncio.Future[Sequence[FirstEvent | None]]":
         """Store events durably; the answer, once awaited, follows the input item by item.
 
         ``None`` means stored. A :class:`FirstEvent` means that an event of the organization, not
@@ -270,8 +271,9 @@ class Store(Protocol):
     ) -> DeliveryClaim:
         """Lease up to ``limit`` due deliveries of active subscriptions, the longest due first.
 
-        No subscription gets more than its ``room`` (``default_room`` when it is not in there), and
-        one without room does not keep others from being found, however much is due for it.
+        No subscription gets more than its ``room``; one that is not in there gets ``default_room``,
+        or its own ``max_concurrency`` where that is less. One without room does not keep others
+        from being found, however much is due for it.
         """
 
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
@@ -289,6 +291,9 @@ class Store(Protocol):
 
     async def wait_deliveries(self, timeout_s: float) -> None:
         """Return when deliveries may be due, or after the timeout. May return for nothing."""
+
+    def wake_deliveries(self) -> None:
+        """End the waiting of whoever is in :meth:`wait_deliveries` in this process."""
 
     async def next_delivery_at(self) -> Timestamp | None:
         """When the next waiting delivery falls due, ``None`` when none waits."""

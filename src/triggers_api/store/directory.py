@@ -53,7 +53,9 @@ class Directory:
         self._organizations: dict[str, Organization] = {}
         self._subscriptions: dict[str, dict[str, SubscriptionRecord]] = {}
         self._routes: dict[str, RoutingTable] = {}
-        self.controls = self._force(Controls())
+        self.chosen_controls = Controls()
+        """The switches as they were turned, before the environment has its say."""
+        self.controls = self._force(self.chosen_controls)
 
     async def refresh(self) -> None:
         """Take in what changed."""
@@ -117,6 +119,7 @@ class Directory:
                 [record.subscription for record in self._subscriptions[organization_id].values()]
             )
         if changes.controls is not None:
+            self.chosen_controls = changes.controls
             self.controls = self._force(changes.controls)
         self.version = changes.version
 

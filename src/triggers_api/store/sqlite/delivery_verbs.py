@@ -76,9 +76,9 @@ class DeliveryVerbs(Tables):
         """Numbers and statuses of due deliveries, the longest due first."""
         chosen: dict[int, int] = {}
         passed_over = False
-        rows = list(db.execute(SQL["claim_due"], (now, limit)))
-        for number, status, lane, open_ in rows:
-            free = left.get(lane, default_room) if open_ else 0
+        rows = list(db.execute(SQL["claim_due"], (now, limit, default_room)))
+        for number, status, lane, own_room in rows:
+            free = left.get(lane, min(own_room, default_room)) if own_room else 0
             left[lane] = max(free - 1, 0)
             if free > 0:
                 chosen[number] = status
@@ -107,8 +107,8 @@ class DeliveryVerbs(Tables):
                 return
             first = lane if first is None else first
             if lane not in left:
-                ((open_,),) = db.execute(SQL["claim_lane_open"], (lane, now))
-                left[lane] = default_room if open_ else 0
+                ((own_room,),) = list(db.execute(SQL["claim_lane_room"], (lane, now, default_room)))
+                left[lane] = min(own_room, default_room)
             if left[lane] <= 0:
                 continue
             rows = list(db.execute(SQL["claim_lane"], (lane, now, left[lane] + len(chosen))))
@@ -154,9 +154,7 @@ class DeliveryVerbs(Tables):
         asked = [(self.keys.of(s.delivery_id), s.token) for s in settlements]
         held = {
             number: (attempts, subscription)
-            for number, attempts, subscription in many(
-                db, "deliveries_held", asked, before=(now,)
-            )
+            for number, attempts, subscription in many(db, "deliveries_held", asked, before=(now,))
         }
         stale, states, attempts = [], [], []
         gone: dict[int, str] = {}
@@ -231,9 +229,7 @@ class DeliveryVerbs(Tables):
             if standing in WAITING:
                 db.execute(SQL["bring_delivery_forward"], (delivery, now))
             elif standing in RETRYABLE:
-                db.execute(
-                    SQL["reopen_delivery"], (delivery, _CODE[reopened(attempts)], now)
-                )
+                db.execute(SQL["reopen_delivery"], (delivery, _CODE[reopened(attempts)], now))
             else:
                 raise InvalidState(f"the delivery is {standing}")
             return True
@@ -249,9 +245,7 @@ class DeliveryVerbs(Tables):
             return True
         return False
 
-    def erase_event(
-        self, db: apsw.Connection, organization: int, event: int, *, now: int
-    ) -> bool:
+    def erase_event(self, db: apsw.Connection, organization: int, event: int, *, now: int) -> bool:
         """Payload gone, queue row gone, what waits cancelled, dedup_id free."""
         for (due_at,) in list(db.execute(SQL["erase_event"], (event, organization, now))):
             db.execute(SQL["erase_payload"], (event,))

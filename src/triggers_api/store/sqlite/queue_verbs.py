@@ -11,6 +11,7 @@ import apsw
 from triggers_api.model import ids
 from triggers_api.model.delivery import NewDelivery
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEvent
+from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent
 from triggers_api.store.sqlite import codes
 from triggers_api.store.sqlite.keys import Keys
@@ -143,7 +144,7 @@ class QueueVerbs(Tables):
                     organization_id=self.keys.organization(organization_id),
                     type=event_type,
                     received_at=ids.made_at(number),
-                    due_at=ids.Timestamp(due_at),
+                    due_at=Timestamp(due_at),
                     attempts=attempts + 1,
                 )
                 for due_at, number, attempts, _, organization_id, event_type in rows
@@ -203,9 +204,7 @@ class QueueVerbs(Tables):
                 db.execute(SQL["save_failure"], (number, failure.reason, event.attempts))
             else:
                 not_before = now + round(failure.retry_in_s * 1000)
-                db.execute(
-                    SQL["release_queue"], (event.due_at, number, not_before, codes.NOBODY)
-                )
+                db.execute(SQL["release_queue"], (event.due_at, number, not_before, codes.NOBODY))
         run_many(db, "queue_rows_done", aside)
         self._set_status(db, [number for _, number in aside], _FAILED, now)
         return stale

@@ -43,7 +43,8 @@ class RecordReads(Tables):
         for *row, status_at, reason in db.execute(SQL["event"], (event, organization)):
             plain = self._event(row, now)
             deliveries = tuple(
-                self._delivery(delivery) for delivery in db.execute(SQL["event_deliveries"], (event,))
+                self._delivery(delivery)
+                for delivery in db.execute(SQL["event_deliveries"], (event,))
             )
             attempts = list(db.execute(SQL["event_attempts"], (event,)))
             return EventDetail(
@@ -67,9 +68,7 @@ class RecordReads(Tables):
         if wanted.dedup_id is None:
             rows = db.execute(SQL["events"], parameters)
         else:
-            rows = db.execute(
-                SQL["events_by_dedup_id"], parameters | {"dedup_id": wanted.dedup_id}
-            )
+            rows = db.execute(SQL["events_by_dedup_id"], parameters | {"dedup_id": wanted.dedup_id})
         return [self._event(row, now) for row in rows]
 
     def deliveries(
@@ -227,17 +226,17 @@ class RecordReads(Tables):
                     detail=f"{number}: {error or status_code}",
                 )
             )
-        for each in deliveries:
-            if each.finished_at is not None:
-                moments.append(
-                    Moment(
-                        at=each.finished_at,
-                        what=each.status,
-                        delivery_id=each.id,
-                        subscription_id=each.subscription_id,
-                        detail=each.reason,
-                    )
-                )
+        moments += [
+            Moment(
+                at=each.finished_at,
+                what=each.status,
+                delivery_id=each.id,
+                subscription_id=each.subscription_id,
+                detail=each.reason,
+            )
+            for each in deliveries
+            if each.finished_at is not None
+        ]
         return tuple(sorted(moments, key=lambda moment: moment.at))
 
 

@@ -61,9 +61,7 @@ class SettingsVerbs(Tables):
         """Newest first, revoked ones included."""
         return [bodies.api_key(body) for _, body in db.execute(SQL["keys_of"], (organization,))]
 
-    def revoke_key(
-        self, db: apsw.Connection, organization: int, key: int, *, now: int
-    ) -> bool:
+    def revoke_key(self, db: apsw.Connection, organization: int, key: int, *, now: int) -> bool:
         """No longer valid. Revoking twice is fine."""
         for (body,) in list(db.execute(SQL["key_body"], (key, organization))):
             self._revoke(db, key, bodies.api_key(body), self.next_version(db), now)
@@ -87,6 +85,7 @@ class SettingsVerbs(Tables):
                 self.keys.of(record.organization_id),
                 codes.ACTIVE if subscription.status is SubscriptionStatus.ACTIVE else codes.HELD,
                 subscription.expires_at,
+                subscription.max_concurrency,
                 bodies.encode(subscription),
                 bodies.encode(record.secrets),
                 int(record.from_organization),

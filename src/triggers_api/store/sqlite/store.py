@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -136,7 +136,7 @@ class SqliteStore:
         Raises:
             StartError: it must not be used as it is; the message says why and what to do.
         """
-        path = path.resolve()
+        path = path.resolve()  # noqa: ASYNC240 - once, before anything is served
         refuse_network_file_system(path)
         lock = OwnerLock(path)
         try:
@@ -223,7 +223,7 @@ class SqliteStore:
 
     # ── the queue half ────────────────────────────────────────────────────────────────────────
 
-    def append(self, events: Sequence[NewEvent]) -> Awaitable[Sequence[FirstEvent | None]]:
+    def append(self, events: Sequence[NewEvent]) -> "asyncio.Future[Sequence[FirstEvent | None]]":
         if len(events) == 1:
             size = len(events[0].payload) + _EVENT_OVERHEAD
         else:
@@ -315,6 +315,9 @@ class SqliteStore:
 
     async def wait_deliveries(self, timeout_s: float) -> None:
         await self._delivery_notice.wait(timeout_s)
+
+    def wake_deliveries(self) -> None:
+        self._delivery_notice.give()
 
     async def next_delivery_at(self) -> Timestamp | None:
         now = self.now()

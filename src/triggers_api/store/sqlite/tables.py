@@ -15,7 +15,7 @@ SQL: Final = Statements("triggers_api.store.sqlite")
 _ROWS_AT_ONCE: Final = 50
 
 
-def numbers(values: Iterable[int]) -> apsw.carray:
+def numbers(values: Iterable[int]) -> object:
     """A list of numbers as one parameter, for ``IN carray(?)``."""
     return apsw.carray(array("q", values))
 

@@ -33,6 +33,7 @@ CREATE TABLE subscriptions (
     -- 0 active; 1 held: deliveries wait; 2 ended: deliveries are cancelled
     state             INTEGER NOT NULL,
     expires_at        INTEGER,
+    max_concurrency   INTEGER,
     body              BLOB    NOT NULL,    -- JSON of model.subscription.Subscription
     secrets           BLOB    NOT NULL,    -- JSON array of whsec_ texts
     from_organization INTEGER NOT NULL,

@@ -1,0 +1,289 @@
+"""The composition root: builds the parts, starts and stops them in order. It alone knows everybody."""
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+import structlog
+
+from triggers_api.deliver.dispatcher import Dispatcher, DispatcherSettings
+from triggers_api.deliver.egress import Egress
+from triggers_api.deliver.webhook import Sender
+from triggers_api.errors import StartError
+from triggers_api.failpoints import Failpoints, armed
+from triggers_api.http.application import Application
+from triggers_api.http.auth import Authenticator
+from triggers_api.http.context import Context, QueueHealth, Readiness
+from triggers_api.http.cursor import Cursors
+from triggers_api.http.hot import PostEvent
+from triggers_api.ingest.accept import Ingest
+from triggers_api.ingest.limits import Rate, RateLimiter
+from triggers_api.model import ids
+from triggers_api.model.organization import (
+    ORGANIZATION_SCOPES,
+    Organization,
+    Scope,
+    key_record,
+    new_api_key,
+)
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.operate.loop import Loop, Part
+from triggers_api.operate.monitor import Monitor
+from triggers_api.operate.reaper import Reaper
+from triggers_api.process.processor import Processor, ProcessorSettings
+from triggers_api.settings import Settings, variable
+from triggers_api.settings import table as settings_table
+from triggers_api.store.connect import open_store, sqlite_path
+from triggers_api.store.directory import Directory
+from triggers_api.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+FIRST_ORGANIZATION: Final = "default"
+
+
+def wall_clock() -> Timestamp:
+    """Now."""
+    return Timestamp(time.time_ns() // 1_000_000)
+
+
+class FirstKeys(msgspec.Struct, frozen=True):
+    """Keys made when the database was created; they can be told this once."""
+
+    organization_id: str
+    api_key: str
+    admin_key: str
+
+
+class App:
+    """The service in one process; use it with ``async with``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], Timestamp] = wall_clock,
+        failpoints: Failpoints | None = None,
+    ) -> None:
+        """Nothing happens before it is entered.
+
+        Args:
+            settings: of this process.
+            clock: milliseconds since the epoch.
+            failpoints: for tests; by default those that the environment arms.
+        """
+        self.settings = settings
+        self.metrics = Metrics()
+        self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.first_keys: FirstKeys | None = None
+        self.failed = asyncio.Event()
+        """Set when the process must end because its store failed for good."""
+        self._clock = clock
+        self._failpoints = armed() if failpoints is None else failpoints
+        self._stack = AsyncExitStack()
+        self._loops: list[Loop] = []
+
+    async def __aenter__(self) -> Self:
+        settings, metrics = self.settings, self.metrics
+        async with AsyncExitStack() as stack:
+            store = self.store = await open_store(
+                settings.database_url,
+                clock=self._clock,
+                metrics=metrics,
+                failpoints=self._failpoints,
+                fatal=self._fatal,
+            )
+            stack.push_async_callback(store.close)
+            directory = self.directory = Directory(store, forced=_forced(settings))
+            await directory.refresh()
+            await self._settle_in()
+            self.monitor = Monitor(
+                store, directory, metrics=metrics, warn_depth=settings.queue_warn_depth
+            )
+            self.ingest = Ingest(
+                store,
+                directory,
+                metrics=metrics,
+                depth=lambda: self.monitor.stats.depth,
+                max_depth=settings.max_queue_depth,
+            )
+            self.egress = Egress(settings.allow_cidrs)
+            sender = await stack.enter_async_context(Sender(self.egress))
+            self.processor = Processor(
+                store,
+                directory,
+                settings=ProcessorSettings(
+                    batch_size=settings.batch_size,
+                    concurrency=settings.max_concurrent_events,
+                    min_poll_ms=settings.min_poll_ms,
+                    max_poll_ms=settings.max_poll_ms,
+                    item_timeout_s=settings.item_timeout_s,
+                    lease_s=settings.lease_s,
+                    max_attempts=settings.max_process_attempts,
+                ),
+                metrics=metrics,
+            )
+            self.dispatcher = Dispatcher(
+                store,
+                directory,
+                sender,
+                settings=DispatcherSettings(
+                    concurrency=settings.delivery_concurrency,
+                    timeout_s=settings.delivery_timeout_s,
+                    retry_schedule=settings.retry_schedule,
+                    lease_s=settings.lease_s,
+                    max_poll_ms=settings.max_poll_ms,
+                    grace_s=settings.shutdown_grace_s,
+                ),
+                metrics=metrics,
+            )
+            stack.push_async_callback(self.dispatcher.finish)
+            self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
+            self._build_http()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.ingest.draining = True
+        await asyncio.gather(*(loop.stop() for loop in self._loops))
+        await self._stack.aclose()
+
+    def start(self) -> None:
+        """Start the background parts. Tests that run turns by hand leave it out."""
+        for part in self._parts():
+            loop = Loop(part, crashed=self._crashed)
+            self._loops.append(loop)
+            loop.start()
+
+    def _parts(self) -> tuple[Part, ...]:
+        return self.reaper, self.monitor, self.processor, self.dispatcher
+
+    def _build_http(self) -> None:
+        settings, directory = self.settings, self.directory
+        authenticator = Authenticator(directory)
+        self.post_event = PostEvent(
+            self.ingest,
+            directory,
+            RateLimiter(),
+            authenticator=authenticator,
+            metrics=self.metrics,
+            rate=Rate(settings.rate_limit, settings.rate_burst),
+        )
+        self.asgi = Application(
+            Context(
+                settings=settings,
+                store=self.store,
+                directory=directory,
+                authenticator=authenticator,
+                egress=self.egress,
+                cursors=Cursors(_secret(settings)),
+                metrics=self.metrics,
+                post_event=self.post_event,
+                worker_id=self.worker_id,
+                readiness=self.readiness,
+            )
+        )
+
+    def readiness(self) -> Readiness:
+        """Whether traffic should come here."""
+        problem = self.monitor.store_problem
+        checks = {"store": "ok" if problem is None else problem.code}
+        checks["accepting"] = "draining" if self.ingest.draining else "ok"
+        for loop in self._loops:
+            checks[loop.name] = "failing" if loop.failing else "ok"
+        stats = self.monitor.stats
+        return Readiness(
+            ready=all(state == "ok" for state in checks.values()),
+            checks=checks,
+            queue=QueueHealth(
+                depth=stats.depth,
+                warn_depth=self.settings.queue_warn_depth,
+                level=self.monitor.level,
+                stuck=stats.stuck,
+                oldest_age_s=stats.oldest_age_s,
+            ),
+        )
+
+    def _crashed(self, loop: str) -> None:
+        self.metrics.loop_crashes.labels(loop).inc()
+
+    def _fatal(self, _error: BaseException) -> None:
+        self.failed.set()
+
+    async def _settle_in(self) -> None:
+        """Make the first organization and its keys; apply the keys that the settings give."""
+        settings, store = self.settings, self.store
+        organizations = self.directory.organizations()
+        now = store.now()
+        if not organizations:
+            api_key = settings.api_key or new_api_key()
+            admin_key = settings.admin_key or new_api_key()
+            organization = Organization(
+                id=store.ids.new(ids.ORGANIZATION),
+                name=FIRST_ORGANIZATION,
+                created_at=now,
+                updated_at=now,
+            )
+            await store.create_organization(
+                organization,
+                self._key(api_key, organization.id, "first key", ORGANIZATION_SCOPES),
+            )
+            await store.create_key(self._key(admin_key, None, "operator", (Scope.ADMIN,)))
+            self.first_keys = FirstKeys(organization.id, api_key, admin_key)
+        else:
+            first = organizations[-1].id
+            if settings.api_key is not None:
+                await store.create_key(
+                    self._key(settings.api_key, first, "TRIGGERS_API_KEY", ORGANIZATION_SCOPES)
+                )
+            if settings.admin_key is not None:
+                await store.create_key(
+                    self._key(settings.admin_key, None, "TRIGGERS_ADMIN_KEY", (Scope.ADMIN,))
+                )
+        await self.directory.refresh()
+
+    def _key(
+        self, secret: str, organization_id: str | None, name: str, scopes: tuple[Scope, ...]
+    ) -> Any:  # noqa: ANN401
+        return key_record(
+            self.store.ids.new(ids.KEY),
+            secret,
+            organization_id=organization_id,
+            name=name,
+            scopes=scopes,
+            now=self.store.now(),
+        )
+
+
+def _forced(settings: Settings) -> dict[str, Any]:
+    rows = {row.name: variable(row) for row in settings_table()}
+    forced: dict[str, Any] = {}
+    if settings.ingest_mode is not None:
+        forced["ingest"] = (settings.ingest_mode, rows["ingest_mode"])
+    if settings.delivery is not None:
+        forced["delivery"] = (settings.delivery, rows["delivery"])
+    return forced
+
+
+def _secret(settings: Settings) -> bytes:
+    """The key that signs cursors: given, or made once and kept beside the database."""
+    if settings.secret_key is not None:
+        return settings.secret_key.encode()
+    path = Path(f"{sqlite_path(settings.database_url)}.secret")
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        kept = path.read_bytes().strip()
+        if not kept:
+            raise StartError(f"{path} is empty; delete it and start again") from None
+        return kept
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_hex(32).encode())
+    return path.read_bytes()

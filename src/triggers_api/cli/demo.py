@@ -1,0 +1,140 @@
+"""``triggers serve --demo``: a receiver on this machine, and real events on their way to it."""
+
+import asyncio
+import dataclasses
+import ipaddress
+import json
+from itertools import cycle
+from typing import Final, Self
+
+import aiohttp
+import click
+from aiohttp import web
+
+from triggers_api.app import App
+from triggers_api.deliver.signature import new_secret, verify
+from triggers_api.demo import payloads
+from triggers_api.errors import MalformedValue
+from triggers_api.model import ids
+from triggers_api.model.organization import ORGANIZATION_SCOPES, key_record, new_api_key
+from triggers_api.model.subscription import (
+    Subscription,
+    SubscriptionRecord,
+    SubscriptionStatus,
+)
+from triggers_api.settings import Settings
+
+_DESCRIPTION: Final = "demo receiver"
+
+
+def demo_settings(settings: Settings) -> Settings:
+    """Deliveries may go to this machine, where the demo's receiver is; what it prints is the log."""
+    loopback = ipaddress.ip_network("127.0.0.1/32")
+    return dataclasses.replace(
+        settings,
+        allow_cidrs=(*settings.allow_cidrs, loopback),
+        log_level="warning" if settings.log_level == "info" else settings.log_level,
+    )
+
+
+class Demo:
+    """A receiver that checks signatures and says what arrives, and a sender of real payloads."""
+
+    def __init__(self, app: App, url: str, *, rate: float) -> None:
+        self._app = app
+        self._url = url
+        self._rate = rate
+        self._secret = new_secret()
+        self._task: asyncio.Task[None] | None = None
+        self.api_key = new_api_key()
+        """A key made for this run."""
+
+    async def __aenter__(self) -> Self:
+        receiver = web.Application(client_max_size=16 << 20)
+        receiver.router.add_post("/{rest:.*}", self._receive)
+        self._runner = web.AppRunner(receiver, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        port = self._runner.addresses[0][1]
+        await self._subscribe(f"http://127.0.0.1:{port}/hook")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        await self._unsubscribe()
+        await self._runner.cleanup()
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._task = asyncio.create_task(self._send())
+
+    async def _subscribe(self, url: str) -> None:
+        app, store = self._app, self._app.store
+        organization_id = app.directory.organizations()[-1].id
+        self._organization_id = organization_id
+        await self._unsubscribe()  # one that a killed demo left behind
+        now = store.now()
+        await store.create_key(
+            key_record(
+                store.ids.new(ids.KEY),
+                self.api_key,
+                organization_id=organization_id,
+                name="demo",
+                scopes=ORGANIZATION_SCOPES,
+                now=now,
+            )
+        )
+        await store.save_subscription(
+            SubscriptionRecord(
+                organization_id=organization_id,
+                subscription=Subscription(
+                    id=store.ids.new(ids.SUBSCRIPTION),
+                    url=url,
+                    event_types=("*",),
+                    description=_DESCRIPTION,
+                    status=SubscriptionStatus.ACTIVE,
+                    created_at=now,
+                    updated_at=now,
+                ),
+                secrets=(self._secret,),
+            )
+        )
+        await app.directory.refresh()
+
+    async def _unsubscribe(self) -> None:
+        for record in self._app.directory.subscriptions(self._organization_id):
+            if record.subscription.description == _DESCRIPTION:
+                await self._app.store.delete_subscription(
+                    self._organization_id, record.subscription.id
+                )
+        await self._app.directory.refresh()
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        try:
+            now = int(self._app.store.now() / 1000)
+            verify(self._secret, headers=request.headers, body=body, now=now)
+        except MalformedValue as error:
+            click.echo(f"  ✗ {request.headers.get('webhook-id')}: {error}")
+            return web.Response(status=401)
+        sent = json.loads(body)
+        click.echo(
+            f"  ✓ delivered {sent['type']}  {request.headers['webhook-id']}  "
+            f"attempt {request.headers['x-triggers-attempt']}  {len(body)} bytes  signature ok"
+        )
+        return web.Response(status=204)
+
+    async def _send(self) -> None:
+        headers = {"Authorization": f"Bearer {self.api_key}", "Content-Type": "application/json"}
+        async with aiohttp.ClientSession(headers=headers, trust_env=False) as session:
+            for event_type, payload in cycle(payloads()):
+                await asyncio.sleep(1 / self._rate)
+                body = b'{"type":"%b","source":"demo","payload":%b}' % (
+                    event_type.encode(),
+                    payload,
+                )
+                async with session.post(f"{self._url}/api/events", data=body) as answer:
+                    if answer.status != 202:
+                        click.echo(f"  {answer.status} {await answer.text()}", err=True)

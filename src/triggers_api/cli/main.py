@@ -1,0 +1,69 @@
+"""The command group. Commands are imported when they are run, so that ``--help`` is quick."""
+
+import sys
+from importlib import import_module
+from typing import Final
+
+import click
+
+from triggers_api import __version__
+from triggers_api.errors import SettingsError, StartError
+
+_COMMANDS: Final = {
+    "serve": ("serve", "Run the service (the default command)."),
+    "trigger": ("trigger", "Send an event."),
+    "migrate": ("migrate", "Bring a database's schema up to date."),
+    "doctor": ("doctor", "Check the machine, the settings and the database."),
+    "bench": ("bench", "Measure the service on this machine."),
+}
+
+FAILED: Final = 1
+MISUSED: Final = 2
+"""Exit codes; ``click`` uses 2 for its own usage errors."""
+
+
+class _Commands(click.Group):
+    """Knows every command's name and first line without importing it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"triggers_api.cli.{_COMMANDS[cmd_name][0]}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_) for name, (_, help_) in _COMMANDS.items()])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {"--help", "-h", "--version"}
+        if not args or (args[0].startswith("-") and args[0] not in own):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="triggers")
+def group() -> None:
+    """Triggers API: durable event ingestion and webhook delivery.
+
+    Without a command it serves: one process, one file on disk.
+    """
+
+
+def main() -> None:
+    """Run the command line; errors that people can mend are one line, not a traceback."""
+    try:
+        group(prog_name="triggers")
+    except SettingsError as error:
+        click.echo(f"triggers: {error}", err=True)
+        sys.exit(MISUSED)
+    except StartError as error:
+        click.echo(f"triggers: {error}", err=True)
+        sys.exit(FAILED)

@@ -1,0 +1,49 @@
+"""Flags made from the settings' table."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from triggers_api.settings import (
+    Settings,
+    load,
+    shown_default,
+    table,
+    unknown_variables,
+    variable,
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def setting_flags(*names: str) -> Callable[[F], F]:
+    """A decorator that adds a flag for each of these settings, or for all when none is named."""
+
+    def decorate(function: F) -> F:
+        for row in reversed(table()):
+            if not names or row.name in names:
+                default = shown_default(row)
+                shown = f" [env: {variable(row)}" + (f"; default: {default}]" if default else "]")
+                function = click.option(
+                    f"--{row.name.replace('_', '-')}",
+                    row.name,
+                    metavar="VALUE",
+                    help=row.metadata["help"].replace("`", "") + shown,
+                )(function)
+        return click.option(
+            "--config",
+            envvar="TRIGGERS_CONFIG",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="A TOML file with settings. [env: TRIGGERS_CONFIG]",
+        )(function)
+
+    return decorate
+
+
+def load_settings(config: Path | None, flags: dict[str, str | None]) -> Settings:
+    """The merged settings; names in the environment that look misspelt are pointed out."""
+    for name in unknown_variables():
+        click.echo(f"triggers: {name} is not a setting; is it misspelt?", err=True)
+    return load(flags=flags, file=config)

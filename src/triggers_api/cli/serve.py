@@ -1,0 +1,138 @@
+"""``triggers serve``."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from triggers_api import __version__
+from triggers_api.cli.options import load_settings, setting_flags
+from triggers_api.errors import StartError
+from triggers_api.settings import Settings
+
+if TYPE_CHECKING:
+    from triggers_api.app import App
+
+
+@click.command(name="serve")
+@setting_flags()
+@click.option("--demo", is_flag=True, help="Add a local receiver and send real events through it.")
+@click.option("--demo-rate", default=1.0, show_default=True, help="Events a second of the demo.")
+def command(config: Path | None, demo: bool, demo_rate: float, **flags: str | None) -> None:  # noqa: FBT001 - click's
+    """Run the service: API, processor and dispatcher in one process."""
+    settings = load_settings(config, flags)
+    run = asyncio.run
+    with contextlib.suppress(ImportError):
+        import uvloop  # noqa: PLC0415 - absent on some platforms
+
+        run = uvloop.run
+    sys.exit(run(serve(settings, demo_rate=demo_rate if demo else None)))
+
+
+async def serve(settings: Settings, *, demo_rate: float | None = None) -> int:
+    """Run until a signal or a failure; returns the exit code."""
+    # Imported here so that --help does not wait for a web server.
+    from triggers_api.app import App  # noqa: PLC0415
+    from triggers_api.cli.demo import Demo, demo_settings  # noqa: PLC0415
+    from triggers_api.cli.server import listen, make_server  # noqa: PLC0415
+    from triggers_api.telemetry.logs import configure  # noqa: PLC0415
+
+    if demo_rate is not None:
+        settings = demo_settings(settings)
+    configure(level=settings.log_level, format_=settings.log_format)
+    listener = listen(settings.host, settings.port)
+    url = _url(settings.host, listener)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(listener.close)
+        app = await stack.enter_async_context(App(settings))
+        server = make_server(app)
+
+        def force() -> None:
+            server.force_exit = True
+
+        ended = asyncio.Event()
+        _on_signals(ended, force)
+        app.start()
+        demo = None
+        if demo_rate is not None:
+            demo = await stack.enter_async_context(Demo(app, url, rate=demo_rate))
+        _greet(app, url, None if demo is None else demo.api_key)
+        # What was made so far stays; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        if demo is not None:
+            demo.start()
+        await _first(ended.wait(), app.failed.wait(), _ended(serving))
+        app.ingest.draining = True
+        server.should_exit = True
+        await serving
+    if app.failed.is_set():
+        raise StartError("the disk failed; see the log. Nothing that was accepted is given up")
+    return 0
+
+
+async def _ended(serving: "asyncio.Task[None]") -> None:
+    await asyncio.wait((serving,))
+
+
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+def _on_signals(ended: asyncio.Event, force: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        if ended.is_set():
+            force()
+        ended.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end)
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    port = listener.getsockname()[1]
+    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def _greet(app: "App", url: str, demo_key: str | None) -> None:
+    durability = app.store.durability()
+    keys = app.first_keys
+    api_key = demo_key or (keys.api_key if keys else None)
+    lines = [
+        "",
+        f"  Triggers API {__version__}   {url}   docs: {url}/docs",
+        f"  database    {app.settings.database_url} ({durability.engine} {durability.version})",
+    ]
+    if api_key is not None:
+        lines.append(f"  API key     {api_key}")
+    if keys is not None:
+        lines += [f"  admin key   {keys.admin_key}", "  (keys are shown this once)"]
+    elif demo_key is None:
+        lines.append(
+            "  API key     the one shown when the database was made, or set TRIGGERS_API_KEY"
+        )
+    lines += [
+        "",
+        "  Send an event:",
+        "",
+        f"    curl -i {url}/api/events \\",
+        f"      -H 'Authorization: Bearer {api_key or '$TRIGGERS_API_KEY'}' \\",
+        "      -H 'Content-Type: application/json' \\",
+        """      -d '{"type": "order.created", "payload": {"id": 42, "total": 99.5}}'""",
+        "",
+    ]
+    click.echo("\n".join(lines))

@@ -1,0 +1,273 @@
+"""The dispatcher: settles what finished, claims what is due, starts it. Three lines, again and again."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from triggers_api.deliver.webhook import Sent
+from triggers_api.model import ids
+from triggers_api.model.controls import DeliveryMode
+from triggers_api.model.delivery import Attempt, DeliveryStatus, reopened
+from triggers_api.model.outcome import Answered, Decision, NoAnswer, NotSent, Outcome, decide
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.store.base import ClaimedDelivery, Settlement, Store
+from triggers_api.store.directory import Directory
+from triggers_api.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+SWITCHED_OFF: Final = NotSent("delivery is switched off")
+_BUSY_POLL_S: Final = 0.1
+_AFTER_A_BUG_S: Final = 60.0
+"""How long a delivery waits whose sending raised something that nobody foresaw."""
+
+
+class Sends(Protocol):
+    """Who makes the request."""
+
+    async def send(
+        self, delivery: ClaimedDelivery, *, attempt_number: int, timeout_s: float, now: Timestamp
+    ) -> Sent:
+        """Make one attempt."""
+
+
+class DispatcherSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The dispatcher's settings; a subscription may have its own timeout and schedule."""
+
+    concurrency: int
+    timeout_s: float
+    retry_schedule: tuple[float, ...]
+    lease_s: float
+    max_poll_ms: int
+    grace_s: float
+
+
+def room(slots: int, others: int, own: int) -> int:
+    """How many more deliveries a subscription may have in flight.
+
+    Half of what the others leave, rounded up: one endpoint that hangs holds half of the slots, two
+    hold three quarters, and there is always a slot for the next one.
+
+    Args:
+        slots: deliveries that may be in flight at once.
+        others: those in flight to other subscriptions.
+        own: those in flight to this one.
+    """
+    return max(0, (slots - others + 1) // 2 - own)
+
+
+class Dispatcher:
+    """One turn is settle, claim, start. See ``operate/loop.py`` for how turns follow each other."""
+
+    name = "dispatcher"
+
+    def __init__(
+        self,
+        store: Store,
+        directory: Directory,
+        sender: Sends,
+        *,
+        settings: DispatcherSettings,
+        metrics: Metrics,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Set up; ``draw`` gives random numbers in [0, 1) for the jitter."""
+        self._store = store
+        self._directory = directory
+        self._sender = sender
+        self._settings = settings
+        self._metrics = metrics
+        self._draw = draw
+        self._running: dict[asyncio.Task[None], ClaimedDelivery] = {}
+        self._in_flight: Counter[str] = Counter()
+        self._limits: dict[str, int] = {}
+        self._finished: list[Settlement] = []
+
+    async def run_once(self) -> float:
+        """One turn; returns the seconds until the next look."""
+        settling = asyncio.ensure_future(self._settle())
+        try:
+            claimed = await self._claim_and_start()
+        finally:
+            settled = await settling
+        if self._finished:
+            return 0.0
+        return _BUSY_POLL_S if claimed or settled else await self._until_next()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until something finished or may be due, or the time is up."""
+        await self._store.wait_deliveries(timeout_s)
+
+    async def finish(self) -> None:
+        """The end: wait for what is in flight, give back what takes too long, settle all of it."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._settings.grace_s)
+        for task, delivery in list(self._running.items()):
+            task.cancel()
+            self._finished.append(_given_back(delivery, "the service was shut down"))
+        await self._settle()
+
+    async def _settle(self) -> int:
+        finished, self._finished = self._finished, []
+        if not finished:
+            return 0
+        try:
+            stale = await self._store.settle(finished)
+        except Exception:
+            # The outcomes are not lost: they are settled with the next turn, or their leases run
+            # out and the deliveries are sent again.
+            self._finished += finished
+            raise
+        if stale:
+            self._metrics.stale_leases.labels("settle").inc(len(stale))
+            log.warning("settled too late, nothing changed", delivery_ids=stale)
+        return len(finished)
+
+    async def _claim_and_start(self) -> int:
+        """Fill the free slots; returns how many were filled."""
+        slots, used = self._settings.concurrency, len(self._running)
+        mode = self._directory.controls.delivery
+        if mode is DeliveryMode.PAUSED or used >= slots:
+            return 0
+        claim = await self._store.claim_deliveries(
+            slots - used,
+            self._settings.lease_s,
+            room={subscription: self._room(subscription, used) for subscription in self._in_flight},
+            default_room=room(slots, used, 0),
+        )
+        if claim.recovered:
+            self._metrics.recovered.labels("delivery").inc(claim.recovered)
+            log.warning("deliveries taken over from a lease that ran out", count=claim.recovered)
+        if mode is DeliveryMode.SKIP:
+            self._skip(claim.deliveries)
+        else:
+            for delivery in claim.deliveries:
+                self._start(delivery)
+        return len(claim.deliveries)
+
+    def _room(self, subscription_id: str, used: int) -> int:
+        own = self._in_flight[subscription_id]
+        free = room(self._settings.concurrency, used - own, own)
+        limit = self._limits.get(subscription_id)
+        return free if limit is None else max(0, min(free, limit - own))
+
+    def _start(self, delivery: ClaimedDelivery) -> None:
+        subscription = delivery.target.subscription
+        self._in_flight[subscription.id] += 1
+        if subscription.max_concurrency is not None:
+            self._limits[subscription.id] = subscription.max_concurrency
+        task = asyncio.create_task(self._deliver(delivery))
+        self._running[task] = delivery
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        delivery = self._running.pop(task)
+        subscription_id = delivery.target.subscription.id
+        self._in_flight[subscription_id] -= 1
+        if not self._in_flight[subscription_id]:
+            del self._in_flight[subscription_id]
+            self._limits.pop(subscription_id, None)
+        self._store.wake_deliveries()
+
+    def _skip(self, deliveries: tuple[ClaimedDelivery, ...]) -> None:
+        for delivery in deliveries:
+            self._finished.append(self._settlement(delivery, SWITCHED_OFF, attempt=None))
+        if deliveries:
+            log.info("delivery off, skipped", count=len(deliveries))
+
+    async def _deliver(self, delivery: ClaimedDelivery) -> None:
+        subscription = delivery.target.subscription
+        started_at = self._store.now()
+        number = delivery.attempt_count + 1
+        try:
+            sent = await self._sender.send(
+                delivery,
+                attempt_number=number,
+                timeout_s=min(
+                    subscription.timeout_s or self._settings.timeout_s, self._settings.timeout_s
+                ),
+                now=started_at,
+            )
+        except Exception:
+            log.exception("sending failed in an unforeseen way", delivery_id=delivery.id)
+            later = started_at.after(seconds=_AFTER_A_BUG_S)
+            self._finished.append(_given_back(delivery, "an error of the service", later))
+            return
+        attempt = Attempt(
+            id=self._store.ids.new(ids.ATTEMPT),
+            number=number,
+            started_at=started_at,
+            duration_ms=sent.duration_ms,
+            status_code=sent.outcome.status_code if isinstance(sent.outcome, Answered) else None,
+            error=sent.outcome.error if isinstance(sent.outcome, NoAnswer) else None,
+            response_body=sent.response_body,
+        )
+        self._finished.append(self._settlement(delivery, sent.outcome, attempt=attempt))
+
+    def _settlement(
+        self, delivery: ClaimedDelivery, outcome: Outcome, *, attempt: Attempt | None
+    ) -> Settlement:
+        subscription = delivery.target.subscription
+        schedule = subscription.retry_schedule
+        decision = decide(
+            outcome,
+            failures=delivery.failures + 1,
+            schedule=self._settings.retry_schedule if schedule is None else schedule,
+            now=self._store.now(),
+            draw=self._draw(),
+        )
+        self._report(delivery, decision, attempt)
+        return Settlement(
+            delivery.id,
+            delivery.token,
+            decision.status,
+            decision.reason,
+            decision.next_attempt_at,
+            attempt,
+            decision.reason if decision.disable_subscription else None,
+        )
+
+    def _report(
+        self, delivery: ClaimedDelivery, decision: Decision, attempt: Attempt | None
+    ) -> None:
+        self._metrics.deliveries.labels(decision.status).inc()
+        if attempt is None:
+            return
+        self._metrics.attempt_seconds.labels(decision.status).observe(attempt.duration_ms / 1000)
+        # What a receiver answers is an outcome, not an error of ours.
+        line = log.debug if decision.status is DeliveryStatus.SUCCEEDED else log.info
+        line(
+            "delivery attempted",
+            delivery_id=delivery.id,
+            event_id=delivery.event_id,
+            organization_id=delivery.target.organization_id,
+            subscription_id=delivery.target.subscription.id,
+            attempt=attempt.number,
+            outcome=decision.status,
+            status_code=attempt.status_code,
+            error=attempt.error,
+            duration_ms=attempt.duration_ms,
+            next_attempt_at=None
+            if decision.next_attempt_at is None
+            else str(decision.next_attempt_at),
+        )
+
+    async def _until_next(self) -> float:
+        longest_s = self._settings.max_poll_ms / 1000
+        due_at = await self._store.next_delivery_at()
+        if due_at is None:
+            return longest_s
+        return min(longest_s, max(0.001, (due_at - self._store.now()) / 1000))
+
+
+def _given_back(
+    delivery: ClaimedDelivery, reason: str, not_before: Timestamp | None = None
+) -> Settlement:
+    return Settlement(
+        delivery.id, delivery.token, reopened(delivery.attempt_count), reason, not_before
+    )

@@ -1,0 +1,116 @@
+"""Signatures of webhooks, by Standard Webhooks v1 (https://www.standardwebhooks.com).
+
+What is signed is ``<webhook-id>.<webhook-timestamp>.<body>``, byte for byte as it is sent, with
+HMAC-SHA256. Several signatures in one header stand for several secrets while one replaces another.
+"""
+
+import hmac
+import secrets as random
+from base64 import b64encode
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final
+
+from triggers_api.errors import MalformedValue
+
+ID_HEADER: Final = "webhook-id"
+TIMESTAMP_HEADER: Final = "webhook-timestamp"
+SIGNATURE_HEADER: Final = "webhook-signature"
+
+PREFIX: Final = "whsec_"
+KEY_BYTES: Final = range(24, 65)
+"""How many bytes a secret may hold."""
+
+TOLERANCE_S: Final = 300.0
+"""How far a webhook's timestamp may be from the receiver's clock, in seconds, either way."""
+
+_NEW_KEY_BYTES: Final = 32
+_TIMESTAMP_DIGITS: Final = 12
+
+
+def new_secret() -> str:
+    """A fresh signing secret: ``whsec_`` and 256 random bits in base64."""
+    return PREFIX + b64encode(random.token_bytes(_NEW_KEY_BYTES)).decode()
+
+
+@lru_cache(maxsize=4096)
+def secret_bytes(secret: str) -> bytes:
+    """The key inside a ``whsec_…`` text.
+
+    Raises:
+        MalformedValue: it is not ``whsec_`` and standard base64 of 24 to 64 bytes.
+    """
+    if not secret.startswith(PREFIX):
+        raise MalformedValue(f"not a signing secret: it must begin with {PREFIX}")
+    try:
+        key = a2b_base64(secret[len(PREFIX) :], strict_mode=True)
+    except ValueError:
+        raise MalformedValue("not a signing secret: what follows whsec_ is not base64") from None
+    if len(key) not in KEY_BYTES:
+        raise MalformedValue(
+            f"not a signing secret: it holds {len(key)} bytes, and 24 to 64 are asked for"
+        )
+    return key
+
+
+def sign(secrets: Sequence[str], *, message_id: str, timestamp: int, body: bytes) -> str:
+    """The ``webhook-signature`` header: one ``v1,<base64>`` for each secret, separated by spaces.
+
+    Args:
+        secrets: ``whsec_…`` texts, in the order of the signatures.
+        message_id: the ``webhook-id`` header.
+        timestamp: the ``webhook-timestamp`` header, seconds since the epoch.
+        body: the bytes that are sent.
+
+    Raises:
+        MalformedValue: one of the secrets is not one.
+    """
+    content = f"{message_id}.{timestamp}.".encode() + body
+    return " ".join([f"v1,{_mac(secret, content)}" for secret in secrets])
+
+
+def verify(
+    secret: str,
+    *,
+    headers: Mapping[str, str],
+    body: bytes,
+    now: float,
+    tolerance_s: float = TOLERANCE_S,
+) -> None:
+    """Return if a received webhook was signed with this secret, not long ago.
+
+    Args:
+        secret: the receiver's ``whsec_…`` text.
+        headers: the request's; their names in any case.
+        body: the bytes that were received, before any decoding.
+        now: the receiver's clock, seconds since the epoch.
+        tolerance_s: how many seconds the timestamp may be away from it, either way.
+
+    Raises:
+        MalformedValue: a header is missing or unreadable, the time is too far off, or none of the
+            signatures is right; also when the secret is not one.
+    """
+    given = {name.lower(): value for name, value in headers.items()}
+    try:
+        message_id, timestamp = given[ID_HEADER], given[TIMESTAMP_HEADER]
+        signatures = given[SIGNATURE_HEADER]
+    except KeyError as missing:
+        raise MalformedValue(f"not signed: the header {missing.args[0]} is missing") from None
+    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= _TIMESTAMP_DIGITS):
+        raise MalformedValue(f"not signed: {TIMESTAMP_HEADER} is not a number of seconds")
+    if abs(now - int(timestamp)) > tolerance_s:
+        raise MalformedValue(f"signed more than {tolerance_s:g} s away from now")
+    content = f"{message_id}.{timestamp}.".encode(errors="surrogatepass") + body
+    expected = f"v1,{_mac(secret, content)}".encode()
+    # compare_digest takes the same time wherever the first difference is, so that the right
+    # signature cannot be found byte by byte.
+    if not any(
+        hmac.compare_digest(signature.encode(errors="surrogatepass"), expected)
+        for signature in signatures.split(" ")
+    ):
+        raise MalformedValue("not signed with this secret")
+
+
+def _mac(secret: str, content: bytes) -> str:
+    return b2a_base64(hmac.digest(secret_bytes(secret), content, "sha256"), newline=False).decode()

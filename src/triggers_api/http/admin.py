@@ -1,0 +1,302 @@
+"""``/api/admin``: for operators' keys only."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Router, delete, get, patch, post
+from msgspec import UNSET, UnsetType
+
+from triggers_api.errors import FieldError, MalformedValue, NotFound, ValidationFailed
+from triggers_api.http.context import ACCESS, Context
+from triggers_api.http.organization import check_name
+from triggers_api.http.parameters import Cursor, Limit
+from triggers_api.model import ids
+from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running
+from triggers_api.model.organization import (
+    ORGANIZATION_SCOPES,
+    ApiKey,
+    Organization,
+    Scope,
+    key_record,
+    new_api_key,
+)
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.store.base import OrganizationAccount
+from triggers_api.store.directory import Principal
+
+_MOST = 10**9
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=_MOST)]
+Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+
+
+class NewOrganization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A tenant that is asked for. ``rate_limit`` is events a minute, 0 for none."""
+
+    name: str
+    rate_limit: Count | None = None
+    rate_burst: Positive | None = None
+
+
+class OrganizationCreated(msgspec.Struct, frozen=True):
+    """A new tenant with its first key, which is shown this once."""
+
+    id: str
+    name: str
+    api_key: str
+
+
+class OrganizationLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A merge patch; ``null`` puts the service's setting back."""
+
+    name: str | UnsetType = UNSET
+    rate_limit: Count | UnsetType | None = UNSET
+    rate_burst: Positive | UnsetType | None = UNSET
+
+
+class OrganizationPage(msgspec.Struct, frozen=True):
+    """Tenants, newest first."""
+
+    data: list[Organization]
+    next_cursor: str | None
+
+
+class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key that is asked for; all three scopes unless narrowed."""
+
+    name: str
+    scopes: list[Scope] | None = None
+    expires_at: Moment | None = None
+
+
+class KeyCreated(msgspec.Struct, frozen=True):
+    """A new key, shown this once."""
+
+    id: str
+    key: str
+    name: str
+    scopes: tuple[Scope, ...]
+    expires_at: Timestamp | None
+
+
+class KeyPage(msgspec.Struct, frozen=True):
+    """Keys without their secrets, newest first."""
+
+    data: list[ApiKey]
+    next_cursor: str | None
+
+
+class ControlsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A merge patch; ``null`` puts the default back."""
+
+    ingest: IngestMode | UnsetType | None = UNSET
+    processing: Running | UnsetType | None = UNSET
+    delivery: DeliveryMode | UnsetType | None = UNSET
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | UnsetType | None = UNSET
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | UnsetType | None = UNSET
+    min_poll_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] | UnsetType | None = UNSET
+    reason: str | UnsetType | None = UNSET
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """The books of all organizations, and whether all of them balance."""
+
+    ok: bool
+    organizations: list[OrganizationAccount]
+
+
+@post("/organizations", summary="Create an organization")
+async def create_organization(context: Context, data: NewOrganization) -> OrganizationCreated:
+    """With a first key that has all scopes of an organization."""
+    errors: list[FieldError] = []
+    check_name(errors, data.name)
+    if errors:
+        raise ValidationFailed("the organization is not acceptable", errors=errors)
+    now = context.store.now()
+    organization = Organization(
+        id=context.store.ids.new(ids.ORGANIZATION),
+        name=data.name,
+        rate_limit=data.rate_limit,
+        rate_burst=data.rate_burst,
+        created_at=now,
+        updated_at=now,
+    )
+    secret = new_api_key()
+    key = key_record(
+        context.store.ids.new(ids.KEY),
+        secret,
+        organization_id=organization.id,
+        name="first key",
+        scopes=ORGANIZATION_SCOPES,
+        now=now,
+    )
+    await context.store.create_organization(organization, key)
+    await context.changed()
+    return OrganizationCreated(organization.id, organization.name, secret)
+
+
+@get("/organizations", summary="List organizations")
+async def list_organizations(
+    context: Context, limit: Limit = 50, cursor: Cursor = None
+) -> OrganizationPage:
+    """Newest first."""
+    page = context.cursors.page(cursor, limit, "organizations")
+    found = [
+        organization
+        for organization in context.directory.organizations()
+        if page.before is None or organization.id < page.before
+    ]
+    return OrganizationPage(*context.cursors.next(found, limit, "organizations"))
+
+
+@get("/organizations/{organization_id:str}", summary="Get an organization")
+async def get_organization(context: Context, organization_id: str) -> Organization:
+    """With its limits."""
+    return _of(context, organization_id)
+
+
+@patch("/organizations/{organization_id:str}", summary="Change an organization's limits")
+async def change_organization(
+    context: Context, organization_id: str, data: OrganizationLimits
+) -> Organization:
+    """In force within a second."""
+    given = {
+        name: value
+        for name in data.__struct_fields__
+        if (value := getattr(data, name)) is not UNSET
+    }
+    errors: list[FieldError] = []
+    if "name" in given:
+        check_name(errors, given["name"])
+    if errors:
+        raise ValidationFailed("the change is not acceptable", errors=errors)
+    organization = msgspec.structs.replace(
+        _of(context, organization_id), **given, updated_at=context.store.now()
+    )
+    await context.store.update_organization(organization)
+    await context.changed()
+    return organization
+
+
+@delete("/organizations/{organization_id:str}", summary="Delete an organization")
+async def delete_organization(context: Context, organization_id: str) -> None:
+    """Its keys stop working, its subscriptions end."""
+    if not await context.store.delete_organization(organization_id):
+        raise NotFound("there is no such organization")
+    await context.changed()
+
+
+@post("/organizations/{organization_id:str}/keys", summary="Create a key")
+async def create_key(context: Context, organization_id: str, data: NewKey) -> KeyCreated:
+    """Shown this once."""
+    _of(context, organization_id)
+    errors: list[FieldError] = []
+    check_name(errors, data.name)
+    scopes = ORGANIZATION_SCOPES if data.scopes is None else tuple(dict.fromkeys(data.scopes))
+    if not scopes or not set(scopes) <= set(ORGANIZATION_SCOPES):
+        errors.append(
+            FieldError("/scopes", "invalid-scopes", "must be some of ingest, read, manage")
+        )
+    expires_at = None
+    if data.expires_at is not None:
+        try:
+            expires_at = Timestamp.parse(data.expires_at)
+        except MalformedValue as error:
+            errors.append(FieldError("/expires_at", "invalid-timestamp", f"is {error}"))
+    if errors:
+        raise ValidationFailed("the key is not acceptable", errors=errors)
+    secret = new_api_key()
+    record = key_record(
+        context.store.ids.new(ids.KEY),
+        secret,
+        organization_id=organization_id,
+        name=data.name,
+        scopes=scopes,
+        now=context.store.now(),
+        expires_at=expires_at,
+    )
+    await context.store.create_key(record)
+    await context.changed()
+    return KeyCreated(record.key.id, secret, data.name, scopes, expires_at)
+
+
+@get("/organizations/{organization_id:str}/keys", summary="List keys")
+async def list_keys(context: Context, organization_id: str) -> KeyPage:
+    """Newest first, revoked ones included."""
+    _of(context, organization_id)
+    return KeyPage(await context.store.keys(organization_id), None)
+
+
+@delete("/organizations/{organization_id:str}/keys/{key_id:str}", summary="Revoke a key")
+async def revoke_key(context: Context, organization_id: str, key_id: str) -> None:
+    """Refused everywhere within a second."""
+    if not await context.store.revoke_key(organization_id, key_id):
+        raise NotFound("there is no such key")
+    await context.changed()
+
+
+@get("/controls", summary="Get the switches")
+async def get_controls(context: Context) -> Controls:
+    """As they stand, forced ones included."""
+    return context.directory.controls
+
+
+@patch("/controls", summary="Turn switches")
+async def change_controls(context: Context, principal: Principal, data: ControlsChange) -> Controls:
+    """Applied whole, in every process within a second, and kept over restarts."""
+    given = {
+        name: value
+        for name in data.__struct_fields__
+        if (value := getattr(data, name)) is not UNSET
+    }
+    defaults = Controls()
+    changes = {
+        name: getattr(defaults, name) if value is None else value for name, value in given.items()
+    }
+    await context.store.save_controls(
+        msgspec.structs.replace(
+            context.directory.chosen_controls,
+            **changes,
+            updated_at=context.store.now(),
+            updated_by=principal.key_id,
+        )
+    )
+    await context.changed()
+    return context.directory.controls
+
+
+@get("/verify", summary="Check the books")
+async def verify(context: Context) -> Verification:
+    """Counts everything: not for every second. ``accepted`` was counted on acceptance."""
+    accounts = await context.store.accounts()
+    return Verification(all(account.balances() for account in accounts), accounts)
+
+
+def _of(context: Context, organization_id: str) -> Organization:
+    organization = context.directory.organization(organization_id)
+    if organization is None:
+        raise NotFound("there is no such organization")
+    return organization
+
+
+def router() -> Router:
+    """The routes of this file."""
+    return Router(
+        "/api/admin",
+        route_handlers=[
+            create_organization,
+            list_organizations,
+            get_organization,
+            change_organization,
+            delete_organization,
+            create_key,
+            list_keys,
+            revoke_key,
+            get_controls,
+            change_controls,
+            verify,
+        ],
+        opt={ACCESS: (Scope.ADMIN,)},
+        tags=["Operator"],
+    )

@@ -1,0 +1,109 @@
+"""The HTTP application: the hot route in front, everything else behind Litestar."""
+
+from typing import Any
+
+import msgspec
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.types import Message, Scope
+
+from triggers_api.errors import MalformedValue
+from triggers_api.http import (
+    admin,
+    deliveries,
+    documentation,
+    events,
+    health,
+    organization,
+    problems,
+    subscriptions,
+)
+from triggers_api.http.body import Receive
+from triggers_api.http.context import (
+    Context,
+    check_access,
+    context,
+    organization_id,
+    principal,
+)
+from triggers_api.http.hot import PATH
+from triggers_api.http.request import StrictRequest
+from triggers_api.http.wire import Send, common_headers, request_id
+from triggers_api.model.timestamp import Timestamp
+
+
+class Application:
+    """The ASGI application."""
+
+    def __init__(self, context_: Context) -> None:
+        self._post_event = context_.post_event
+        self._litestar = _litestar(context_)
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI's
+        """Serve one request."""
+        if scope["type"] == "http":
+            if scope["path"] == PATH and scope["method"] == "POST":
+                await self._post_event(scope, receive, send)
+            else:
+                await self._litestar(scope, receive, send)
+
+    @property
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        return self._litestar.openapi_schema.to_schema()
+
+
+def _litestar(context_: Context) -> Litestar:
+    of_organizations = Router(
+        "/",
+        route_handlers=[
+            events.router(),
+            subscriptions.router(),
+            deliveries.router(),
+            organization.router(),
+        ],
+        dependencies={"organization_id": Provide(organization_id, sync_to_thread=False)},
+    )
+    return Litestar(
+        [of_organizations, admin.router(), health.router()],
+        before_send=[_stamp],
+        dependencies={
+            "context": Provide(context, sync_to_thread=False),
+            "principal": Provide(principal, sync_to_thread=False),
+        },
+        exception_handlers=problems.HANDLERS,
+        guards=[check_access],
+        logging_config=None,
+        openapi_config=documentation.openapi_config(),
+        plugins=[documentation.OwnTypes()],
+        request_class=StrictRequest,
+        request_max_body_size=None,  # request.py counts while it reads
+        state=State({"context": context_}),
+        type_decoders=[(_is_timestamp, _decode_timestamp)],
+        type_encoders={Timestamp: str},
+    )
+
+
+async def _stamp(message: Message, scope: Scope) -> None:
+    """Put on every answer what every answer carries."""
+    if message["type"] != "http.response.start":
+        return
+    headers = list(message["headers"])
+    names = {name for name, _ in headers}
+    identifier = scope["state"].get("request_id") or request_id(
+        dict(scope["headers"]).get(b"x-request-id")
+    )
+    headers += [header for header in common_headers(identifier) if header[0] not in names]
+    message["headers"] = headers
+
+
+def _is_timestamp(kind: Any) -> bool:  # noqa: ANN401 - Litestar's signature
+    return kind is Timestamp
+
+
+def _decode_timestamp(_kind: type, value: Any) -> Timestamp:  # noqa: ANN401 - Litestar's signature
+    try:
+        return Timestamp.parse(value)
+    except MalformedValue as error:
+        raise msgspec.ValidationError(f"is {error}") from None

@@ -1,0 +1,113 @@
+"""What every route works with, and who is asking."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from litestar.connection import ASGIConnection, Request
+from litestar.handlers import BaseRouteHandler
+
+from triggers_api.deliver.egress import Egress
+from triggers_api.http.auth import Authenticator, check_operator, organization_of
+from triggers_api.http.cursor import Cursors
+from triggers_api.http.hot import PostEvent
+from triggers_api.model.organization import Scope
+from triggers_api.settings import Settings
+from triggers_api.store.base import Store
+from triggers_api.store.directory import Directory, Principal
+from triggers_api.telemetry.metrics import Metrics
+
+
+class QueueHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """The queue in a few numbers; ``depth`` is accepted and not yet routed, at most 1 s old."""
+
+    depth: int
+    warn_depth: int
+    level: str
+    stuck: int
+    oldest_age_s: float
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether traffic should come here: each check is ``ok`` or says what is wrong."""
+
+    ready: bool
+    checks: dict[str, str]
+    queue: QueueHealth
+
+
+class Context:
+    """The parts of the service that routes use.
+
+    A plain class: Litestar would look into the fields of a dataclass and try to convert them.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: Store,
+        directory: Directory,
+        authenticator: Authenticator,
+        egress: Egress,
+        cursors: Cursors,
+        metrics: Metrics,
+        post_event: PostEvent,
+        worker_id: str,
+        readiness: Callable[[], Readiness],
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.directory = directory
+        self.authenticator = authenticator
+        self.egress = egress
+        self.cursors = cursors
+        self.metrics = metrics
+        self.post_event = post_event
+        self.worker_id = worker_id
+        self.readiness = readiness
+
+    async def changed(self) -> None:
+        """Take in a change to the settings half: from then on this process acts on it."""
+        await self.directory.refresh()
+
+
+ACCESS = "access"
+"""The key in a handler's ``opt``: scopes of which the key must have one; absent, anybody may ask."""
+
+
+def check_access(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """The guard of every route: key and scope."""
+    scopes: tuple[Scope, ...] | None = handler.opt.get(ACCESS)
+    if scopes is None:
+        return
+    context: Context = connection.app.state.context
+    raw = connection.scope["headers"]
+    headers = [(bytes(name), bytes(value)) for name, value in raw]
+    principal = context.authenticator(headers, dict(headers))
+    if Scope.ADMIN in scopes and Scope.ADMIN in principal.scopes:
+        pass
+    elif scopes == (Scope.ADMIN,):
+        check_operator(principal)
+    else:
+        organization_of(principal, *scopes)
+    connection.scope["state"]["principal"] = principal
+
+
+def principal(request: Request[Any, Any, Any]) -> Principal:
+    """Dependency: who is asking."""
+    found: Principal = request.scope["state"]["principal"]
+    return found
+
+
+def organization_id(request: Request[Any, Any, Any]) -> str:
+    """Dependency: the organization that is asking."""
+    found = principal(request).organization_id
+    assert found is not None  # check_access lets organizations' keys through only
+    return found
+
+
+def context(request: Request[Any, Any, Any]) -> Context:
+    """Dependency: the service."""
+    found: Context = request.app.state.context
+    return found

@@ -1,0 +1,284 @@
+"""The API's description of itself: OpenAPI, and pages for people without a script or a CDN."""
+
+import html
+import inspect
+import json
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+import msgspec
+from litestar import Controller, MediaType, Request, Response, get
+from litestar._openapi.schema_generation import SchemaCreator
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIFormat,
+    OpenAPIMediaType,
+    OpenAPIType,
+    RequestBody,
+    Schema,
+    SecurityScheme,
+)
+from litestar.plugins import OpenAPISchemaPlugin
+from litestar.typing import FieldDefinition
+
+from triggers_api import __version__, errors
+from triggers_api.model.timestamp import Timestamp
+
+_CSP: Final = (
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+_PAGE_HEADERS: Final = {
+    "Content-Security-Policy": _CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class OwnTypes(OpenAPISchemaPlugin):
+    """Describes the types that Litestar does not know."""
+
+    @staticmethod
+    def is_plugin_supported_type(value: Any) -> bool:  # noqa: ANN401 - Litestar's signature
+        """Moments, and JSON kept as bytes."""
+        return value in {Timestamp, msgspec.Raw}
+
+    def to_openapi_schema(
+        self, field_definition: FieldDefinition, schema_creator: SchemaCreator
+    ) -> Schema:
+        """Moments are date-times; kept JSON may be anything."""
+        del schema_creator
+        if field_definition.annotation is Timestamp:
+            return Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME)
+        return Schema(description="Any JSON value, byte for byte as it was received.")
+
+
+def event_request_body() -> RequestBody:
+    """The body of ``POST /api/events``, which no handler parameter shows."""
+    text = {"type": "string"}
+    moment = {"type": "string", "format": "date-time"}
+    schema = {
+        "type": "object",
+        "required": ["type", "payload"],
+        "additionalProperties": False,
+        "properties": {
+            "type": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 255,
+                "pattern": "^[A-Za-z0-9_.:/-]+$",
+            },
+            "payload": {"description": "Any JSON value, null included; kept byte for byte."},
+            "dedup_id": {"type": "string", "minLength": 1, "maxLength": 512},
+            "source": {"type": "string", "minLength": 1, "maxLength": 255},
+            "key": {"type": "string", "minLength": 1, "maxLength": 255},
+            "occurred_at": moment,
+            "deliver_at": moment,
+            "metadata": {"type": "object", "additionalProperties": text, "maxProperties": 64},
+        },
+    }
+    return RequestBody(
+        required=True,
+        content={"application/json": OpenAPIMediaType(schema=_as_schema(schema))},
+    )
+
+
+def _as_schema(raw: dict[str, Any]) -> Schema:
+    names = {
+        "type": "type",
+        "format": "format",
+        "description": "description",
+        "required": "required",
+        "pattern": "pattern",
+        "minLength": "min_length",
+        "maxLength": "max_length",
+        "maxProperties": "max_properties",
+    }
+    given = {names[name]: value for name, value in raw.items() if name in names}
+    if "properties" in raw:
+        given["properties"] = {name: _as_schema(part) for name, part in raw["properties"].items()}
+    more = raw.get("additionalProperties")
+    if more is not None:
+        given["additional_properties"] = more if isinstance(more, bool) else _as_schema(more)
+    return Schema(**given)
+
+
+def problem_classes() -> list[type[errors.Problem]]:
+    """Every refusal there is, by status and code."""
+    found = {
+        member
+        for _, member in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(member, errors.Problem) and member not in {errors.Problem, errors.Unavailable}
+    }
+    return sorted(found, key=lambda each: (each.status, each.code))
+
+
+class Documentation(Controller):
+    """``/openapi.json`` and ``/docs``."""
+
+    path = "/"
+    include_in_schema = False
+
+    @get("/openapi.json", media_type="application/vnd.oai.openapi+json")
+    async def openapi(self, request: Request[Any, Any, Any]) -> bytes:
+        """OpenAPI 3.1."""
+        return _described(request)[0]
+
+    @get(["/", "/docs"], media_type=MediaType.HTML)
+    async def reference(self, request: Request[Any, Any, Any]) -> Response[str]:
+        """Every route."""
+        return Response(_described(request)[1], headers=_PAGE_HEADERS, media_type=MediaType.HTML)
+
+    @get("/docs/problems", media_type=MediaType.HTML)
+    async def problems(self) -> Response[str]:
+        """Every error code."""
+        return Response(_problems_page(), headers=_PAGE_HEADERS, media_type=MediaType.HTML)
+
+    @get("/docs/style.css", media_type="text/css; charset=utf-8")
+    async def style(self) -> bytes:
+        """The pages' looks."""
+        return (resources.files("triggers_api.http") / "docs.css").read_bytes()
+
+
+def openapi_config() -> OpenAPIConfig:
+    """What Litestar cannot know by itself."""
+    return OpenAPIConfig(
+        title="Triggers API",
+        version=__version__,
+        description="Durable event ingestion and webhook delivery.",
+        openapi_controller=Documentation,  # type: ignore[arg-type]
+        use_handler_docstrings=True,
+        components=Components(
+            security_schemes={
+                "bearer": SecurityScheme(type="http", scheme="bearer"),
+                "key": SecurityScheme(type="apiKey", name="X-API-Key", security_scheme_in="header"),
+            }
+        ),
+        security=[{"bearer": []}, {"key": []}],
+    )
+
+
+@cache
+def _pages(document: bytes) -> str:
+    return _reference_page(json.loads(document))
+
+
+def _described(request: Request[Any, Any, Any]) -> tuple[bytes, str]:
+    document = msgspec.json.encode(request.app.openapi_schema.to_schema())
+    return document, _pages(document)
+
+
+def _page(title: str, body: Iterable[str]) -> str:
+    return "\n".join(
+        (
+            "<!doctype html>",
+            '<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{html.escape(title)}</title>",
+            '<link rel="stylesheet" href="/docs/style.css"></head><body><main>',
+            f"<h1>{html.escape(title)}</h1>",
+            '<p><a href="/docs">Routes</a> · <a href="/docs/problems">Problems</a> · '
+            '<a href="/openapi.json">openapi.json</a></p>',
+            *body,
+            "</main></body></html>",
+        )
+    )
+
+
+def _problems_page() -> str:
+    def rows() -> Iterator[str]:
+        yield "<p>Every refusal is <code>application/problem+json</code> (RFC 9457). "
+        yield "Its <code>code</code> is stable; <code>retryable</code> says whether the same "
+        yield "request may succeed later.</p>"
+        yield "<table><thead><tr><th>Status</th><th>Code</th><th>Meaning</th><th>Retry</th></tr>"
+        yield "</thead><tbody>"
+        for each in problem_classes():
+            meaning = html.escape((each.__doc__ or each.title).splitlines()[0])
+            yield (
+                f'<tr id="{each.code}"><td>{each.status}</td><td><code>{each.code}</code></td>'
+                f"<td>{meaning}</td><td>{'yes' if each.retryable else 'no'}</td></tr>"
+            )
+        yield "</tbody></table>"
+
+    return _page("Problems", rows())
+
+
+def _reference_page(document: dict[str, Any]) -> str:
+    return _page("Triggers API", _routes(document))
+
+
+def _routes(document: dict[str, Any]) -> Iterator[str]:
+    by_tag: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            tag = (operation.get("tags") or ["Other"])[0]
+            by_tag.setdefault(tag, []).append((path, method.upper(), operation))
+    for tag, operations in by_tag.items():
+        yield f"<h2>{html.escape(tag)}</h2>"
+        for path, method, operation in sorted(operations, key=lambda each: each[0]):
+            yield from _operation(path, method, operation)
+    yield "<h2>Objects</h2>"
+    for name, schema in sorted(document["components"]["schemas"].items()):
+        yield f'<section id="{html.escape(name)}"><h3>{html.escape(name)}</h3>'
+        if schema.get("description"):
+            yield f"<p>{html.escape(schema['description'])}</p>"
+        yield from _fields(schema)
+        yield "</section>"
+
+
+def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
+    yield "<section>"
+    yield f"<h3><b>{method}</b> <code>{html.escape(path)}</code></h3>"
+    yield f"<p>{html.escape(operation.get('summary', ''))}. "
+    yield f"{html.escape(operation.get('description', ''))}</p>"
+    parameters = operation.get("parameters", [])
+    if parameters:
+        yield "<ul>"
+        for parameter in parameters:
+            yield (
+                f"<li><code>{html.escape(parameter['name'])}</code> ({parameter['in']}) "
+                f"{_type_of(parameter.get('schema', {}))} "
+                f"{html.escape(parameter.get('description') or '')}</li>"
+            )
+        yield "</ul>"
+    for body in operation.get("requestBody", {}).get("content", {}).values():
+        yield f"<p>Body: {_type_of(body.get('schema', {}))}</p>"
+        yield from _fields(body.get("schema", {}))
+    for status, answer in sorted(operation.get("responses", {}).items()):
+        kinds = [_type_of(each.get("schema", {})) for each in answer.get("content", {}).values()]
+        yield f"<p>{status}: {' '.join(kinds) or html.escape(answer.get('description', ''))}</p>"
+    yield "</section>"
+
+
+def _fields(schema: dict[str, Any]) -> Iterator[str]:
+    properties = schema.get("properties")
+    if not properties:
+        return
+    required = set(schema.get("required", ()))
+    yield "<ul>"
+    for name, part in properties.items():
+        star = " (required)" if name in required else ""
+        yield (
+            f"<li><code>{html.escape(name)}</code>{star} {_type_of(part)} "
+            f"{html.escape(part.get('description') or '')}</li>"
+        )
+    yield "</ul>"
+
+
+def _type_of(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        name = html.escape(schema["$ref"].rpartition("/")[2])
+        return f'<a href="#{name}">{name}</a>'
+    for choice in ("oneOf", "anyOf"):
+        if choice in schema:
+            return " or ".join(_type_of(each) for each in schema[choice])
+    if "enum" in schema:
+        return " · ".join(f"<code>{html.escape(str(each))}</code>" for each in schema["enum"])
+    if schema.get("type") == "array":
+        return f"list of {_type_of(schema.get('items', {}))}"
+    kind = schema.get("type", "any")
+    shown = " or ".join(kind) if isinstance(kind, list) else str(kind)
+    return html.escape(f"{shown} ({schema['format']})" if "format" in schema else shown)

@@ -1,0 +1,124 @@
+"""``/api/events``: list, read, delete. Sending one is in ``hot.py``."""
+
+from typing import Annotated, cast
+
+import msgspec
+from litestar import Router, delete, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Operation
+from litestar.params import Parameter
+from litestar.types import ASGIApp
+
+from triggers_api.errors import NotFound
+from triggers_api.http.context import ACCESS, Context
+from triggers_api.http.documentation import event_request_body
+from triggers_api.http.parameters import Cursor, Limit, Since, Until, check_type_pattern
+from triggers_api.model.event import Event, EventDetail, EventStatus
+from triggers_api.model.organization import Scope
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.store.base import EventFilter
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Events, newest first."""
+
+    data: list[Event]
+    next_cursor: str | None
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The event was stored."""
+
+    id: str
+    type: str
+    dedup_id: str | None
+    status: EventStatus
+    duplicate: bool
+    received_at: Timestamp
+
+
+class Duplicate(Accepted, frozen=True):
+    """An event with this dedup_id was there already; this is that one."""
+
+    payload_matches: bool
+    message: str
+
+
+class PostEventOperation(Operation):
+    """The documentation of a body that no handler parameter shows."""
+
+    def __post_init__(self) -> None:
+        self.request_body = event_request_body()
+
+
+@post(
+    "/",
+    operation_id="SendEvent",
+    operation_class=PostEventOperation,
+    summary="Send an event",
+    status_code=202,
+    responses={
+        200: ResponseSpec(
+            Duplicate, generate_examples=False, description="An event with this dedup_id exists."
+        ),
+        201: ResponseSpec(
+            Accepted,
+            generate_examples=False,
+            description="Stored, and its routing too (sync mode).",
+        ),
+        202: ResponseSpec(
+            Accepted, generate_examples=False, description="Stored durably, to be routed."
+        ),
+    },
+)
+async def send_event(context: Context) -> ASGIApp:
+    """Stored durably when the answer comes. Counts against the organization's rate limit."""
+    return cast("ASGIApp", context.post_event)
+
+
+@get("/", summary="List events", opt={ACCESS: (Scope.READ,)})
+async def list_events(
+    context: Context,
+    organization_id: str,
+    type_: Annotated[
+        str | None, Parameter(query="type", description="A type; `*` is any run of characters.")
+    ] = None,
+    dedup_id: str | None = None,
+    status: EventStatus | None = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> EventPage:
+    """Newest first. An event is found as soon as its 202 is out."""
+    check_type_pattern(type_)
+    wanted = EventFilter(type=type_, dedup_id=dedup_id, status=status, since=since, until=until)
+    bound_to = ("events", organization_id, wanted)
+    page = context.cursors.page(cursor, limit, *bound_to)
+    events = await context.store.events(organization_id, wanted, page)
+    return EventPage(*context.cursors.next(events, limit, *bound_to))
+
+
+@get("/{event_id:str}", summary="Get an event", opt={ACCESS: (Scope.READ,)})
+async def get_event(context: Context, organization_id: str, event_id: str) -> EventDetail:
+    """The event with its deliveries and timeline."""
+    event = await context.store.event(organization_id, event_id)
+    if event is None:
+        raise NotFound("there is no such event")
+    return event
+
+
+@delete("/{event_id:str}", summary="Delete an event", opt={ACCESS: (Scope.MANAGE,)})
+async def delete_event(context: Context, organization_id: str, event_id: str) -> None:
+    """Erases the payload, cancels what is pending, and frees the dedup_id."""
+    if not await context.store.delete_event(organization_id, event_id):
+        raise NotFound("there is no such event")
+
+
+def router() -> Router:
+    """The routes of this file."""
+    return Router(
+        "/api/events",
+        route_handlers=[send_event, list_events, get_event, delete_event],
+        tags=["Events"],
+    )

@@ -1,0 +1,26 @@
+"""Query parameters that several lists share."""
+
+from typing import Annotated
+
+from litestar.params import Parameter
+
+from triggers_api.errors import ValidationFailed
+from triggers_api.model.text import is_type_pattern
+from triggers_api.model.timestamp import Timestamp
+
+Limit = Annotated[int, Parameter(ge=1, le=1000, description="Rows on a page.")]
+Cursor = Annotated[
+    str | None, Parameter(max_length=512, description="`next_cursor` of the page before.")
+]
+Since = Annotated[Timestamp | None, Parameter(description="Not before this moment.")]
+Until = Annotated[Timestamp | None, Parameter(description="Before this moment.")]
+
+
+def check_type_pattern(pattern: str | None) -> None:
+    """A filter on types.
+
+    Raises:
+        ValidationFailed: it can match no type.
+    """
+    if pattern is not None and not is_type_pattern(pattern):
+        raise ValidationFailed.of("type", "invalid-parameter", "is not an event type or pattern")

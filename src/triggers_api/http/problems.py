@@ -1,0 +1,93 @@
+"""Refusals as answers: every exception on its way out becomes one shape."""
+
+from typing import Any
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import MethodNotAllowedException as LitestarMethodNotAllowed
+from litestar.exceptions import NotFoundException as LitestarNotFound
+from litestar.types import ExceptionHandlersMap
+
+from triggers_api.errors import (
+    BadRequest,
+    FieldError,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    ValidationFailed,
+)
+from triggers_api.http.wire import problem_answer, request_id
+
+log = structlog.get_logger(__name__)
+
+
+def identifier(request: Request[Any, Any, Any]) -> bytes:
+    """The id of a request, settled on first use."""
+    state = request.scope["state"]
+    if "request_id" not in state:
+        state["request_id"] = request_id(dict(request.scope["headers"]).get(b"x-request-id"))
+    found: bytes = state["request_id"]
+    return found
+
+
+def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """The answer to a request that raised."""
+    problem = _as_problem(request, error)
+    status, headers, body = problem_answer(problem, identifier(request))
+    return Response(
+        body,
+        status_code=status,
+        headers={name.decode(): value.decode() for name, value in headers},
+        media_type="application/problem+json",
+    )
+
+
+HANDLERS: ExceptionHandlersMap = {Exception: handle, HTTPException: handle}
+
+
+def _as_problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case LitestarNotFound():
+            return NotFound("there is nothing under this address")
+        case LitestarMethodNotAllowed():
+            return MethodNotAllowed(headers=[("Allow", ", ".join(_methods(request)))])
+        case ValidationException():
+            return ValidationFailed("a parameter is not acceptable", errors=_parameters(error))
+        case HTTPException() if 400 <= error.status_code < 500:
+            return BadRequest(error.detail)
+    log.error(
+        "request failed",
+        route=request.scope["path"],
+        request_id=identifier(request).decode(),
+        exc_info=error,
+    )
+    return InternalError()
+
+
+def _methods(request: Request[Any, Any, Any]) -> list[str]:
+    """The methods that the routes under a request's path take."""
+    segments = [segment for segment in request.scope["path"].split("/") if segment]
+    found: set[str] = set()
+    for route in request.app.routes:
+        parts = route.path_components
+        if len(parts) == len(segments) and all(
+            not isinstance(part, str) or part == segment
+            for part, segment in zip(parts, segments, strict=True)
+        ):
+            found.update(getattr(route, "methods", ()))
+    return sorted(found)
+
+
+def _parameters(error: ValidationException) -> list[FieldError]:
+    extra = error.extra if isinstance(error.extra, list) else []
+    return [
+        FieldError(
+            str(item.get("key", ""))[:64], "invalid-parameter", str(item.get("message", ""))[:200]
+        )
+        for item in extra
+        if isinstance(item, dict)
+    ] or [FieldError("", "invalid-parameter", error.detail[:200])]

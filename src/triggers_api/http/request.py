@@ -1,0 +1,63 @@
+"""Requests as this API reads them: one JSON document, decoded strictly into what the route takes."""
+
+from typing import Any, Final
+
+import msgspec
+from litestar.connection import Request
+
+from triggers_api.errors import (
+    InvalidJson,
+    TooDeep,
+    ValidationFailed,
+)
+from triggers_api.http.body import check_media_type, read_body
+from triggers_api.ingest.document import check_document
+from triggers_api.ingest.draft import BODY_LIMIT, field_error
+
+_MERGE_PATCH: Final = b"application/merge-patch+json"
+
+
+class StrictRequest(Request[Any, Any, Any]):
+    """Litestar's request, whose body keeps the rules that ``POST /api/events`` keeps."""
+
+    async def body(self) -> bytes:
+        """The body, complete, in JSON by its media type, within its limit."""
+        if self._body_kept is None:
+            headers = dict(self.scope["headers"])
+            content_type = headers.get(b"content-type")
+            if not (self.method == "PATCH" and content_type == _MERGE_PATCH):
+                check_media_type(content_type, headers.get(b"content-encoding"))
+            self._body_kept = await read_body(
+                self.receive, limit=BODY_LIMIT, content_length=headers.get(b"content-length")
+            )
+            if not self._body_kept.strip():
+                raise InvalidJson("the body is empty")
+        return self._body_kept
+
+    _body_kept: bytes | None = None
+
+    async def json(self) -> Any:  # noqa: ANN401 - Litestar's signature
+        """The body as the type of the handler's ``data``."""
+        field = self.route_handler.parsed_data_field
+        assert field is not None
+        return decode(await self.body(), field.annotation)
+
+
+def decode(body: bytes, kind: Any) -> Any:  # noqa: ANN401 - a type goes in, its instance comes out
+    """One JSON document as a Struct, nothing coerced.
+
+    Raises:
+        InvalidJson: not one JSON document.
+        ValidationFailed: not what the type describes.
+    """
+    check_document(body)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise ValidationFailed(
+            "the request is not acceptable", errors=[field_error(error)]
+        ) from None
+    except msgspec.DecodeError as error:
+        raise InvalidJson(f"the body is not one JSON document: {error}") from None
+    except RecursionError:
+        raise TooDeep from None

@@ -1,0 +1,394 @@
+"""``/api/subscriptions``."""
+
+import re
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Router, delete, get, patch, post
+from msgspec import UNSET, UnsetType
+
+from triggers_api.deliver.egress import EgressRefused
+from triggers_api.deliver.signature import new_secret, secret_bytes
+from triggers_api.errors import FieldError, MalformedValue, NotFound, ValidationFailed
+from triggers_api.http.context import ACCESS, Context
+from triggers_api.http.parameters import Cursor, Limit
+from triggers_api.ingest.draft import check_metadata
+from triggers_api.model import ids, text
+from triggers_api.model.organization import Scope
+from triggers_api.model.subscription import (
+    PayloadFormat,
+    Subscription,
+    SubscriptionRecord,
+    SubscriptionStatus,
+)
+from triggers_api.model.timestamp import Timestamp
+
+Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+
+TYPES_LIMIT: Final = 100
+DESCRIPTION_LENGTH: Final = 1000
+HEADERS_LIMIT: Final = 20
+HEADER_LENGTH: Final = 1024
+SCHEDULE_LIMIT: Final = 50
+LONGEST_DELAY_S: Final = 7 * 86_400.0
+
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}", re.ASCII)
+_OURS: Final = frozenset(
+    {
+        "accept-encoding", "connection", "content-encoding", "content-length", "content-type",
+        "cookie", "expect", "host", "keep-alive", "proxy-authorization", "te", "traceparent",
+        "tracestate", "trailer", "transfer-encoding", "upgrade", "user-agent",
+    }
+)  # fmt: skip
+_OUR_PREFIXES: Final = ("webhook-", "x-triggers-", "proxy-", "sec-")
+
+
+class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A subscription that is asked for. ``null`` is the same as leaving a field out."""
+
+    url: str | None = None
+    event_types: list[str] | None = None
+    description: str | None = None
+    headers: dict[str, str] | None = None
+    secret: str | None = None
+    payload_format: PayloadFormat | None = None
+    retry_schedule: list[float] | None = None
+    timeout_s: float | None = None
+    max_concurrency: int | None = None
+    enabled: bool | None = None
+    expires_at: Moment | None = None
+    metadata: dict[str, str] | None = None
+
+
+class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A merge patch: what is not in it stays, ``null`` puts the default back."""
+
+    url: str | UnsetType = UNSET
+    event_types: list[str] | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
+    headers: dict[str, str] | UnsetType | None = UNSET
+    payload_format: PayloadFormat | UnsetType | None = UNSET
+    retry_schedule: list[float] | UnsetType | None = UNSET
+    timeout_s: float | UnsetType | None = UNSET
+    max_concurrency: int | UnsetType | None = UNSET
+    enabled: bool | UnsetType | None = UNSET
+    expires_at: Moment | UnsetType | None = UNSET
+    metadata: dict[str, str] | UnsetType | None = UNSET
+
+
+class SubscriptionCreated(Subscription, frozen=True, kw_only=True):
+    """A new subscription with its signing secret, which is shown this once."""
+
+    secret: str
+
+
+class SubscriptionPage(msgspec.Struct, frozen=True):
+    """Subscriptions, newest first."""
+
+    data: list[Subscription]
+    next_cursor: str | None
+
+
+@post("/", summary="Subscribe", opt={ACCESS: (Scope.MANAGE,)})
+async def create_subscription(
+    context: Context, organization_id: str, data: SubscriptionRequest
+) -> SubscriptionCreated:
+    """Gets every matching event received from now on."""
+    secret = data.secret or new_secret()
+    now = context.store.now()
+    record = SubscriptionRecord(
+        organization_id=organization_id,
+        subscription=await _checked(
+            context,
+            {
+                name: value
+                for name in data.__struct_fields__
+                if (value := getattr(data, name)) is not None and name != "secret"
+            },
+            Subscription(
+                id=context.store.ids.new(ids.SUBSCRIPTION),
+                url="",
+                event_types=(),
+                status=SubscriptionStatus.ACTIVE,
+                created_at=now,
+                updated_at=now,
+            ),
+            secret=data.secret,
+        ),
+        secrets=(secret,),
+    )
+    await context.store.save_subscription(record)
+    await context.changed()
+    return _created(record.subscription, secret)
+
+
+@get("/", summary="List subscriptions", opt={ACCESS: (Scope.READ,)})
+async def list_subscriptions(
+    context: Context, organization_id: str, limit: Limit = 50, cursor: Cursor = None
+) -> SubscriptionPage:
+    """Newest first."""
+    bound_to = ("subscriptions", organization_id)
+    page = context.cursors.page(cursor, limit, *bound_to)
+    found = await context.store.subscriptions(organization_id, page)
+    shown, next_cursor = context.cursors.next(found, limit, *bound_to)
+    return SubscriptionPage([_seen(context, each) for each in shown], next_cursor)
+
+
+@get("/{subscription_id:str}", summary="Get a subscription", opt={ACCESS: (Scope.READ,)})
+async def get_subscription(
+    context: Context, organization_id: str, subscription_id: str
+) -> Subscription:
+    """Without its secret."""
+    record = await _find(context, organization_id, subscription_id)
+    return _seen(context, record.subscription)
+
+
+@patch("/{subscription_id:str}", summary="Change a subscription", opt={ACCESS: (Scope.MANAGE,)})
+async def change_subscription(
+    context: Context, organization_id: str, subscription_id: str, data: SubscriptionChange
+) -> Subscription:
+    """A merge patch. Attempts from now on use what it says."""
+    record = await _find(context, organization_id, subscription_id)
+    given = {
+        name: value
+        for name in data.__struct_fields__
+        if (value := getattr(data, name)) is not UNSET
+    }
+    return await _save(context, record, await _checked(context, given, record.subscription))
+
+
+@delete("/{subscription_id:str}", summary="Unsubscribe", opt={ACCESS: (Scope.MANAGE,)})
+async def delete_subscription(context: Context, organization_id: str, subscription_id: str) -> None:
+    """Cancels what is pending for it."""
+    if not await context.store.delete_subscription(organization_id, subscription_id):
+        raise NotFound("there is no such subscription")
+    await context.changed()
+
+
+@post(
+    "/{subscription_id:str}/pause",
+    summary="Pause a subscription",
+    status_code=200,
+    opt={ACCESS: (Scope.MANAGE,)},
+)
+async def pause_subscription(
+    context: Context, organization_id: str, subscription_id: str
+) -> Subscription:
+    """Its events wait until it is resumed."""
+    record = await _find(context, organization_id, subscription_id)
+    return await _set_status(context, record, SubscriptionStatus.PAUSED)
+
+
+@post(
+    "/{subscription_id:str}/resume",
+    summary="Resume a subscription",
+    status_code=200,
+    opt={ACCESS: (Scope.MANAGE,)},
+)
+async def resume_subscription(
+    context: Context, organization_id: str, subscription_id: str
+) -> Subscription:
+    """Sends what waited. Also brings back one that was disabled."""
+    record = await _find(context, organization_id, subscription_id)
+    return await _set_status(context, record, SubscriptionStatus.ACTIVE)
+
+
+async def _find(context: Context, organization_id: str, subscription_id: str) -> SubscriptionRecord:
+    record = await context.store.subscription(organization_id, subscription_id)
+    if record is None:
+        raise NotFound("there is no such subscription")
+    return record
+
+
+async def _set_status(
+    context: Context, record: SubscriptionRecord, status: SubscriptionStatus
+) -> Subscription:
+    subscription = record.subscription
+    if status is SubscriptionStatus.PAUSED and not subscription.enabled:
+        return _seen(context, subscription)  # disabled is more than paused
+    return await _save(
+        context,
+        record,
+        msgspec.structs.replace(subscription, enabled=True, status=status, disabled_reason=None),
+    )
+
+
+async def _save(
+    context: Context, record: SubscriptionRecord, subscription: Subscription
+) -> Subscription:
+    subscription = msgspec.structs.replace(subscription, updated_at=context.store.now())
+    await context.store.save_subscription(
+        msgspec.structs.replace(record, subscription=subscription)
+    )
+    await context.changed()
+    return _seen(context, subscription)
+
+
+def _seen(context: Context, subscription: Subscription) -> Subscription:
+    status = subscription.status_at(context.store.now())
+    if status is subscription.status:
+        return subscription
+    return msgspec.structs.replace(subscription, status=status)
+
+
+def _created(subscription: Subscription, secret: str) -> SubscriptionCreated:
+    fields = {name: getattr(subscription, name) for name in subscription.__struct_fields__}
+    return SubscriptionCreated(**fields, secret=secret)
+
+
+async def _checked(
+    context: Context, given: dict[str, Any], base: Subscription, *, secret: str | None = None
+) -> Subscription:
+    """``base`` with the given fields, each checked; ``None`` puts a field's default back.
+
+    Raises:
+        ValidationFailed: with every fault found.
+    """
+    errors: list[FieldError] = []
+    merged = {name: getattr(base, name) for name in base.__struct_fields__}
+    merged.update(_defaults(given))
+    if not merged["url"]:
+        errors.append(FieldError("/url", "missing-field", "is required"))
+    elif "url" in given:
+        await check_url(context, errors, "/url", merged["url"])
+    if "event_types" in given:
+        merged["event_types"] = _types(errors, given["event_types"])
+    elif not merged["event_types"]:
+        errors.append(FieldError("/event_types", "missing-field", "is required"))
+    _check_plain(errors, given)
+    if given.get("retry_schedule") is not None:
+        merged["retry_schedule"] = _schedule(errors, given["retry_schedule"])
+    if given.get("expires_at") is not None:
+        merged["expires_at"] = _expiry(errors, given["expires_at"])
+    if given.get("headers") is not None:
+        _check_headers(errors, given["headers"])
+    if given.get("metadata") is not None:
+        check_metadata(errors, given["metadata"])
+    if secret is not None:
+        try:
+            secret_bytes(secret)
+        except MalformedValue as error:
+            errors.append(FieldError("/secret", "invalid-secret", f"is {error}"))
+    if errors:
+        raise ValidationFailed("the subscription is not acceptable", errors=errors)
+    if ("enabled" in given and merged["enabled"] != base.enabled) or not merged["enabled"]:
+        merged |= _switched(enabled=merged["enabled"])
+    return Subscription(**merged)
+
+
+def _defaults(given: dict[str, Any]) -> dict[str, Any]:
+    default = {"payload_format": PayloadFormat.STANDARD, "enabled": True}
+    return {name: default.get(name) if value is None else value for name, value in given.items()}
+
+
+def _switched(*, enabled: bool) -> dict[str, Any]:
+    return {
+        "status": SubscriptionStatus.ACTIVE if enabled else SubscriptionStatus.DISABLED,
+        "disabled_reason": None if enabled else "disabled by request",
+    }
+
+
+async def check_url(context: Context, errors: list[FieldError], pointer: str, url: str) -> None:
+    """Whether deliveries may go to a URL; a fault is added to ``errors``."""
+    try:
+        await context.egress.check_target(url)
+    except EgressRefused as refused:
+        errors.append(FieldError(pointer, refused.code, str(refused)))
+
+
+def _types(errors: list[FieldError], patterns: list[str]) -> tuple[str, ...]:
+    if not 1 <= len(patterns) <= TYPES_LIMIT:
+        errors.append(
+            FieldError("/event_types", "invalid-length", f"must have 1 to {TYPES_LIMIT} entries")
+        )
+    for position, pattern in enumerate(patterns):
+        if not text.is_type_pattern(pattern):
+            errors.append(
+                FieldError(
+                    f"/event_types/{position}",
+                    "invalid-event-type",
+                    "must be an event type, in which * may stand for any run of characters",
+                )
+            )
+    return tuple(patterns)
+
+
+def _check_plain(errors: list[FieldError], given: dict[str, Any]) -> None:
+    description = given.get("description")
+    if description is not None and (len(description) > DESCRIPTION_LENGTH or "\x00" in description):
+        errors.append(
+            FieldError(
+                "/description",
+                "invalid-length",
+                f"must be at most {DESCRIPTION_LENGTH} characters without NUL",
+            )
+        )
+    timeout_s = given.get("timeout_s")
+    if timeout_s is not None and not 0.1 <= timeout_s <= 30:
+        errors.append(FieldError("/timeout_s", "out-of-range", "must be from 0.1 to 30"))
+    concurrency = given.get("max_concurrency")
+    if concurrency is not None and not 1 <= concurrency <= 10_000:
+        errors.append(FieldError("/max_concurrency", "out-of-range", "must be from 1 to 10000"))
+
+
+def _schedule(errors: list[FieldError], delays: list[float]) -> tuple[float, ...]:
+    if len(delays) > SCHEDULE_LIMIT:
+        errors.append(
+            FieldError("/retry_schedule", "too-many", f"must have at most {SCHEDULE_LIMIT} delays")
+        )
+    for position, delay in enumerate(delays):
+        if not 0 <= delay <= LONGEST_DELAY_S:
+            errors.append(
+                FieldError(
+                    f"/retry_schedule/{position}",
+                    "out-of-range",
+                    f"must be from 0 to {LONGEST_DELAY_S:.0f} seconds",
+                )
+            )
+    return tuple(float(delay) for delay in delays)
+
+
+def _expiry(errors: list[FieldError], value: str) -> Timestamp | None:
+    try:
+        return Timestamp.parse(value)
+    except MalformedValue as error:
+        errors.append(FieldError("/expires_at", "invalid-timestamp", f"is {error}"))
+        return None
+
+
+def _check_headers(errors: list[FieldError], headers: dict[str, str]) -> None:
+    if len(headers) > HEADERS_LIMIT:
+        errors.append(
+            FieldError("/headers", "too-many", f"must have at most {HEADERS_LIMIT} entries")
+        )
+    for name, value in headers.items():
+        pointer = f"/headers/{name[:64]}"
+        if not _HEADER_NAME.fullmatch(name):
+            errors.append(FieldError(pointer, "invalid-header", "is not a header name"))
+        elif name.lower() in _OURS or name.lower().startswith(_OUR_PREFIXES):
+            errors.append(FieldError(pointer, "invalid-header", "is set by the service"))
+        elif len(value) > HEADER_LENGTH or not value.isascii() or text.has_control(value):
+            errors.append(
+                FieldError(
+                    pointer,
+                    "invalid-header",
+                    f"must be at most {HEADER_LENGTH} ASCII characters without controls",
+                )
+            )
+
+
+def router() -> Router:
+    """The routes of this file."""
+    return Router(
+        "/api/subscriptions",
+        route_handlers=[
+            create_subscription,
+            list_subscriptions,
+            get_subscription,
+            change_subscription,
+            delete_subscription,
+            pause_subscription,
+            resume_subscription,
+        ],
+        tags=["Subscriptions"],
+    )

@@ -1,0 +1,1 @@
+"""Keeping it well: loops, sweeps, and what the service says about itself."""

@@ -1,0 +1,89 @@
+"""The only ``while`` of the background parts: run a turn, wait, run a turn."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import structlog
+
+from triggers_api.errors import Unavailable
+
+log = structlog.get_logger(__name__)
+
+_FIRST_BACKOFF_S: Final = 0.1
+_LONGEST_BACKOFF_S: Final = 30.0
+_FAILING_AFTER: Final = 3
+
+
+class Part(Protocol):
+    """Something that has to be done again and again."""
+
+    @property
+    def name(self) -> str:
+        """For logs, metrics and health."""
+
+    async def run_once(self) -> float:
+        """Do what is to be done now; returns the seconds until the next look is due."""
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when there may be something to do, or after the timeout."""
+
+
+class Loop:
+    """Runs a part until it is stopped. A turn that raises is counted, logged, and tried again."""
+
+    def __init__(self, part: Part, *, crashed: Callable[[str], None]) -> None:
+        """``crashed`` is told the part's name each time a turn raises."""
+        self._part = part
+        self._crashed = crashed
+        self._stopping = False
+        self._waiting = False
+        self._failures = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """The part's name."""
+        return self._part.name
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last turns all raised."""
+        return self._failures >= _FAILING_AFTER
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(), name=self._part.name)
+
+    async def stop(self) -> None:
+        """Let the turn under way end, and no other begin. Idempotent, also before :meth:`start`."""
+        self._stopping = True
+        if self._task is None:
+            return
+        if self._waiting:
+            self._task.cancel()
+        await asyncio.wait((self._task,))
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            pause = await self._turn()
+            if pause > 0 and not self._stopping:
+                self._waiting = True
+                await self._part.wait(pause)
+                self._waiting = False
+
+    async def _turn(self) -> float:
+        try:
+            pause = await self._part.run_once()
+        except Exception as error:
+            self._failures += 1
+            self._crashed(self.name)
+            # A store that is away is not a fault of the part: one line instead of a traceback.
+            traceback = None if isinstance(error, Unavailable) else error
+            log.error(  # noqa: TRY400 - the traceback is shown where it says something
+                "turn failed", part=self.name, error=str(error), exc_info=traceback
+            )
+            await asyncio.sleep(min(_FIRST_BACKOFF_S * 2**self._failures, _LONGEST_BACKOFF_S))
+            return 0.0
+        self._failures = 0
+        return pause

@@ -1,0 +1,89 @@
+"""Looks at the depths once a second: for gauges, admission, readiness and the warning about depth."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from triggers_api.errors import Problem
+from triggers_api.store.base import QueueStats, Store
+from triggers_api.store.directory import Directory
+from triggers_api.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_EVERY_S: Final = 0.5
+_WARN_AGAIN_S: Final = 60.0
+_NORMAL_DEPTH: Final = 100
+
+
+class Monitor:
+    """Holds the last look, at most a second old."""
+
+    name = "monitor"
+
+    def __init__(
+        self, store: Store, directory: Directory, *, metrics: Metrics, warn_depth: int
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._metrics = metrics
+        self._warn_depth = warn_depth
+        self._warned_at = 0.0
+        self.stats = QueueStats(
+            depth=0,
+            scheduled=0,
+            leased=0,
+            stuck=0,
+            oldest_age_s=0.0,
+            deliveries_waiting=0,
+            deliveries_leased=0,
+        )
+        self.store_problem: Problem | None = None
+        """Why the store cannot be written to; ``None`` when it can."""
+
+    async def run_once(self) -> float:
+        """One look. What other processes changed in the settings half is taken in as well."""
+        try:
+            await self._store.check()
+            await self._directory.refresh()
+            self.stats = await self._store.stats()
+        except Problem as problem:
+            self.store_problem = problem
+            raise
+        self.store_problem = None
+        self._show(self.stats)
+        return _EVERY_S
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until the next look."""
+        await asyncio.sleep(timeout_s)
+
+    @property
+    def level(self) -> str:
+        """``normal`` up to 100 waiting events, ``warning`` up to the threshold, then ``critical``."""
+        if self.stats.depth > self._warn_depth:
+            return "critical"
+        return "warning" if self.stats.depth > _NORMAL_DEPTH or self.stats.stuck else "normal"
+
+    def _show(self, stats: QueueStats) -> None:
+        metrics = self._metrics
+        metrics.queue_depth.set(stats.depth)
+        metrics.queue_scheduled.set(stats.scheduled)
+        metrics.queue_leased.set(stats.leased)
+        metrics.queue_stuck.set(stats.stuck)
+        metrics.queue_oldest_age.set(stats.oldest_age_s)
+        metrics.deliveries_waiting.set(stats.deliveries_waiting)
+        metrics.deliveries_in_flight.set(stats.deliveries_leased)
+        now = asyncio.get_running_loop().time()
+        if stats.depth > self._warn_depth:
+            if now - self._warned_at >= _WARN_AGAIN_S:
+                self._warned_at = now
+                log.warning(
+                    "queue depth exceeds threshold",
+                    depth=stats.depth,
+                    threshold=self._warn_depth,
+                    oldest_age_s=round(stats.oldest_age_s, 3),
+                )
+        else:
+            self._warned_at = 0.0

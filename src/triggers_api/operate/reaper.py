@@ -1,0 +1,41 @@
+"""Frees what is held by leases that ran out. Claims take such rows over by themselves; the sweep is
+for those that nobody claims, and it is what counts them.
+"""
+
+import asyncio
+
+import structlog
+
+from triggers_api.store.base import Store
+from triggers_api.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+
+class Reaper:
+    """Sweeps at start and every ``sweep_s`` seconds."""
+
+    name = "reaper"
+
+    def __init__(self, store: Store, *, metrics: Metrics, sweep_s: float) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._sweep_s = sweep_s
+
+    async def run_once(self) -> float:
+        """One sweep."""
+        reaped = await self._store.reap()
+        self._metrics.recovered.labels("event").inc(reaped.events)
+        self._metrics.recovered.labels("delivery").inc(reaped.deliveries)
+        if reaped.events or reaped.deliveries or reaped.cancelled:
+            log.warning(
+                "stuck items recovered",
+                events=reaped.events,
+                deliveries=reaped.deliveries,
+                cancelled=reaped.cancelled,
+            )
+        return self._sweep_s
+
+    async def wait(self, timeout_s: float) -> None:
+        """Nothing calls for a sweep before its time."""
+        await asyncio.sleep(timeout_s)

@@ -1,0 +1,1 @@
+"""Routing: from an accepted event to one delivery for each subscription that wants it."""

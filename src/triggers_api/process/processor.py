@@ -1,0 +1,221 @@
+"""The processor: claims accepted events, asks routing, has the answer stored."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter
+from typing import Final
+
+import msgspec
+import structlog
+
+from triggers_api.errors import Unavailable
+from triggers_api.model import ids
+from triggers_api.model.controls import Running
+from triggers_api.model.delivery import NewDelivery
+from triggers_api.model.event import QueuedEvent
+from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent, Store
+from triggers_api.store.directory import Directory
+from triggers_api.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+Route = Callable[[QueuedEvent], tuple[NewDelivery, ...]]
+
+_RETRY_IN_S: Final = 1.0
+"""How long an event waits after routing it failed; doubled with each further failure."""
+
+
+class ProcessorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The processor's settings; the switches may override the first three while it runs."""
+
+    batch_size: int
+    concurrency: int
+    min_poll_ms: int
+    max_poll_ms: int
+    item_timeout_s: float
+    lease_s: float
+    max_attempts: int
+
+
+class _Batch:
+    """What became of one claim."""
+
+    def __init__(self, claim: QueueClaim) -> None:
+        self.token = claim.token
+        self.size = len(claim.events)
+        self.started = perf_counter()
+        self.ok = self.stale = self.error = self.timeout = self.set_aside = self.deliveries = 0
+
+
+class Processor:
+    """One turn is one claim. See ``operate/loop.py`` for how turns follow each other."""
+
+    name = "processor"
+
+    def __init__(
+        self,
+        store: Store,
+        directory: Directory,
+        *,
+        settings: ProcessorSettings,
+        metrics: Metrics,
+        route: Route | None = None,
+    ) -> None:
+        """Set up; ``route`` is asked for each event, by default the directory's subscriptions."""
+        self._store = store
+        self._directory = directory
+        self._settings = settings
+        self._metrics = metrics
+        self._route = route or self._ask_directory
+        self._pause_s = 0.0
+
+    async def run_once(self) -> float:
+        """Claim a batch and route it; returns the seconds until the next look."""
+        settings, controls = self._settings, self._directory.controls
+        longest_s = settings.max_poll_ms / 1000
+        if controls.processing is Running.PAUSED:
+            return longest_s
+        limit = controls.batch_size or settings.batch_size
+        claim = await self._store.claim_queue(limit, settings.lease_s)
+        shortest_s = (controls.min_poll_ms or settings.min_poll_ms) / 1000
+        if not claim.events:
+            return self._back_off(shortest_s, longest_s)
+        self._pause_s = shortest_s
+        await self._work(claim, controls.concurrency or settings.concurrency)
+        return 0.0 if len(claim.events) == limit else shortest_s
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until an event comes in, or the poll is due."""
+        await self._store.wait_queue(timeout_s)
+
+    def _back_off(self, shortest_s: float, longest_s: float) -> float:
+        before, self._pause_s = self._pause_s, min(max(self._pause_s * 2, shortest_s), longest_s)
+        if self._pause_s == longest_s != before:
+            log.info("queue empty, backing off", poll_s=longest_s)
+        return self._pause_s
+
+    async def _work(self, claim: QueueClaim, concurrency: int) -> None:
+        if claim.recovered:
+            self._metrics.recovered.labels("event").inc(claim.recovered)
+            log.warning("events taken over from a lease that ran out", count=claim.recovered)
+        batch = _Batch(claim)
+        for events in _groups(claim.events, concurrency):
+            await self._work_group(batch, events)
+        self._report(batch)
+
+    async def _work_group(self, batch: _Batch, events: Sequence[QueuedEvent]) -> None:
+        routed: list[RoutedEvent] = []
+        failed: list[FailedEvent] = []
+        for event in events:
+            try:
+                routed.append(RoutedEvent(event, self._route(event)))
+            except Exception as error:  # noqa: BLE001 - one event's fault is nobody else's
+                failed.append(self._failure(event, error))
+        failed += await self._store_together(batch, routed)
+        if failed:
+            await self._give_back(batch, failed)
+
+    async def _store_together(
+        self, batch: _Batch, routed: Sequence[RoutedEvent]
+    ) -> list[FailedEvent]:
+        """Store a group in one transaction; when that fails, each event in its own."""
+        if not routed:
+            return []
+        try:
+            await self._store_routed(batch, routed)
+        except Unavailable:
+            raise  # not the events' fault: their leases run out and they are claimed again
+        except Exception as error:  # noqa: BLE001 - find out whose fault it was
+            if len(routed) == 1:
+                return [self._failure(routed[0].event, error)]
+            answers = await asyncio.gather(
+                *(self._store_together(batch, (answer,)) for answer in routed)
+            )
+            return [failure for answer in answers for failure in answer]
+        return []
+
+    async def _store_routed(self, batch: _Batch, routed: Sequence[RoutedEvent]) -> None:
+        try:
+            async with asyncio.timeout(self._settings.item_timeout_s):
+                stale = await self._store.fan_out(batch.token, routed)
+        except TimeoutError:
+            # Whether it was stored is not known. If not, the leases run out and somebody else
+            # does it; if so, the queue rows are gone.
+            batch.timeout += len(routed)
+            log.error(  # noqa: TRY400 - a timeout's traceback shows only where it was waited
+                "items timed out", count=len(routed), timeout_s=self._settings.item_timeout_s
+            )
+            return
+        gone = set(stale)
+        batch.stale += len(gone)
+        batch.ok += len(routed) - len(gone)
+        now = self._store.now()
+        for answer in routed:
+            if answer.event.id not in gone:
+                batch.deliveries += len(answer.deliveries)
+                self._metrics.accepted_to_routed.observe((now - answer.event.due_at) / 1000)
+
+    def _failure(self, event: QueuedEvent, error: Exception) -> FailedEvent:
+        log.error("routing failed", event_id=event.id, attempts=event.attempts, error=_named(error))
+        last = event.attempts >= self._settings.max_attempts
+        return FailedEvent(
+            event, _named(error), None if last else _RETRY_IN_S * 2 ** (event.attempts - 1)
+        )
+
+    async def _give_back(self, batch: _Batch, failed: Sequence[FailedEvent]) -> None:
+        stale = set(await self._store.release(batch.token, failed))
+        batch.stale += len(stale)
+        for failure in failed:
+            if failure.event.id in stale:
+                continue
+            batch.error += 1
+            if failure.retry_in_s is None:
+                batch.set_aside += 1
+                log.error(
+                    "event set aside",
+                    event_id=failure.event.id,
+                    organization_id=failure.event.organization_id,
+                    attempts=failure.event.attempts,
+                    reason=failure.reason,
+                )
+
+    def _report(self, batch: _Batch) -> None:
+        seconds = perf_counter() - batch.started
+        metrics = self._metrics
+        metrics.batch_events.observe(batch.size)
+        metrics.batch_seconds.observe(seconds)
+        metrics.processed_ok.inc(batch.ok)
+        metrics.processed_error.inc(batch.error)
+        metrics.processed_timeout.inc(batch.timeout)
+        metrics.processed_set_aside.inc(batch.set_aside)
+        if batch.stale:
+            metrics.stale_leases.labels("fan_out").inc(batch.stale)
+        log.info(
+            "batch summary",
+            events=batch.size,
+            ok=batch.ok,
+            stale=batch.stale,
+            error=batch.error,
+            timeout=batch.timeout,
+            set_aside=batch.set_aside,
+            deliveries=batch.deliveries,
+            duration_ms=round(seconds * 1000, 2),
+        )
+
+    def _ask_directory(self, event: QueuedEvent) -> tuple[NewDelivery, ...]:
+        routes = self._directory.routes(event.organization_id)
+        new = self._store.ids.new
+        return tuple(
+            NewDelivery(new(ids.DELIVERY), subscription.id)
+            for subscription in routes.route(event.type, event.received_at, now=self._store.now())
+        )
+
+
+def _groups(events: Sequence[QueuedEvent], size: int) -> Iterator[Sequence[QueuedEvent]]:
+    for start in range(0, len(events), size):
+        yield events[start : start + size]
+
+
+def _named(error: Exception) -> str:
+    # The type alone: a message may quote what the event holds.
+    return type(error).__name__
