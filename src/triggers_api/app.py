@@ -23,6 +23,7 @@ from triggers_api.http.auth import Authenticator
 from triggers_api.http.context import Context, QueueHealth, Readiness
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
+from triggers_api.http.server import Server, make_server
 from triggers_api.ingest.accept import Ingest
 from triggers_api.ingest.limits import Rate, RateLimiter
 from triggers_api.model import ids
@@ -190,6 +191,10 @@ class App:
                 readiness=self.readiness,
             )
         )
+
+    def server(self) -> Server:
+        """An HTTP server for this app."""
+        return make_server(self.asgi, self.post_event, grace_s=self.settings.shutdown_grace_s)
 
     def readiness(self) -> Readiness:
         """Whether traffic should come here."""

@@ -41,7 +41,7 @@ async def serve(settings: Settings, *, demo_rate: float | None = None) -> int:
     # Imported here so that --help does not wait for a web server.
     from triggers_api.app import App  # noqa: PLC0415
     from triggers_api.cli.demo import Demo, demo_settings  # noqa: PLC0415
-    from triggers_api.cli.server import listen, make_server  # noqa: PLC0415
+    from triggers_api.http.server import listen  # noqa: PLC0415
     from triggers_api.telemetry.logs import configure  # noqa: PLC0415
 
     if demo_rate is not None:
@@ -52,7 +52,7 @@ async def serve(settings: Settings, *, demo_rate: float | None = None) -> int:
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(listener.close)
         app = await stack.enter_async_context(App(settings))
-        server = make_server(app)
+        server = app.server()
 
         def force() -> None:
             server.force_exit = True

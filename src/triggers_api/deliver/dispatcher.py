@@ -87,21 +87,30 @@ class Dispatcher:
         self._in_flight: Counter[str] = Counter()
         self._limits: dict[str, int] = {}
         self._finished: list[Settlement] = []
+        self.claimed = 0
+        """Deliveries that the last turn claimed."""
 
     async def run_once(self) -> float:
         """One turn; returns the seconds until the next look."""
         settling = asyncio.ensure_future(self._settle())
         try:
-            claimed = await self._claim_and_start()
+            self.claimed = 0
+            self.claimed = await self._claim_and_start()
         finally:
             settled = await settling
         if self._finished:
             return 0.0
-        return _BUSY_POLL_S if claimed or settled else await self._until_next()
+        return _BUSY_POLL_S if self.claimed or settled else await self._until_next()
 
     async def wait(self, timeout_s: float) -> None:
         """Until something finished or may be due, or the time is up."""
         await self._store.wait_deliveries(timeout_s)
+
+    async def rest(self) -> bool:
+        """Wait for what is in flight and settle it; returns whether there was anything."""
+        if self._running:
+            await asyncio.wait(self._running)
+        return bool(await self._settle())
 
     async def finish(self) -> None:
         """The end: wait for what is in flight, give back what takes too long, settle all of it."""

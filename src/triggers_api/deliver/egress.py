@@ -68,8 +68,8 @@ DENIED_IPV4: Final = tuple(
     )
 )
 PUBLIC_IPV6: Final = IPv6Network("2000::/3")
-"""All that is assigned for global unicast. Outside are loopback, IPv4 inside IPv6, NAT64, link-local,
-unique local (Amazon's metadata at ``fd00:ec2::254``), multicast, and what nobody has."""
+"""All that is assigned for global unicast. Outside are loopback, IPv4 inside IPv6, NAT64, multicast,
+link-local, unique local (Amazon's metadata at ``fd00:ec2::254``), and what nobody has."""
 DENIED_IPV6: Final = tuple(
     map(
         IPv6Network,
@@ -110,7 +110,7 @@ _NAME_LENGTH: Final = 253
 _NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*", re.ASCII)
 
 
-class EgressRefused(TriggersError, OSError):  # noqa: N818 - a verdict, not a failure of ours
+class EgressRefused(TriggersError, OSError):
     """A URL or an address that deliveries may not go to.
 
     ``code`` is ``invalid-url`` or ``blocked-address``; the message follows "the url ...". It is an

@@ -217,7 +217,7 @@ class Sender:
         return URL(url, encoded=True)
 
 
-def no_answer(error: Exception, *, secure: bool) -> NoAnswer | None:  # noqa: C901, PLR0911 - a table
+def no_answer(error: Exception, *, secure: bool) -> NoAnswer | None:  # noqa: PLR0911 - a table
     """What an exception of aiohttp means, or ``None`` when it means a bug.
 
     Args:

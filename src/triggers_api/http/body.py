@@ -18,7 +18,7 @@ class Receive(Protocol):
         """Wait for one message."""
 
 
-class ClientGone(Exception):  # noqa: N818 - nothing went wrong here
+class ClientGone(Exception):
     """The client hung up before its request was complete; there is nobody to answer."""
 
 

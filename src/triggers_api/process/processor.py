@@ -68,15 +68,19 @@ class Processor:
         self._metrics = metrics
         self._route = route or self._ask_directory
         self._pause_s = 0.0
+        self.claimed = 0
+        """Events that the last turn claimed."""
 
     async def run_once(self) -> float:
         """Claim a batch and route it; returns the seconds until the next look."""
         settings, controls = self._settings, self._directory.controls
         longest_s = settings.max_poll_ms / 1000
+        self.claimed = 0
         if controls.processing is Running.PAUSED:
             return longest_s
         limit = controls.batch_size or settings.batch_size
         claim = await self._store.claim_queue(limit, settings.lease_s)
+        self.claimed = len(claim.events)
         shortest_s = (controls.min_poll_ms or settings.min_poll_ms) / 1000
         if not claim.events:
             return self._back_off(shortest_s, longest_s)

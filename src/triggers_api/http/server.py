@@ -7,8 +7,9 @@ from functools import partial
 
 import uvicorn
 
-from triggers_api.app import App
 from triggers_api.errors import StartError
+from triggers_api.http.application import Application
+from triggers_api.http.hot import PostEvent
 from triggers_api.http.protocol import ServerProtocol
 
 _BACKLOG = 2048
@@ -45,18 +46,24 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def make_server(app: App) -> Server:
-    """The HTTP server of an app that has been entered."""
+def make_server(application: Application, lane: PostEvent, *, grace_s: float) -> Server:
+    """The HTTP server of an application.
+
+    Args:
+        application: serves every request that does not go through the lane.
+        lane: the hot route.
+        grace_s: seconds that requests under way get when it is to end.
+    """
     return Server(
         uvicorn.Config(
-            app.asgi,
-            http=partial(ServerProtocol, lane=app.post_event),  # type: ignore[arg-type]
+            application,
+            http=partial(ServerProtocol, lane=lane),  # type: ignore[arg-type]
             access_log=False,
             lifespan="off",
             log_config=None,
             proxy_headers=False,
             server_header=False,
-            timeout_graceful_shutdown=int(app.settings.shutdown_grace_s) or 1,
+            timeout_graceful_shutdown=max(1, int(grace_s)),
             timeout_keep_alive=75,
             ws="none",
         )
