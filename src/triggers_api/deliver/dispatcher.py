@@ -116,9 +116,12 @@ class Dispatcher:
         """The end: wait for what is in flight, give back what takes too long, settle all of it."""
         if self._running:
             await asyncio.wait(self._running, timeout=self._settings.grace_s)
-        for task, delivery in list(self._running.items()):
+        late = dict(self._running)
+        for task, delivery in late.items():
             task.cancel()
             self._finished.append(_given_back(delivery, "the service was shut down"))
+        if late:
+            await asyncio.wait(late)
         await self._settle()
 
     async def _settle(self) -> int:

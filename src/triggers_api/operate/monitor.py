@@ -49,8 +49,15 @@ class Monitor:
             await self._directory.refresh()
             self.stats = await self._store.stats()
         except Problem as problem:
+            # Looked at again soon: readiness must turn as quickly when the store is back.
+            if self.store_problem is None:
+                log.error(
+                    "the store cannot be written to", code=problem.code, detail=problem.detail
+                )
             self.store_problem = problem
-            raise
+            return _EVERY_S
+        if self.store_problem is not None:
+            log.info("the store can be written to again")
         self.store_problem = None
         self._show(self.stats)
         return _EVERY_S

@@ -44,15 +44,19 @@ class SettingsVerbs(Tables):
         return True
 
     def save_key(self, db: apsw.Connection, record: KeyRecord) -> None:
-        """New, or the one with this digest with new fields."""
+        """New, or the one with this digest with new fields under the id it has."""
+        key = record.key
+        for (body,) in list(db.execute(SQL["key_with_digest"], (record.digest,))):
+            known = bodies.api_key(body)
+            key = msgspec.structs.replace(key, id=known.id, created_at=known.created_at)
         organization = record.organization_id
         db.execute(
             SQL["save_key"],
             (
-                self.keys.of(record.key.id),
+                self.keys.of(key.id),
                 None if organization is None else self.keys.of(organization),
                 record.digest,
-                bodies.encode(record.key),
+                bodies.encode(key),
                 self.next_version(db),
             ),
         )

@@ -116,6 +116,7 @@ class Writer:
         self._waiting_bytes = 0
         self._progress_at = 0.0
         self._broken: BaseException | None = None
+        self._disk_failed = False
         self._last = 0
         self._wal_pages = 0
         self.last_refusal: Unavailable | None = None
@@ -175,9 +176,11 @@ class Writer:
 
     async def close(self) -> None:
         """Commit what waits, close the connection, end the thread."""
+        if self._gathered:
+            self._hand_over()
         if self._broken is None:
             self._broken = StoreUnavailable("the store is closed")
-            self._inbox.put(None)
+        self._inbox.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
 
     # ── in the thread ─────────────────────────────────────────────────────────────────────────
@@ -190,16 +193,26 @@ class Writer:
         open_ = True
         while open_:
             items, open_ = self._take()
-            if items:
-                started = time.perf_counter()
-                try:
-                    self._commit(items)
-                except BaseException as error:  # noqa: BLE001 - the thread must not die unheard
-                    self._break(items, error)
-                self._deliver(items, time.perf_counter() - started)
-                if self._broken is None:
-                    self._after_commit(self._db, self._wal_pages)
+            if not items:
+                continue
+            started = time.perf_counter()
+            if self._disk_failed:
+                self._refuse(items, StoreUnavailable("the database failed"))
+            else:
+                self._guarded(items, self._commit, items)
+            self._call(self._resolve, items, time.perf_counter() - started)
+            if not self._disk_failed:
+                # After the answers are on their way: a checkpoint is nobody's to wait for.
+                self._guarded([], self._after_commit, self._db, self._wal_pages)
         self._db.close()
+
+    def _guarded(
+        self, items: list[_Item], function: Callable[..., None], *arguments: object
+    ) -> None:
+        try:
+            function(*arguments)
+        except BaseException as error:  # noqa: BLE001 - the thread must not die unheard
+            self._break(items, error)
 
     def _take(self) -> tuple[list[_Item], bool]:
         """Wait for one item, then take what else is there, up to a commit's bounds."""
@@ -279,13 +292,10 @@ class Writer:
         # After a failed write or sync SQLite and the kernel may disagree about what is on disk, and
         # trying again on the same handle can report success for lost data (Rebello et al., ATC '20).
         self._broken = error
+        self._disk_failed = True
         for item in items:
             item.result = OutcomeUnknown()
         self._call(self._observer.broken, error)
-        self._inbox.put(None)
-
-    def _deliver(self, items: list[_Item], seconds: float) -> None:
-        self._call(self._resolve, items, seconds)
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         try:
