@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -115,7 +116,7 @@ class App:
                 depth=lambda: self.monitor.stats.depth,
                 max_depth=settings.max_queue_depth,
             )
-            self.egress = Egress(settings.allow_cidrs)
+            self.egress = Egress(settings.allow_cidrs, own=_own_addresses(settings.host))
             sender = await stack.enter_async_context(Sender(self.egress))
             self.processor = Processor(
                 store,
@@ -265,6 +266,15 @@ class App:
             scopes=scopes,
             now=self.store.now(),
         )
+
+
+def _own_addresses(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
+    """The address that is listened on, if it is one: deliveries may not come back to it."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return ()
+    return () if address.is_unspecified else (address,)
 
 
 def _forced(settings: Settings) -> dict[str, Any]:

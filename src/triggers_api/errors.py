@@ -4,6 +4,7 @@
 
     TriggersError
     ├── MalformedValue             a text that is not what it should be; the caller names the field
+    ├── EgressRefused              a URL or an address that deliveries may not go to (deliver/egress.py)
     ├── SettingsError              a setting that cannot be used; ends the start with exit code 2
     ├── StartError                 the service must not start on what it found
     │   ├── DatabaseInUse          another process owns the embedded file

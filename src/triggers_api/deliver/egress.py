@@ -15,13 +15,7 @@ from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-)
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from itertools import accumulate
 from typing import Any, Final
 
@@ -142,7 +136,6 @@ class _Ranges:
 _IPV4_DENIED: Final = _Ranges(DENIED_IPV4)
 _IPV6_DENIED: Final = _Ranges(DENIED_IPV6)
 
-
 _LOOKUPS: Final = threading.BoundedSemaphore(LOOKUPS_AT_ONCE)
 
 
@@ -253,7 +246,7 @@ class Egress:
         if blocked:
             raise _blocked()
         if port in _OTHER_PORTS:
-            raise EgressRefused(INVALID_URL, "must not use the port of another protocol")
+            raise _invalid("must not use the port of another protocol")
 
     async def check_target(self, url: str) -> None:
         """:meth:`check_url`, and look the host name up.
@@ -340,7 +333,7 @@ def _split(url: str) -> tuple[str, Address | None, int | None]:
     if len(url) > URL_LENGTH:
         raise _invalid(f"must be at most {URL_LENGTH} characters long")
     if _CHARACTERS.fullmatch(url) is None:
-        raise _invalid("must be of the characters of a URL, all others percent-encoded")
+        raise _invalid("must consist of the characters of a URL, with all others percent-encoded")
     if "#" in url:
         raise _invalid("must not have a fragment")
     parts = _PARTS.fullmatch(url)

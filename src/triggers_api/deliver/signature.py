@@ -5,11 +5,11 @@ HMAC-SHA256. Several signatures in one header stand for several secrets while on
 """
 
 import hmac
-import secrets as random
 from base64 import b64encode
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from secrets import token_bytes
 from typing import Final
 
 from triggers_api.errors import MalformedValue
@@ -31,7 +31,7 @@ _TIMESTAMP_DIGITS: Final = 12
 
 def new_secret() -> str:
     """A fresh signing secret: ``whsec_`` and 256 random bits in base64."""
-    return PREFIX + b64encode(random.token_bytes(_NEW_KEY_BYTES)).decode()
+    return PREFIX + b64encode(token_bytes(_NEW_KEY_BYTES)).decode()
 
 
 @lru_cache(maxsize=4096)

@@ -281,7 +281,7 @@ class _Response(ClientResponse):
     """An answer that never leaves a connection behind with something unsent on it.
 
     asyncio closes a connection once everything written to it has been taken, which a receiver that
-    does not read can put off for ever. Such a connection is cut.
+    does not read can put off for ever (with TLS for half a minute). Such a connection is cut.
     """
 
     _transport: asyncio.Transport | None = None

@@ -66,7 +66,7 @@ def _litestar(context_: Context) -> Litestar:
         dependencies={"organization_id": Provide(organization_id, sync_to_thread=False)},
     )
     return Litestar(
-        [of_organizations, admin.router(), health.router()],
+        [of_organizations, admin.router(), health.router(), documentation.router()],
         before_send=[_stamp],
         dependencies={
             "context": Provide(context, sync_to_thread=False),

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 from litestar import Router, get, post
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from triggers_api.errors import NotFound
 from triggers_api.http.context import ACCESS, Context
@@ -13,8 +13,8 @@ from triggers_api.model.delivery import Delivery, DeliveryDetail, DeliveryStatus
 from triggers_api.model.organization import Scope
 from triggers_api.store.base import DeliveryFilter
 
-SubscriptionId = Annotated[str | None, Parameter(description="Of this subscription.")]
-EventId = Annotated[str | None, Parameter(description="Of this event.")]
+SubscriptionId = Annotated[str | None, QueryParameter(description="Of this subscription.")]
+EventId = Annotated[str | None, QueryParameter(description="Of this event.")]
 
 
 class DeliveryPage(msgspec.Struct, frozen=True):

@@ -9,9 +9,10 @@ from importlib import resources
 from typing import Any, Final
 
 import msgspec
-from litestar import Controller, MediaType, Request, Response, get
+from litestar import MediaType, Request, Response, Router, get
 from litestar._openapi.schema_generation import SchemaCreator
 from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import (
     Components,
     OpenAPIFormat,
@@ -22,6 +23,8 @@ from litestar.openapi.spec import (
     SecurityScheme,
 )
 from litestar.plugins import OpenAPISchemaPlugin
+from litestar.routes import BaseRoute
+from litestar.types import ControllerRouterHandler
 from litestar.typing import FieldDefinition
 
 from triggers_api import __version__, errors
@@ -116,31 +119,44 @@ def problem_classes() -> list[type[errors.Problem]]:
     return sorted(found, key=lambda each: (each.status, each.code))
 
 
-class Documentation(Controller):
-    """``/openapi.json`` and ``/docs``."""
+class _NothingElse(Router):
+    """Where Litestar puts its own description of the API; all but its page of HTML for a 404."""
 
-    path = "/"
-    include_in_schema = False
+    def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:
+        """Leave out what would answer under any name below."""
+        paths: set[str] = getattr(value, "paths", set())
+        return [] if any("{" in path for path in paths) else super().register(value)
 
-    @get("/openapi.json", media_type="application/vnd.oai.openapi+json")
-    async def openapi(self, request: Request[Any, Any, Any]) -> bytes:
-        """OpenAPI 3.1."""
-        return _described(request)[0]
 
-    @get(["/", "/docs"], media_type=MediaType.HTML)
-    async def reference(self, request: Request[Any, Any, Any]) -> Response[str]:
-        """Every route."""
-        return Response(_described(request)[1], headers=_PAGE_HEADERS, media_type=MediaType.HTML)
+@get("/openapi.json", media_type="application/vnd.oai.openapi+json")
+async def openapi(request: Request[Any, Any, Any]) -> bytes:
+    """OpenAPI 3.1."""
+    return _described(request)[0]
 
-    @get("/docs/problems", media_type=MediaType.HTML)
-    async def problems(self) -> Response[str]:
-        """Every error code."""
-        return Response(_problems_page(), headers=_PAGE_HEADERS, media_type=MediaType.HTML)
 
-    @get("/docs/style.css", media_type="text/css; charset=utf-8")
-    async def style(self) -> bytes:
-        """The pages' looks."""
-        return (resources.files("triggers_api.http") / "docs.css").read_bytes()
+@get(["/", "/docs"], media_type=MediaType.HTML)
+async def reference(request: Request[Any, Any, Any]) -> Response[str]:
+    """Every route."""
+    return Response(_described(request)[1], headers=_PAGE_HEADERS, media_type=MediaType.HTML)
+
+
+@get("/docs/problems", media_type=MediaType.HTML)
+async def problems() -> Response[str]:
+    """Every error code."""
+    return Response(_problems_page(), headers=_PAGE_HEADERS, media_type=MediaType.HTML)
+
+
+@get("/docs/style.css", media_type="text/css; charset=utf-8")
+async def style() -> bytes:
+    """The pages' looks."""
+    return (resources.files("triggers_api.http") / "docs.css").read_bytes()
+
+
+def router() -> Router:
+    """The routes of this file."""
+    return Router(
+        "/", route_handlers=[openapi, reference, problems, style], include_in_schema=False
+    )
 
 
 def openapi_config() -> OpenAPIConfig:
@@ -149,7 +165,8 @@ def openapi_config() -> OpenAPIConfig:
         title="Triggers API",
         version=__version__,
         description="Durable event ingestion and webhook delivery.",
-        openapi_controller=Documentation,  # type: ignore[arg-type]
+        openapi_router=_NothingElse("/docs/openapi", route_handlers=[], include_in_schema=False),
+        render_plugins=[JsonRenderPlugin()],
         use_handler_docstrings=True,
         components=Components(
             security_schemes={

@@ -6,7 +6,7 @@ import msgspec
 from litestar import Router, delete, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Operation
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.types import ASGIApp
 
 from triggers_api.errors import NotFound
@@ -81,7 +81,7 @@ async def list_events(
     context: Context,
     organization_id: str,
     type_: Annotated[
-        str | None, Parameter(query="type", description="A type; `*` is any run of characters.")
+        str | None, QueryParameter(name="type", description="A type; `*` is any run of characters.")
     ] = None,
     dedup_id: str | None = None,
     status: EventStatus | None = None,

@@ -2,18 +2,18 @@
 
 from typing import Annotated
 
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from triggers_api.errors import ValidationFailed
 from triggers_api.model.text import is_type_pattern
 from triggers_api.model.timestamp import Timestamp
 
-Limit = Annotated[int, Parameter(ge=1, le=1000, description="Rows on a page.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="Rows on a page.")]
 Cursor = Annotated[
-    str | None, Parameter(max_length=512, description="`next_cursor` of the page before.")
+    str | None, QueryParameter(max_length=512, description="`next_cursor` of the page before.")
 ]
-Since = Annotated[Timestamp | None, Parameter(description="Not before this moment.")]
-Until = Annotated[Timestamp | None, Parameter(description="Before this moment.")]
+Since = Annotated[Timestamp | None, QueryParameter(description="Not before this moment.")]
+Until = Annotated[Timestamp | None, QueryParameter(description="Before this moment.")]
 
 
 def check_type_pattern(pattern: str | None) -> None:

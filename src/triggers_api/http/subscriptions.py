@@ -12,7 +12,7 @@ from triggers_api.deliver.signature import new_secret, secret_bytes
 from triggers_api.errors import FieldError, MalformedValue, NotFound, ValidationFailed
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.parameters import Cursor, Limit
-from triggers_api.ingest.draft import check_metadata
+from triggers_api.ingest.draft import check_metadata, pointer_part
 from triggers_api.model import ids, text
 from triggers_api.model.organization import Scope
 from triggers_api.model.subscription import (
@@ -362,7 +362,7 @@ def _check_headers(errors: list[FieldError], headers: dict[str, str]) -> None:
             FieldError("/headers", "too-many", f"must have at most {HEADERS_LIMIT} entries")
         )
     for name, value in headers.items():
-        pointer = f"/headers/{name[:64]}"
+        pointer = f"/headers/{pointer_part(name)}"
         if not _HEADER_NAME.fullmatch(name):
             errors.append(FieldError(pointer, "invalid-header", "is not a header name"))
         elif name.lower() in _OURS or name.lower().startswith(_OUR_PREFIXES):

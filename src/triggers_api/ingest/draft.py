@@ -91,10 +91,16 @@ def field_error(error: msgspec.ValidationError) -> FieldError:
     # $.a[0].b → /a/0/b; the "..." that stands for a key of a map is left out.
     pointer = path.replace("[...]", "").replace("[", "/").replace("]", "").replace(".", "/")
     if unknown := _UNKNOWN.match(message):
-        name = unknown[1][:64]
-        return FieldError(f"{pointer}/{name}", "unknown-field", "there is no such field")
+        return FieldError(
+            f"{pointer}/{pointer_part(unknown[1])}", "unknown-field", "there is no such field"
+        )
     code = "missing-field" if "missing required field" in message else "invalid-type"
     return FieldError(pointer, code, message[:200])
+
+
+def pointer_part(name: str) -> str:
+    """A name as one part of a JSON Pointer (RFC 6901), cut to 64 characters."""
+    return name[:64].replace("~", "~0").replace("/", "~1")
 
 
 def _checked(request: EventRequest, header_dedup_id: str | None) -> Draft:
@@ -202,7 +208,7 @@ def check_metadata(errors: list[FieldError], metadata: dict[str, str]) -> None:
         elif len(value) > text.METADATA_VALUE_LENGTH or "\x00" in value:
             errors.append(
                 FieldError(
-                    f"/metadata/{name[:64]}",
+                    f"/metadata/{pointer_part(name)}",
                     "invalid-value",
                     f"must be at most {text.METADATA_VALUE_LENGTH} characters without NUL",
                 )

@@ -39,11 +39,15 @@ class RateDecision(msgspec.Struct, frozen=True, gc=False):
     retry_after_s: float
 
 
+_MINUTE: Final = 60_000_000_000
+_SECOND: Final = 1_000_000_000
+
+
 class RateLimiter:
     """Limits held in this process's memory; a restart forgets them, which lets one burst through."""
 
     def __init__(self) -> None:
-        self._empty_at: dict[str, float] = {}
+        self._empty_at: dict[tuple[str, int], int] = {}
 
     def check(self, key: str, cost: int, rate: Rate, *, now: float) -> RateDecision:
         """Let ``cost`` units through, all or none.
@@ -54,20 +58,26 @@ class RateLimiter:
             rate: the limit; ``per_minute`` above 0.
             now: seconds on a clock that never goes back.
         """
-        interval = rate.interval
-        capacity = rate.burst * interval
-        used = self._empty_at.get(key, 0.0) - now
-        used = max(used, 0.0)
-        excess = used + cost * interval - capacity
-        # An allowance for rounding: adding the interval n times is not quite n times the interval.
-        if excess > interval * 1e-6:
-            return RateDecision(False, _whole((capacity - used) / interval), used, excess)
-        used += cost * interval
-        self._empty_at[key] = now + used
+        # In whole numbers, or rounding would let through one more or one less after some days:
+        # time in nanoseconds times the rate, so that one unit takes exactly a minute's worth.
+        per_minute = rate.per_minute
+        moment = round(now * _SECOND) * per_minute
+        capacity = rate.burst * _MINUTE
+        used = max(self._empty_at.get((key, per_minute), 0) - moment, 0)
+        excess = used + cost * _MINUTE - capacity
+        scale = _SECOND * per_minute
+        if excess > 0:
+            return RateDecision(
+                False, max(capacity - used, 0) // _MINUTE, used / scale, excess / scale
+            )
+        used += cost * _MINUTE
+        self._empty_at[key, per_minute] = moment + used
         if len(self._empty_at) > _SWEEP_AT:
-            self._empty_at = {k: at for k, at in self._empty_at.items() if at > now}
-        return RateDecision(True, _whole((capacity - used) / interval), used, 0.0)
+            self._forget_idle(now)
+        return RateDecision(True, (capacity - used) // _MINUTE, used / scale, 0.0)
 
-
-def _whole(units: float) -> int:
-    return max(0, int(units + 1e-6))
+    def _forget_idle(self, now: float) -> None:
+        moment = round(now * _SECOND)
+        self._empty_at = {
+            key: empty_at for key, empty_at in self._empty_at.items() if empty_at > moment * key[1]
+        }

@@ -1,5 +1,6 @@
 """When to try again: the subscription's schedule, jitter, and what the receiver asks for."""
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -41,6 +42,8 @@ def parse_retry_after(value: str, *, now: Timestamp) -> float | None:
         return float(value) if len(value) <= 10 else RETRY_AFTER_LIMIT_S
     try:
         moment = parsedate_to_datetime(value)
+        if moment.tzinfo is None:  # the oldest of the three forms has no zone and means UTC
+            moment = moment.replace(tzinfo=UTC)
         return max(0.0, moment.timestamp() - now / 1000)
     except (ValueError, OverflowError, TypeError):
         return None

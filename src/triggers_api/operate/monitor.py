@@ -44,27 +44,34 @@ class Monitor:
 
     async def run_once(self) -> float:
         """One look. What other processes changed in the settings half is taken in as well."""
-        try:
-            await self._store.check()
-            await self._directory.refresh()
-            self.stats = await self._store.stats()
-        except Problem as problem:
-            # Looked at again soon: readiness must turn as quickly when the store is back.
-            if self.store_problem is None:
-                log.error(
-                    "the store cannot be written to", code=problem.code, detail=problem.detail
-                )
-            self.store_problem = problem
-            return _EVERY_S
-        if self.store_problem is not None:
-            log.info("the store can be written to again")
-        self.store_problem = None
-        self._show(self.stats)
+        before = self.store_problem
+        self.store_problem = await self._look()
+        if self.store_problem is None:
+            if before is not None:
+                log.info("the store can be written to again")
+            self._show(self.stats)
+        elif before is None:
+            log.error(
+                "the store cannot be written to",
+                code=self.store_problem.code,
+                detail=self.store_problem.detail,
+            )
         return _EVERY_S
 
     async def wait(self, timeout_s: float) -> None:
         """Until the next look."""
         await asyncio.sleep(timeout_s)
+
+    async def _look(self) -> Problem | None:
+        # A store that is away is no failure of this part: it looks again at once, so that
+        # readiness turns as quickly when the store is back.
+        try:
+            await self._store.check()
+            await self._directory.refresh()
+            self.stats = await self._store.stats()
+        except Problem as problem:
+            return problem
+        return None
 
     @property
     def level(self) -> str:

@@ -62,11 +62,12 @@ class DeliveryVerbs(Tables):
             return DeliveryClaim(())
         leased = numbers(chosen)
         db.execute(SQL["claim_deliveries_lease"], (now, token, until, leased))
+        claimed = {
+            row[0]: self._claimed(db, row, token)
+            for row in list(db.execute(SQL["claimed_deliveries"], (leased,)))
+        }
         return DeliveryClaim(
-            tuple(
-                self._claimed(db, row, token)
-                for row in list(db.execute(SQL["claimed_deliveries"], (leased,)))
-            ),
+            tuple(claimed[number] for number in chosen),
             recovered=sum(status == _DELIVERING for status in chosen.values()),
         )
 
@@ -106,9 +107,8 @@ class DeliveryVerbs(Tables):
             if lane is None or lane == first or len(chosen) >= limit:
                 return
             first = lane if first is None else first
-            if lane not in left:
-                ((own_room,),) = list(db.execute(SQL["claim_lane_room"], (lane, now, default_room)))
-                left[lane] = min(own_room, default_room)
+            ((own_room,),) = list(db.execute(SQL["claim_lane_room"], (lane, now, default_room)))
+            left[lane] = min(left.get(lane, default_room), own_room)
             if left[lane] <= 0:
                 continue
             rows = list(db.execute(SQL["claim_lane"], (lane, now, left[lane] + len(chosen))))
@@ -202,7 +202,7 @@ class DeliveryVerbs(Tables):
     def free(self, db: apsw.Connection, *, ran_out: int, now: int) -> tuple[int, int]:
         """Free events and deliveries whose lease ran out by a moment; returns how many of each."""
         before = db.total_changes()
-        db.execute(SQL["free_queue"], (ran_out, codes.NOBODY))
+        db.execute(SQL["free_queue"], (ran_out, now))
         events = db.total_changes() - before
         db.execute(SQL["free_deliveries"], (ran_out, now))
         return events, db.total_changes() - before - events
@@ -218,14 +218,16 @@ class DeliveryVerbs(Tables):
 
     def retry(self, db: apsw.Connection, organization: int, delivery: int, *, now: int) -> bool:
         """Due now, whatever it was waiting for."""
-        for status, attempts, erased, deleted in list(
+        for status, attempts, erased, ended in list(
             db.execute(SQL["delivery_standing"], (delivery, organization))
         ):
             standing = codes.DELIVERY_STATUS_OF[status]
             if erased:
                 raise InvalidState("the event was deleted")
-            if deleted:
-                raise InvalidState("the subscription was deleted")
+            if ended:
+                raise InvalidState(
+                    "the subscription has ended: it was deleted, disabled or expired"
+                )
             if standing in WAITING:
                 db.execute(SQL["bring_delivery_forward"], (delivery, now))
             elif standing in RETRYABLE:

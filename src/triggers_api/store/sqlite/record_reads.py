@@ -106,18 +106,18 @@ class RecordReads(Tables):
             )
         return None
 
-    def depths(
-        self, db: apsw.Connection, *, leased: int, stuck: int, delivering: int, now: int
-    ) -> QueueStats:
+    def depths(self, db: apsw.Connection, now: int) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""
-        ((queued, scheduled, oldest, open_),) = db.execute(SQL["queue_depths"], (now,))
+        ((queued, scheduled, oldest, held, stuck, open_, delivering),) = db.execute(
+            SQL["queue_depths"], (now,)
+        )
         return QueueStats(
             depth=queued - scheduled,
             scheduled=scheduled,
-            leased=leased,
+            leased=held - stuck,
             stuck=stuck,
             oldest_age_s=max(0, now - oldest) / 1000 if oldest is not None else 0.0,
-            deliveries_waiting=max(0, open_ - delivering),
+            deliveries_waiting=open_ - delivering,
             deliveries_leased=delivering,
         )
 

@@ -10,7 +10,6 @@ import structlog
 from triggers_api.errors import StartError
 from triggers_api.model import ids
 from triggers_api.store import migrations
-from triggers_api.store.sqlite import codes
 from triggers_api.store.sqlite.tables import SQL
 
 log = structlog.get_logger(__name__)
@@ -60,7 +59,7 @@ def free_all_leases(db: apsw.Connection, *, now: int) -> None:
     """Give back what a process that is gone had claimed."""
     end_of_time = (1 << 63) - 1
     with db:
-        db.execute(SQL["free_queue"], (end_of_time, codes.NOBODY))
+        db.execute(SQL["free_queue"], (end_of_time, now))
         db.execute(SQL["free_deliveries"], (end_of_time, now))
 
 

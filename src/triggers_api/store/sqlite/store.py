@@ -3,14 +3,14 @@
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
 import apsw
 import structlog
 
-from triggers_api.errors import OutcomeUnknown, StartError, Unavailable
+from triggers_api.errors import OutcomeUnknown, StartError, StoreUnavailable, Unavailable
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
@@ -93,8 +93,6 @@ class SqliteStore:
 
         self._queue_notice = Notice()
         self._delivery_notice = Notice()
-        self._leased_events: dict[str, int] = {}
-        self._leased_deliveries: set[str] = set()
         self._stats: tuple[float, QueueStats] | None = None
 
         self._loop = asyncio.get_running_loop()
@@ -183,6 +181,8 @@ class SqliteStore:
         )
 
     async def check(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
         if self._writer.last_refusal is not None:
             # The last transaction was refused; find out whether that still holds.
             await self._write("probe", lambda db: db.execute(SQL["probe"], (self.now(),)))
@@ -233,52 +233,40 @@ class SqliteStore:
     async def claim_queue(self, limit: int, lease_s: float) -> QueueClaim:
         now = self.now()
         until, token = now.after(seconds=lease_s), _token()
-        claim = await self._write(
+        return await self._write(
             "claim_queue",
             lambda db: self._queue.claim(db, limit, now=now, until=until, token=token),
         )
-        self._leased_events.update((event.id, until) for event in claim.events)
-        return claim
 
     async def fan_out(self, token: int, routed: Sequence[RoutedEvent]) -> Sequence[str]:
         stale = await self._write(
             "fan_out", lambda db: self._queue.fan_out(db, token, routed, now=self.now())
         )
-        self._forget_events((answer.event.id for answer in routed), stale)
         if any(answer.deliveries for answer in routed):
             self._delivery_notice.give()
         return stale
 
     async def release(self, token: int, failed: Sequence[FailedEvent]) -> Sequence[str]:
-        stale = await self._write(
+        return await self._write(
             "release", lambda db: self._queue.release(db, token, failed, now=self.now())
         )
-        self._forget_events((failure.event.id for failure in failed), stale)
-        return stale
-
-    def _forget_events(self, finished: Iterable[str], stale: Sequence[str]) -> None:
-        for event_id in set(finished).difference(stale):
-            self._leased_events.pop(event_id, None)
 
     async def claim_deliveries(
         self, limit: int, lease_s: float, *, room: Mapping[str, int], default_room: int
     ) -> DeliveryClaim:
         now = self.now()
         until, token = now.after(seconds=lease_s), _token()
-        claim = await self._write(
+        return await self._write(
             "claim_deliveries",
             lambda db: self._deliveries.claim(
                 db, limit, room=room, default_room=default_room, now=now, until=until, token=token
             ),
         )
-        self._leased_deliveries.update(delivery.id for delivery in claim.deliveries)
-        return claim
 
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
         stale, ended = await self._write(
             "settle", lambda db: self._deliveries.settle(db, settlements, now=self.now())
         )
-        self._leased_deliveries.difference_update(s.delivery_id for s in settlements)
         if ended:
             await self._cancel_ended()
         return stale
@@ -289,8 +277,6 @@ class SqliteStore:
             "reap", lambda db: self._deliveries.free(db, ran_out=now, now=now)
         )
         await self._write("reap", lambda db: db.execute(SQL["end_expired_subscriptions"], (now,)))
-        for event_id in [e for e, until in self._leased_events.items() if until <= now]:
-            del self._leased_events[event_id]
         if events:
             self._queue_notice.give()
         if deliveries:
@@ -383,14 +369,7 @@ class SqliteStore:
     async def stats(self) -> QueueStats:
         moment = self._loop.time()
         if self._stats is None or moment - self._stats[0] > _STATS_KEPT_S:
-            now = self.now()
-            stuck = sum(until <= now for until in self._leased_events.values())
-            leased, delivering = len(self._leased_events) - stuck, len(self._leased_deliveries)
-            counted = await self._readers.run(
-                lambda db: self._records.depths(
-                    db, leased=leased, stuck=stuck, delivering=delivering, now=now
-                )
-            )
+            counted = await self._readers.run(lambda db: self._records.depths(db, self.now()))
             self._stats = (moment, counted)
         return self._stats[1]
 

@@ -89,6 +89,9 @@ CREATE TABLE event_queue (
     attempts    INTEGER NOT NULL,
     PRIMARY KEY (due_at, event_id)
 ) STRICT, WITHOUT ROWID;
+-- What is in somebody's hands; the number is the token of a row in nobody's (codes.NOBODY).
+CREATE INDEX event_queue_leased ON event_queue (lease_until)
+    WHERE lease_token <> 4611686018427387904;
 
 CREATE TABLE event_failures (
     event_id INTEGER PRIMARY KEY,
@@ -116,6 +119,7 @@ CREATE TABLE deliveries (
 CREATE UNIQUE INDEX deliveries_once ON deliveries (event_id, subscription_id, origin_id);
 CREATE INDEX deliveries_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX deliveries_lane ON deliveries (subscription_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE status = 3;
 CREATE INDEX deliveries_organization ON deliveries (organization_id);
 CREATE INDEX deliveries_subscription ON deliveries (subscription_id);
 CREATE INDEX deliveries_dead ON deliveries (organization_id) WHERE status = 6;

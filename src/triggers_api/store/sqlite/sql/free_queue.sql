@@ -1,3 +1,3 @@
--- ?2 is the token of a row that nobody holds; ?1 the moment up to which leases have run out.
-UPDATE event_queue SET lease_token = ?2
-WHERE lease_token <> ?2 AND lease_until <= ?1
+UPDATE event_queue INDEXED BY event_queue_leased
+SET lease_token = 4611686018427387904, lease_until = ?2
+WHERE lease_token <> 4611686018427387904 AND lease_until <= ?1

@@ -1,0 +1,1 @@
+"""The benchmark behind ``triggers bench``: what to run, how to load, what came of it."""

@@ -1,0 +1,209 @@
+"""The machine: what it is, which of its cores does what, and who uses them."""
+
+import contextlib
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import apsw
+import msgspec
+
+from triggers_api.bench.statistics import median
+from triggers_api.store.sqlite.lock import file_system_of
+
+_IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
+_SYNCS: Final = 50
+_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the numbers come from. ``sync_ms`` is the median of 50 syncs of 4 KiB to ``folder``."""
+
+    cpu: str
+    cores: int
+    memory_mb: int
+    system: str
+    python: str
+    sqlite: str
+    packages: dict[str, str]
+    folder: str
+    file_system: str
+    sync_ms: float
+    load_average: float
+
+
+class Cores(msgspec.Struct, frozen=True):
+    """Which core is the measured server's, and which is everything else's; ``None``: any."""
+
+    server: int | None = None
+    loader: int | None = None
+
+
+class CoreUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How busy something was for a while, as shares of one core.
+
+    Attributes:
+        own: what the process that is meant used, on whatever core.
+        others: what other programs used of its core; ``None`` when it has none to itself.
+        stolen: what the hypervisor took from its core.
+    """
+
+    own: float
+    others: float | None = None
+    stolen: float | None = None
+
+
+def examine(folder: Path) -> Machine:
+    """This machine, with a folder for databases."""
+    return Machine(
+        cpu=_cpu_model(),
+        cores=os.cpu_count() or 1,
+        memory_mb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        sqlite=apsw.sqlite_lib_version(),
+        packages={name: version(name) for name in ("uvicorn", "httptools", "uvloop", "aiohttp")},
+        folder=str(folder),
+        file_system=file_system_of(folder) or "unknown",
+        sync_ms=_sync_ms(folder),
+        load_average=os.getloadavg()[0],
+    )
+
+
+def is_in_memory(folder: Path) -> bool:
+    """Whether what is written there is lost with the power, so that a sync costs nothing."""
+    return file_system_of(folder) in _IN_MEMORY
+
+
+def folder_for_databases() -> Path:
+    """The temporary folder; the working directory when that one is in memory."""
+    temporary = Path(tempfile.gettempdir()).resolve()
+    return Path.cwd() if is_in_memory(temporary) else temporary
+
+
+def choose_cores() -> Cores:
+    """The first two cores that this process may use; none when there is one, or no way to choose."""
+    if not hasattr(os, "sched_getaffinity"):
+        return Cores()
+    allowed = sorted(os.sched_getaffinity(0))
+    return Cores(allowed[0], allowed[1]) if len(allowed) > 1 else Cores()
+
+
+@contextlib.contextmanager
+def on_core(core: int | None) -> Iterator[None]:
+    """Runs what is inside on one core, the processes that it starts included; ``None``: on any."""
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+class Watch:
+    """Measures how busy a process and its core are. Reads ``/proc``; elsewhere it knows nothing."""
+
+    def __init__(self, pid: int | None, core: int | None) -> None:
+        """Begin now.
+
+        Args:
+            pid: of the process; ``None`` when it is not on this machine.
+            core: the one it is pinned to.
+        """
+        self._pid = pid
+        self._core = core
+        self._before = self._look()
+
+    def use(self) -> CoreUse | None:
+        """Since the beginning; ``None`` where that cannot be known."""
+        before, after = self._before, self._look()
+        if before is None or after is None:
+            return None
+        seconds = after.at - before.at
+        own = (after.process_s - before.process_s) / seconds
+        if self._core is None:
+            return CoreUse(own=round(own, 3))
+        others = (after.busy_s - before.busy_s) / seconds - own
+        stolen = (after.stolen_s - before.stolen_s) / seconds
+        return CoreUse(
+            own=round(own, 3), others=round(max(0.0, others), 3), stolen=round(max(0.0, stolen), 3)
+        )
+
+    def _look(self) -> "_Look | None":
+        if self._pid is None:
+            return None
+        used = process_s(self._pid)
+        if used is None:
+            return None
+        busy, stolen = (0.0, 0.0) if self._core is None else core_s(self._core)
+        return _Look(time.monotonic(), used, busy, stolen)
+
+
+class _Look(msgspec.Struct, frozen=True):
+    at: float
+    process_s: float
+    busy_s: float
+    stolen_s: float
+
+
+def process_s(pid: int) -> float | None:
+    """The seconds of a core that a process has used, all threads together; ``None`` if unknown."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # The second field is the name in brackets and may hold spaces: count from behind it.
+    fields = text.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+
+
+def resident_mb(pid: int) -> float | None:
+    """The memory that a process occupies, in MiB; ``None`` if unknown."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    for line in text.splitlines():
+        if line.startswith("VmRSS:"):
+            return round(int(line.split()[1]) / 1024, 1)
+    return None
+
+
+def core_s(core: int) -> tuple[float, float]:
+    """The seconds that a core was busy since the machine started, and those that were stolen."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *columns = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, columns)
+            busy = user + nice + system + irq + softirq
+            return busy / _TICKS_A_SECOND, steal / _TICKS_A_SECOND
+    return 0.0, 0.0
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _sync_ms(folder: Path) -> float:
+    times = []
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        for _ in range(_SYNCS):
+            file.write(b"\0" * 4096)
+            file.flush()
+            started = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - started)
+    return round(median(times) * 1000, 3)

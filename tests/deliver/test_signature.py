@@ -1,0 +1,197 @@
+"""Signatures, with the Standard Webhooks library as the second opinion."""
+
+import base64
+import re
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks.webhooks import Webhook
+
+from triggers_api.deliver.signature import new_secret, secret_bytes, sign, verify
+from triggers_api.errors import MalformedValue
+
+OLD, NEW = "whsec_" + "b2xk" * 8, "whsec_" + "bmV3" * 8
+BODY = '{"naïve": 123456789012345678901234567890, "naïve": "\\u0000"}'.encode()
+NOW = 1_763_842_681
+
+# The example of the specification's own text and of every library made from it.
+KNOWN_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+KNOWN_SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def headers(signature: str, *, at: int = NOW, message_id: str = "evt_1") -> dict[str, str]:
+    return {
+        "Webhook-Id": message_id,
+        "webhook-timestamp": str(at),
+        "WEBHOOK-SIGNATURE": signature,
+    }
+
+
+def signed(*secrets: str, at: int = NOW, body: bytes = BODY) -> dict[str, str]:
+    signature = sign(secrets, message_id="evt_1", timestamp=at, body=body)
+    return headers(signature, at=at)
+
+
+def test_the_published_example_comes_out_as_published() -> None:
+    signature = sign(
+        [KNOWN_SECRET],
+        message_id="msg_p5jXN8AQM9LWM0D4loKWxJek",
+        timestamp=1614265330,
+        body=b'{"test": 2432232314}',
+    )
+    assert signature == KNOWN_SIGNATURE
+
+
+@given(
+    key=st.binary(min_size=24, max_size=64),
+    message_id=st.text(st.characters(codec="ascii", exclude_characters="."), min_size=1),
+    timestamp=st.integers(0, 4_000_000_000),
+    text=st.text(),
+)
+def test_every_signature_is_the_one_the_library_makes(
+    key: bytes, message_id: str, timestamp: int, text: str
+) -> None:
+    secret = "whsec_" + base64.b64encode(key).decode()
+    theirs = Webhook(secret).sign(message_id, datetime.fromtimestamp(timestamp, UTC), text)
+    ours = sign([secret], message_id=message_id, timestamp=timestamp, body=text.encode())
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("secret", [OLD, NEW])
+def test_while_secrets_rotate_a_receiver_with_either_one_is_content(secret: str) -> None:
+    now = int(datetime.now(UTC).timestamp())
+    sent = signed(OLD, NEW, at=now, body=b"{}")
+    Webhook(secret).verify(b"{}", sent)
+    verify(secret, headers=sent, body=b"{}", now=now)
+
+
+def test_each_secret_has_its_signature_in_order() -> None:
+    assert signed(OLD, NEW)["WEBHOOK-SIGNATURE"] == " ".join(
+        [signed(OLD)["WEBHOOK-SIGNATURE"], signed(NEW)["WEBHOOK-SIGNATURE"]]
+    )
+
+
+def test_a_new_secret_is_fresh_and_holds_256_bits() -> None:
+    one, other = new_secret(), new_secret()
+    assert one != other
+    assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", one)
+    assert len(secret_bytes(one)) == 32
+    assert Webhook(one)._whsecret == secret_bytes(one)
+
+
+@pytest.mark.parametrize("size", [24, 25, 32, 63, 64])
+def test_a_secret_may_hold_24_to_64_bytes(size: int) -> None:
+    key = bytes(range(size))
+    assert secret_bytes("whsec_" + base64.b64encode(key).decode()) == key
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "",
+        "whsec_",
+        "whsec",
+        "b2xk" * 8,
+        "WHSEC_" + "b2xk" * 8,
+        "whpk_" + "b2xk" * 8,
+        "whsec_" + base64.b64encode(bytes(23)).decode(),
+        "whsec_" + base64.b64encode(bytes(65)).decode(),
+        "whsec_" + base64.b64encode(bytes(32)).decode().rstrip("="),
+        "whsec_" + base64.b64encode(bytes(32)).decode() + "=",
+        "whsec_" + base64.b64encode(bytes(32)).decode() + "\n",
+        "whsec_" + "-_-_" * 8,
+        "whsec_" + "b2xk" * 4 + " " + "b2xk" * 4,
+        "whsec_" + "b2xk" * 7 + "b2x\u00e9",
+        "whsec_" + "b2xk" * 7 + "b2x\ud800",
+    ],
+)
+def test_anything_else_is_not_a_secret(secret: str) -> None:
+    with pytest.raises(MalformedValue, match="not a signing secret"):
+        secret_bytes(secret)
+
+
+def test_the_reason_a_secret_is_refused_does_not_repeat_it() -> None:
+    with pytest.raises(MalformedValue) as refused:
+        secret_bytes("whsec_c2VjcmV0")
+    assert "c2VjcmV0" not in str(refused.value)
+
+
+@pytest.mark.parametrize("away", [-300, -1, 0, 1, 300])
+def test_a_webhook_of_the_last_or_next_five_minutes_is_accepted(away: int) -> None:
+    verify(OLD, headers=signed(OLD), body=BODY, now=NOW + away)
+
+
+@pytest.mark.parametrize("away", [-301, 301, -86_400, 86_400])
+def test_one_that_is_older_or_newer_is_not(away: int) -> None:
+    with pytest.raises(MalformedValue, match="more than 300 s away"):
+        verify(OLD, headers=signed(OLD), body=BODY, now=NOW + away)
+
+
+def test_the_tolerance_can_be_chosen() -> None:
+    verify(OLD, headers=signed(OLD), body=BODY, now=NOW + 900, tolerance_s=900)
+    with pytest.raises(MalformedValue, match="more than 10 s away"):
+        verify(OLD, headers=signed(OLD), body=BODY, now=NOW + 11, tolerance_s=10)
+
+
+def test_the_right_signature_may_stand_anywhere_among_others() -> None:
+    right = signed(OLD)["WEBHOOK-SIGNATURE"]
+    wrong = signed(NEW)["WEBHOOK-SIGNATURE"]
+    for given_signature in (
+        f"{wrong} {right}",
+        f"{right} {wrong}",
+        f"v1a,{right[3:]} v2,x  {right}",
+        f"nonsense , ,, {right}",
+    ):
+        verify(OLD, headers=headers(given_signature), body=BODY, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        signed(NEW)["WEBHOOK-SIGNATURE"],
+        signed(OLD, body=BODY + b" ")["WEBHOOK-SIGNATURE"],
+        signed(OLD, at=NOW + 1)["WEBHOOK-SIGNATURE"],
+        signed(OLD)["WEBHOOK-SIGNATURE"].replace("v1,", "v1a,"),
+        signed(OLD)["WEBHOOK-SIGNATURE"].replace("v1,", ""),
+        signed(OLD)["WEBHOOK-SIGNATURE"].replace("v1,", "V1,"),
+        signed(OLD)["WEBHOOK-SIGNATURE"][:-1],
+        signed(OLD)["WEBHOOK-SIGNATURE"].lower(),
+        "v1,",
+        "v1",
+        "",
+        ",",
+        "v1,\u00e9\ud800",
+    ],
+)
+def test_any_other_signature_is_refused(signature: str) -> None:
+    with pytest.raises(MalformedValue, match="not signed with this secret"):
+        verify(OLD, headers=headers(signature), body=BODY, now=NOW)
+
+
+def test_another_id_or_another_body_is_refused() -> None:
+    signature = signed(OLD)["WEBHOOK-SIGNATURE"]
+    with pytest.raises(MalformedValue, match="not signed with"):
+        verify(OLD, headers=headers(signature, message_id="evt_2"), body=BODY, now=NOW)
+    with pytest.raises(MalformedValue, match="not signed with"):
+        verify(OLD, headers=headers(signature, message_id="\ud800"), body=BODY, now=NOW)
+    with pytest.raises(MalformedValue, match="not signed with"):
+        verify(OLD, headers=headers(signature), body=BODY[:-1], now=NOW)
+
+
+@pytest.mark.parametrize("name", ["Webhook-Id", "webhook-timestamp", "WEBHOOK-SIGNATURE"])
+def test_a_missing_header_is_named(name: str) -> None:
+    sent = signed(OLD)
+    del sent[name]
+    with pytest.raises(MalformedValue, match=f"header {name.lower()} is missing"):
+        verify(OLD, headers=sent, body=BODY, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "timestamp", ["", "now", "-1", "+1763842681", "1763842681.0", "1e9", "١٧٦٣٨٤٢٦٨١", "9" * 5000]
+)
+def test_a_timestamp_that_is_not_a_whole_number_of_seconds_is_refused(timestamp: str) -> None:
+    sent = signed(OLD) | {"webhook-timestamp": timestamp}
+    with pytest.raises(MalformedValue, match="not a number of seconds"):
+        verify(OLD, headers=sent, body=BODY, now=NOW)
