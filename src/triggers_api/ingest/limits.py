@@ -41,6 +41,7 @@ class RateDecision(msgspec.Struct, frozen=True, gc=False):
 
 _MINUTE: Final = 60_000_000_000
 _SECOND: Final = 1_000_000_000
+_ROUNDING: Final = 2  # nanoseconds
 
 
 class RateLimiter:
@@ -66,7 +67,9 @@ class RateLimiter:
         used = max(self._empty_at.get((key, per_minute), 0) - moment, 0)
         excess = used + cost * _MINUTE - capacity
         scale = _SECOND * per_minute
-        if excess > 0:
+        # Whoever waited as long as told must not be early by the rounding of two floats; what is
+        # granted a moment early is still owed in full, so this never adds up.
+        if excess > _ROUNDING * per_minute:
             return RateDecision(
                 False, max(capacity - used, 0) // _MINUTE, used / scale, excess / scale
             )
@@ -74,7 +77,7 @@ class RateLimiter:
         self._empty_at[key, per_minute] = moment + used
         if len(self._empty_at) > _SWEEP_AT:
             self._forget_idle(now)
-        return RateDecision(True, (capacity - used) // _MINUTE, used / scale, 0.0)
+        return RateDecision(True, max(capacity - used, 0) // _MINUTE, used / scale, 0.0)
 
     def _forget_idle(self, now: float) -> None:
         moment = round(now * _SECOND)
