@@ -139,8 +139,8 @@ class Settings:
     max_concurrent_events: int = _setting(
         20,
         _whole(1, 10_000),
-        "Events the processor works on at once: a claimed batch is routed and stored in "
-        "transactions of this many.",
+        "Transactions in which the processor stores a batch's routing at once; the batch is "
+        "divided among them.",
         aliases=("MAX_CONCURRENT_EVENTS",),
     )
     item_timeout_s: float = _setting(

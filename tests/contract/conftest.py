@@ -158,9 +158,7 @@ class World:
         return KeyRecord(
             organization_id=organization_id,
             digest=key_digest(secret or key_id),
-            key=ApiKey(
-                id=key_id, name=name, hint="trg_", scopes=scopes, created_at=self.clock()
-            ),
+            key=ApiKey(id=key_id, name=name, hint="trg_", scopes=scopes, created_at=self.clock()),
         )
 
     def organization(self, name: str = "Acme", **fields: Any) -> str:  # noqa: ANN401 - the Struct's own
@@ -277,12 +275,14 @@ class World:
         )
 
     def due(
-        self, organization_id: str, subscription_id: str, count: int = 1, **fields: Any  # noqa: ANN401
+        self,
+        organization_id: str,
+        subscription_id: str,
+        count: int = 1,
+        **fields: Any,  # noqa: ANN401
     ) -> list[str]:
         """The ids of new deliveries that are due, each of an event of its own."""
-        events = [
-            self.event(organization_id, to=[subscription_id], **fields) for _ in range(count)
-        ]
+        events = [self.event(organization_id, to=[subscription_id], **fields) for _ in range(count)]
         assert self.append(*events) == [None] * count
         return [delivery.id for event in events for delivery in event.deliveries or ()]
 

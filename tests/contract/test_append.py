@@ -132,7 +132,7 @@ def test_a_dedup_id_that_is_taken_is_answered_with_the_first_event(
     [(b'{"n":1}', True), (b'{"n": 1}', False), (b'{"n":2}', False), (b"null", False)],
 )
 def test_a_duplicate_is_told_whether_its_bytes_are_the_first_one_s(
-    world: World, organization: str, again: bytes, matches: bool
+    world: World, organization: str, again: bytes, *, matches: bool
 ) -> None:
     world.append(world.event(organization, dedup_id="x", payload=b'{"n":1}'))
     (answer,) = world.append(world.event(organization, dedup_id="x", payload=again))
@@ -182,9 +182,7 @@ def test_of_64_simultaneous_twins_exactly_one_is_stored_and_all_hear_its_id(
 ) -> None:
     events = [world.event(organization, dedup_id="x") for _ in range(64)]
     answers = [answer for (answer,) in world.append_at_once(*[[event] for event in events])]
-    (winner,) = [
-        event for event, answer in zip(events, answers, strict=True) if answer is None
-    ]
+    (winner,) = [event for event, answer in zip(events, answers, strict=True) if answer is None]
     told = [answer for answer in answers if answer is not None]
     assert len(told) == 63
     assert {answer.id for answer in told} == {winner.id}
@@ -340,9 +338,7 @@ def test_a_call_is_stored_whole_or_not_at_all_when_one_of_its_items_cannot_be(
     world.assert_balanced()
 
 
-def test_many_calls_and_large_calls_at_once_are_all_stored(
-    world: World, organization: str
-) -> None:
+def test_many_calls_and_large_calls_at_once_are_all_stored(world: World, organization: str) -> None:
     calls = [[world.event(organization) for _ in range(size)] for size in (1, 100, 1, 49, 50, 51)]
     answers = world.append_at_once(*calls)
     assert answers == [[None] * len(call) for call in calls]
@@ -378,7 +374,10 @@ def test_simultaneous_calls_with_any_mixture_of_dedup_ids_store_each_id_once(
     names = st.none() | st.sampled_from("abc")
     shape = data.draw(st.lists(st.lists(names, max_size=4), min_size=1, max_size=8))
     calls: list[list[NewEvent]] = [
-        [world.event(organization, dedup_id=name, payload=b'"%d"' % n) for n, name in enumerate(row)]
+        [
+            world.event(organization, dedup_id=name, payload=b'"%d"' % n)
+            for n, name in enumerate(row)
+        ]
         for row in shape
     ]
     answers: list[Any] = world.append_at_once(*calls)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from triggers_api.model.timestamp import Timestamp
@@ -63,9 +64,7 @@ def test_an_event_deleted_in_a_worker_s_hands_is_no_longer_counted(
     assert stats(world) == NOTHING
 
 
-def test_what_was_released_for_later_is_in_nobody_s_hands(
-    world: World, organization: str
-) -> None:
+def test_what_was_released_for_later_is_in_nobody_s_hands(world: World, organization: str) -> None:
     world.queued(organization, 2)
     claim = world.claim_queue()
     failed = [FailedEvent(event, "no", 60.0) for event in claim.events]
@@ -84,9 +83,7 @@ def test_a_lease_that_ran_out_is_stuck_until_it_is_taken_over(
     assert (counted.depth, counted.leased, counted.stuck) == (3, 0, 2)
 
 
-def test_an_old_backlog_is_not_stuck(
-    world: World, organization: str, clock: FrozenClock
-) -> None:
+def test_an_old_backlog_is_not_stuck(world: World, organization: str, clock: FrozenClock) -> None:
     world.queued(organization, 3)
     clock.advance(seconds=86_400)
     world.claim_queue(1)
@@ -254,9 +251,8 @@ def test_every_event_and_delivery_is_in_exactly_one_place_of_the_books(
     assert account.balances()
 
 
-def test_books_that_miss_something_do_not_balance(world: World, organization: str) -> None:
-    import msgspec  # noqa: PLC0415
-
+@pytest.mark.usefixtures("organization")
+def test_books_that_miss_something_do_not_balance(world: World) -> None:
     (account,) = world.run(world.store.accounts())
     assert not msgspec.structs.replace(account, accepted=1).balances()
     assert not msgspec.structs.replace(account, queued=1).balances()

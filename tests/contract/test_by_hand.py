@@ -64,7 +64,7 @@ def test_a_retry_makes_a_delivery_due_now(
 
 
 def test_a_delivery_opened_again_starts_its_schedule_anew_and_keeps_its_attempts(
-    world: World, organization: str, subscription: str, clock: FrozenClock
+    world: World, organization: str, subscription: str
 ) -> None:
     (due,) = world.due(organization, subscription)
     for status in ("retrying", "dead"):
@@ -131,9 +131,7 @@ def test_a_delivery_retried_while_its_subscription_is_paused_waits_for_the_end_o
     world: World, organization: str, subscription: str
 ) -> None:
     due = brought_to(world, organization, subscription, "dead")
-    world.subscription(
-        organization, subscription_id=subscription, status=SubscriptionStatus.PAUSED
-    )
+    world.subscription(organization, subscription_id=subscription, status=SubscriptionStatus.PAUSED)
     assert world.run(world.store.retry_delivery(organization, due))
     assert world.claim_deliveries().deliveries == ()
     world.run(world.store.reap())

@@ -36,9 +36,7 @@ def test_a_claim_brings_everything_needed_to_send(
         metadata={"k": "v"},
     )
     world.run(world.store.save_subscription(record))
-    event = world.event(
-        organization, "invoice.paid", b'{"n" :1}', to=[record.subscription.id]
-    )
+    event = world.event(organization, "invoice.paid", b'{"n" :1}', to=[record.subscription.id])
     world.append(event)
     received = clock()
     clock.advance(seconds=3)
@@ -184,6 +182,18 @@ def test_one_with_a_little_room_neither_overfills_it_nor_hides_others(
     assert len(got) == len(set(ids_of(claim))) == 7
 
 
+@pytest.mark.parametrize("backlog", [1, 600])
+def test_room_is_the_same_however_much_stands_before_it(
+    world: World, organization: str, clock: FrozenClock, backlog: int
+) -> None:
+    full, other = world.subscription(organization), world.subscription(organization)
+    world.due(organization, full, backlog)
+    clock.advance(seconds=1)
+    world.due(organization, other, 10)
+    claim = world.claim_deliveries(20, room={full: 0, other: 5}, default_room=2)
+    assert len(claim.deliveries) == 5
+
+
 def test_many_full_subscriptions_do_not_keep_one_free_one_waiting_for_ever(
     world: World, organization: str, clock: FrozenClock
 ) -> None:
@@ -207,6 +217,7 @@ def test_what_is_not_active_is_not_delivered_to_and_hides_nobody(
     clock: FrozenClock,
     status: SubscriptionStatus,
     backlog: int,
+    *,
     named: bool,
 ) -> None:
     # Two that are not active: one whose backlog is at the front of the line, one behind it.
@@ -218,16 +229,14 @@ def test_what_is_not_active_is_not_delivered_to_and_hides_nobody(
         world.subscription(organization, subscription_id=each, status=status)
     clock.advance(seconds=1)
     (other,) = world.due(organization, world.subscription(organization))
-    claim = world.claim_deliveries(
-        20, room={front: 5, back: 5} if named else {}, default_room=5
-    )
+    claim = world.claim_deliveries(20, room={front: 5, back: 5} if named else {}, default_room=5)
     assert ids_of(claim) == [other]
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["unnamed", "named in room"])
 @pytest.mark.parametrize("backlog", [1, 600])
 def test_what_has_expired_is_not_delivered_to(
-    world: World, organization: str, clock: FrozenClock, backlog: int, named: bool
+    world: World, organization: str, clock: FrozenClock, backlog: int, *, named: bool
 ) -> None:
     expires_at = Timestamp(clock() + 10_000)
     front = world.subscription(organization, expires_at=expires_at)
@@ -238,9 +247,7 @@ def test_what_has_expired_is_not_delivered_to(
     assert len(world.claim_deliveries(1, lease_s=0.001).deliveries) == 1
     clock.advance(seconds=0.001)
     (other,) = world.due(organization, world.subscription(organization))
-    claim = world.claim_deliveries(
-        20, room={front: 5, back: 5} if named else {}, default_room=5
-    )
+    claim = world.claim_deliveries(20, room={front: 5, back: 5} if named else {}, default_room=5)
     assert ids_of(claim) == [other]
 
 
@@ -271,9 +278,7 @@ def test_what_waited_through_a_pause_is_sent_after_it(
     world: World, organization: str, subscription: str
 ) -> None:
     due = world.due(organization, subscription, 3)
-    world.subscription(
-        organization, subscription_id=subscription, status=SubscriptionStatus.PAUSED
-    )
+    world.subscription(organization, subscription_id=subscription, status=SubscriptionStatus.PAUSED)
     assert world.claim_deliveries().deliveries == ()
     assert {world.status_of(organization, each) for each in due} == {"pending"}
     world.subscription(organization, subscription_id=subscription)
@@ -495,6 +500,36 @@ def test_of_two_settlements_in_one_call_the_first_counts(
     stale = world.settle(world.outcome(claimed), world.outcome(claimed, "dead"))
     assert list(stale) == [due]
     assert world.status_of(organization, due) == "succeeded"
+
+
+@pytest.mark.parametrize("order", ["late one first", "late one last"])
+def test_a_late_outcome_beside_the_present_holder_s_in_one_call_is_the_stale_one(
+    world: World, organization: str, subscription: str, clock: FrozenClock, order: str
+) -> None:
+    (due,) = world.due(organization, subscription)
+    late = world.claimed(lease_s=1)
+    clock.advance(seconds=1)
+    present = world.claimed(lease_s=45)
+    outcomes = [world.outcome(late, "dead", reason="late"), world.outcome(present)]
+    if order == "late one last":
+        outcomes.reverse()
+    assert list(world.settle(*outcomes)) == [due]
+    assert world.status_of(organization, due) == "succeeded"
+
+
+def test_a_late_outcome_beside_others_costs_them_nothing(
+    world: World, organization: str, subscription: str, clock: FrozenClock
+) -> None:
+    (twice,) = world.due(organization, subscription)
+    late = world.claimed(lease_s=1)
+    clock.advance(seconds=1)
+    world.settle(world.outcome(world.claimed(), "retrying", status_code=500, retry_in_s=0))
+    (other,) = world.due(organization, subscription)
+    present = world.claim_deliveries().deliveries
+    outcomes = [world.outcome(late), *map(world.outcome, present)]
+    assert list(world.settle(*outcomes)) == [twice]
+    assert world.status_of(organization, twice) == "succeeded"
+    assert world.status_of(organization, other) == "succeeded"
 
 
 def test_only_the_stale_ones_of_a_batch_are_left_out(

@@ -37,9 +37,7 @@ def theirs(world: World) -> Belongings:
     (pending,) = world.due(organization, subscription)
     (queued,) = world.queued(organization, dedup_id="x")
     (key,) = world.run(world.store.keys(organization))
-    return Belongings(
-        organization, subscription, queued, dead.event_id, pending, dead.id, key.id
-    )
+    return Belongings(organization, subscription, queued, dead.event_id, pending, dead.id, key.id)
 
 
 @pytest.fixture
@@ -167,7 +165,8 @@ def test_the_end_of_one_page_is_no_window_into_another_organization(
     for event in world.run(world.store.events(organization, EventFilter(), page)):
         assert event.id < theirs.queued
     assert {
-        event.id for event in world.run(world.store.events(theirs.organization, EventFilter(), page))
+        event.id
+        for event in world.run(world.store.events(theirs.organization, EventFilter(), page))
     }.isdisjoint({theirs.queued})
 
 

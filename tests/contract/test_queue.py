@@ -440,9 +440,7 @@ def test_a_claim_of_one_organization_s_event_cannot_be_used_for_another_s(
     assert held.id == mine
     forged = msgspec.structs.replace(held, id=theirs)
     stale = world.run(
-        world.store.fan_out(
-            claim.token, [RoutedEvent(forged, (world.new_delivery(subscription),))]
-        )
+        world.store.fan_out(claim.token, [RoutedEvent(forged, (world.new_delivery(subscription),))])
     )
     assert list(stale) == [theirs]
     assert world.event_status_of(other, theirs) == "queued"

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -102,6 +102,11 @@ class Histories(RuleBasedStateMachine):
         self.queue_claims: list[QueueClaim] = []
         self.claimed: list[ClaimedDelivery] = []
 
+    @initialize()
+    def begin_with_something_to_do(self) -> None:
+        self.append(["a", None, None], None, routed=True)
+        self.append(["b", None], None, routed=False)
+
     @property
     def now(self) -> Timestamp:
         return self.world.clock()
@@ -118,7 +123,7 @@ class Histories(RuleBasedStateMachine):
         routed=st.booleans(),
         delay_s=st.sampled_from([None, None, -5, 0, 7]),
     )
-    def append(self, dedups: list[str | None], routed: bool, delay_s: int | None) -> None:
+    def append(self, dedups: list[str | None], delay_s: int | None, *, routed: bool) -> None:
         later = None if delay_s is None or routed else self.now.after(seconds=delay_s)
         new = [
             self.world.event(
@@ -157,8 +162,27 @@ class Histories(RuleBasedStateMachine):
         )
         self.deliveries[delivery] = DeliveryRow(event, subscription, self.now)
 
-    @rule(limit=st.integers(1, 5))
-    def claim_queue(self, limit: int) -> None:
+    @rule(
+        what=st.sampled_from(
+            ["deliver", "claim_deliveries", "settle", "claim_queue", "finish_routing", "route"]
+        ),
+        after_s=st.sampled_from([0, 0, 0, 0, 0, 0, 5, 9.999, 10]),
+        data=st.data(),
+    )
+    def a_worker_does(self, what: str, after_s: float, data: st.DataObject) -> None:
+        self.world.clock.advance(seconds=after_s)
+        getattr(self, what)(data)
+
+    def route(self, data: st.DataObject) -> None:
+        self.claim_queue(data)
+        self.fan_out(self.queue_claims[-1])
+
+    def deliver(self, data: st.DataObject) -> None:
+        self.claim_deliveries(data)
+        self.settle(data)
+
+    def claim_queue(self, data: st.DataObject) -> None:
+        limit = data.draw(st.integers(1, 5), "limit")
         claim = self.world.claim_queue(limit, lease_s=10)
         rows = sorted(
             (row.due, event_id)
@@ -181,10 +205,17 @@ class Histories(RuleBasedStateMachine):
         row = self.events[event_id]
         return row.state == "queued" and row.token == claim.token and row.until > self.now
 
-    @precondition(lambda self: self.queue_claims)
-    @rule(back=st.integers(0, 3))
-    def fan_out(self, back: int) -> None:
-        claim = self.queue_claims[-1 - back % len(self.queue_claims)]
+    def finish_routing(self, data: st.DataObject) -> None:
+        if not self.queue_claims:
+            return
+        claim = data.draw(st.sampled_from(self.queue_claims[-3:][::-1]), "claim")
+        outcome = data.draw(st.sampled_from(["routed", "routed", "set aside", "released"]))
+        if outcome == "routed":
+            self.fan_out(claim)
+        else:
+            self.release(claim, 5.0 if outcome == "released" else None)
+
+    def fan_out(self, claim: QueueClaim) -> None:
         routed = [
             RoutedEvent(event, tuple(self.world.new_delivery(each) for each in self.active))
             for event in claim.events
@@ -198,10 +229,7 @@ class Histories(RuleBasedStateMachine):
                 for delivery in answer.deliveries:
                     self.store_delivery(delivery.id, answer.event.id, delivery.subscription_id)
 
-    @precondition(lambda self: self.queue_claims)
-    @rule(back=st.integers(0, 3), retry_in_s=st.sampled_from([None, 0.0, 5.0]))
-    def release(self, back: int, retry_in_s: float | None) -> None:
-        claim = self.queue_claims[-1 - back % len(self.queue_claims)]
+    def release(self, claim: QueueClaim, retry_in_s: float | None) -> None:
         held = {event.id: self.holds_event(claim, event.id) for event in claim.events}
         stale = self.world.run(
             self.world.store.release(
@@ -216,8 +244,9 @@ class Histories(RuleBasedStateMachine):
             elif valid and retry_in_s is not None:
                 row.token, row.until = None, self.now.after(seconds=retry_in_s)
 
-    @rule(limit=st.integers(1, 6), rooms=st.tuples(*[st.sampled_from([None, 0, 1, 3])] * 2))
-    def claim_deliveries(self, limit: int, rooms: tuple[int | None, ...]) -> None:
+    def claim_deliveries(self, data: st.DataObject) -> None:
+        limit = data.draw(st.integers(1, 6), "limit")
+        rooms = data.draw(st.tuples(*[st.sampled_from([None, None, 5, 1, 0])] * 2), "rooms")
         room = {
             subscription: free
             for subscription, free in zip(self.active, rooms, strict=True)
@@ -254,14 +283,13 @@ class Histories(RuleBasedStateMachine):
             row.until = self.now + 10_000
         self.claimed += claim.deliveries
 
-    @precondition(lambda self: self.claimed)
-    @rule(
-        backs=st.lists(st.integers(0, 6), min_size=1, max_size=4),
-        code=st.sampled_from([200, 500, 503]),
-        given_back=st.booleans(),
-    )
-    def settle(self, backs: list[int], code: int, given_back: bool) -> None:
-        chosen = [self.claimed[-1 - back % len(self.claimed)] for back in backs]
+    def settle(self, data: st.DataObject) -> None:
+        if not self.claimed:
+            return
+        recent = st.sampled_from(self.claimed[-5:][::-1])
+        chosen = data.draw(st.lists(recent, min_size=1, max_size=4), "claimed")
+        code = data.draw(st.sampled_from([500, 200, 503]), "code")
+        given_back = data.draw(st.booleans(), "given back")
         stale: list[str] = []
         settlements = []
         for claimed in chosen:
@@ -300,11 +328,38 @@ class Histories(RuleBasedStateMachine):
             attempt,
         )
 
-    @rule(seconds=st.sampled_from([0.001, 1, 5, 9.999, 10, 20]))
-    def time_passes(self, seconds: float) -> None:
-        self.world.clock.advance(seconds=seconds)
+    @rule(
+        what=st.sampled_from(
+            [
+                "sweep",
+                "reopen",
+                "crash",
+                "pause",
+                "resume",
+                "resume",
+                "retry",
+                "retry",
+                "cancel",
+                "delete",
+            ]
+        ),
+        after_s=st.sampled_from([0, 0, 0.001, 5, 10]),
+        which=st.integers(0, 20),
+    )
+    def something_happens(self, what: str, after_s: float, which: int) -> None:
+        self.world.clock.advance(seconds=after_s)
+        if what == "sweep":
+            self.sweep()
+        elif what in {"reopen", "crash"}:
+            self.world.run(getattr(self.world.engine, what)())
+            self.free(1 << 62)
+        elif what == "delete":
+            self.delete_event(list(self.events)[which % len(self.events)])
+        elif what in {"retry", "cancel"}:
+            self.change(list(self.deliveries)[which % len(self.deliveries)], what)
+        else:
+            self.turn(list(self.active)[which % 2], active=what == "resume")
 
-    @rule()
     def sweep(self) -> None:
         reaped = self.world.run(self.world.store.reap())
         assert (reaped.events, reaped.deliveries, reaped.cancelled) == (*self.free(self.now), 0)
@@ -326,16 +381,7 @@ class Histories(RuleBasedStateMachine):
             row.status, row.token, row.until = reopened(row.attempts), None, 0
         return len(events), len(deliveries)
 
-    @rule(kill=st.booleans())
-    def restart(self, kill: bool) -> None:
-        engine = self.world.engine
-        self.world.run(engine.crash() if kill else engine.reopen())
-        self.free(1 << 62)
-
-    @precondition(lambda self: self.events)
-    @rule(which=st.integers(0, 20))
-    def delete_event(self, which: int) -> None:
-        event_id = list(self.events)[which % len(self.events)]
+    def delete_event(self, event_id: str) -> None:
         event = self.events[event_id]
         deleted = self.world.run(self.world.store.delete_event(self.organization, event_id))
         assert deleted is (event.state != "deleted")
@@ -344,25 +390,20 @@ class Histories(RuleBasedStateMachine):
             if row.event == event_id and row.status in OPEN:
                 row.status = DeliveryStatus.CANCELLED
 
-    @rule(which=st.integers(0, 1))
-    def pause_or_resume(self, which: int) -> None:
-        subscription = list(self.active)[which]
-        self.active[subscription] = not self.active[subscription]
-        status = (
-            SubscriptionStatus.ACTIVE if self.active[subscription] else SubscriptionStatus.PAUSED
-        )
+    def turn(self, subscription: str, *, active: bool) -> None:
+        self.active[subscription] = active
+        status = SubscriptionStatus.ACTIVE if active else SubscriptionStatus.PAUSED
         self.world.subscription(self.organization, subscription_id=subscription, status=status)
 
-    @precondition(lambda self: self.deliveries)
-    @rule(which=st.integers(0, 20), by_hand=st.sampled_from(["retry", "cancel"]))
-    def change_by_hand(self, which: int, by_hand: str) -> None:
-        delivery_id = list(self.deliveries)[which % len(self.deliveries)]
+    def change(self, delivery_id: str, by_hand: str) -> None:
         row = self.deliveries[delivery_id]
         store = self.world.store
         change = store.retry_delivery if by_hand == "retry" else store.cancel_delivery
         allowed = row.status in OPEN
         if by_hand == "retry":
-            allowed = row.status in WAITING | RETRYABLE and self.events[row.event].state != "deleted"
+            allowed = (
+                row.status in WAITING | RETRYABLE and self.events[row.event].state != "deleted"
+            )
         try:
             assert self.world.run(change(self.organization, delivery_id)) is True
         except InvalidState:
@@ -425,10 +466,14 @@ def test_whatever_happens_in_whatever_order_the_promise_holds(
         clock = make_clock()
         return make_world(make_engine(folder, clock), clock, runner)
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: Histories(fresh),
+    class HistoriesHere(Histories):
+        def __init__(self) -> None:
+            super().__init__(fresh)
+
+    run_state_machine_as_test(
+        HistoriesHere,
         settings=settings(
-            max_examples=80,
+            max_examples=100,
             stateful_step_count=30,
             deadline=None,
             derandomize="CI" in os.environ,

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def events(
-    world: World, organization: str, *, limit: int = 1000, before: str | None = None, **wanted: object
+    world: World,
+    organization: str,
+    *,
+    limit: int = 1000,
+    before: str | None = None,
+    **wanted: object,
 ) -> list[str]:
     wish = EventFilter(**wanted)  # type: ignore[arg-type]
     return [
@@ -26,7 +31,12 @@ def events(
 
 
 def deliveries(
-    world: World, organization: str, *, limit: int = 1000, before: str | None = None, **wanted: object
+    world: World,
+    organization: str,
+    *,
+    limit: int = 1000,
+    before: str | None = None,
+    **wanted: object,
 ) -> list[str]:
     wish = DeliveryFilter(**wanted)  # type: ignore[arg-type]
     page = Page(limit, before)
@@ -191,9 +201,7 @@ def test_an_event_with_a_deliver_at_that_had_passed_is_listed_as_queued(
     assert events(world, organization, status=EventStatus.SCHEDULED) == []
 
 
-def test_deleted_events_are_listed_nowhere(
-    world: World, organization: str, clock: FrozenClock
-) -> None:
+def test_deleted_events_are_listed_nowhere(world: World, organization: str) -> None:
     (kept,) = world.queued(organization)
     event = world.event(organization, dedup_id="x")
     world.append(event)
@@ -272,10 +280,11 @@ def test_every_filter_of_deliveries_works_with_every_other_and_in_pages(
     organization: str,
     clock: FrozenClock,
     status: dict[str, object],
+    size: int,
+    *,
     by_subscription: bool,
     by_event: bool,
     by_time: bool,
-    size: int,
 ) -> None:
     begin = clock()
     subscriptions = [world.subscription(organization) for _ in range(3)]
@@ -287,9 +296,7 @@ def test_every_filter_of_deliveries_works_with_every_other_and_in_pages(
                 if status_name != "delivering":
                     world.settle(world.outcome(claimed, status_name, retry_in_s=3600))
         clock.advance(seconds=1)
-    everything = world.run(
-        world.store.deliveries(organization, DeliveryFilter(), Page(limit=1000))
-    )
+    everything = world.run(world.store.deliveries(organization, DeliveryFilter(), Page(limit=1000)))
     assert len(everything) == 21
     wanted: dict[str, object] = dict(status)
     if by_subscription:
@@ -327,9 +334,7 @@ def test_an_event_s_timeline_tells_what_became_of_it_in_order(
     world.route(world.claim_queue(), subscription)
     tried = clock.advance(seconds=1)
     world.settle(
-        world.outcome(
-            world.claimed(), "retrying", status_code=None, error="timeout", retry_in_s=5
-        )
+        world.outcome(world.claimed(), "retrying", status_code=None, error="timeout", retry_in_s=5)
     )
     finished = clock.advance(seconds=5)
     world.settle(world.outcome(world.claimed(), "dead", status_code=500, reason="used up"))

@@ -141,9 +141,7 @@ def test_the_next_delivery_is_the_one_that_falls_due_first(
     assert world.run(world.store.next_delivery_at()) is None
     for seconds in (60, 30, 90):
         world.due(organization, subscription)
-        settlement = world.outcome(
-            world.claimed(), "retrying", status_code=500, retry_in_s=seconds
-        )
+        settlement = world.outcome(world.claimed(), "retrying", status_code=500, retry_in_s=seconds)
         world.settle(settlement)
     assert world.run(world.store.next_delivery_at()) == clock() + 30_000
     clock.advance(seconds=45)
@@ -324,7 +322,11 @@ def some_of_everything(
         world.due(organization, subscription)
         world.settle(
             world.outcome(
-                world.claimed(), status, status_code=500, retry_in_s=60, attempted=status != "skipped"
+                world.claimed(),
+                status,
+                status_code=500,
+                retry_in_s=60,
+                attempted=status != "skipped",
             )
         )
     world.due(organization, subscription)

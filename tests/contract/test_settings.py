@@ -45,9 +45,8 @@ def test_from_the_beginning_everything_has_changed(world: World) -> None:
     assert changes.gone == ()
 
 
-def test_since_the_latest_version_nothing_has(
-    world: World, organization: str, subscription: str
-) -> None:
+@pytest.mark.usefixtures("organization", "subscription")
+def test_since_the_latest_version_nothing_has(world: World) -> None:
     latest = version(world)
     assert since(world, latest) == Changes(latest)
 
@@ -168,9 +167,7 @@ def test_a_reader_that_follows_every_change_never_misses_one(
             known.update(each.subscription.id for each in changes.subscriptions)
             at = changes.version
         await writing
-        known.update(
-            each.subscription.id for each in (await world.store.changes(at)).subscriptions
-        )
+        known.update(each.subscription.id for each in (await world.store.changes(at)).subscriptions)
 
     world.run(follow())
     assert known == {record.subscription.id for record in records}
@@ -247,9 +244,7 @@ def test_revoking_a_key_again_keeps_the_first_moment(
     assert found.revoked_at == revoked
 
 
-def test_a_key_given_again_lives_again_with_the_new_fields(
-    world: World, organization: str
-) -> None:
+def test_a_key_given_again_lives_again_with_the_new_fields(world: World, organization: str) -> None:
     given = world.key(organization, secret="given by the operator")
     world.run(world.store.create_key(given))
     world.run(world.store.revoke_key(organization, given.key.id))

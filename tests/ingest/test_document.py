@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triggers_api.errors import InvalidEncoding, TooDeep
@@ -36,6 +36,7 @@ def test_depth_is_what_a_recursive_walk_finds(
     ]
 
 
+@settings(max_examples=40)
 @given(st.lists(st.booleans(), min_size=50, max_size=80), st.data())
 def test_64_levels_are_taken_and_65_refused(
     json_texts: st.SearchStrategy[str], kinds: list[bool], data: st.DataObject

@@ -173,7 +173,7 @@ NOT_VALUES = [
     b'"a\nb"', b'"a\tb"', b'"a\x00b"', b'"a\x1fb"', b'"\\x"', b'"\\u12"', b'"\\u12g4"', b'"\\"',
     rb'"\ud800"', rb'"\udc00"', rb'"\udc00\ud800"', rb'"\ud800x"', rb'"\ud800\n"', rb'"\ud800A"',
     rb'{"\ud800":1}', rb'["\udfff"]', rb'"\ud83d\ud83d"', rb'"\U0001F600"',
-    "\u00a01".encode(), "\u30001".encode(), "１".encode(), b"/* */1", b"1//",
+    "\u00a01".encode(), "\u30001".encode(), "\N{FULLWIDTH DIGIT ONE}".encode(), b"/* */1", b"1//",
 ]  # fmt: skip
 
 
@@ -422,7 +422,9 @@ def test_a_value_with_a_few_characters_changed_is_taken_only_if_it_is_json(
 ) -> None:
     value = data.draw(json_texts)
     at = data.draw(st.integers(0, len(value)))
-    changed = value[:at] + data.draw(st.text(max_size=2)) + value[at + data.draw(st.integers(0, 2)) :]
+    changed = (
+        value[:at] + data.draw(st.text(max_size=2)) + value[at + data.draw(st.integers(0, 2)) :]
+    )
     try:
         strictly(changed.encode())
         is_json = True

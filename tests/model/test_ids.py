@@ -125,8 +125,8 @@ def test_the_example_of_the_documentation_is_an_id() -> None:
         " " + GOOD,
         GOOD.replace("3c54f", "3c5_4f")[:-1],
         GOOD.replace("019a", "0_9a"),
-        GOOD.replace("1", "١"),
-        GOOD.replace("0", "０"),  # noqa: RUF001 - full-width digits are the point
+        GOOD.replace("1", "\N{ARABIC-INDIC DIGIT ONE}"),
+        GOOD.replace("0", "\N{FULLWIDTH DIGIT ZERO}"),
         GOOD.replace("7000", "4000"),
         GOOD.replace("a1b2", "01b2"),
         GOOD.replace("a1b2", "c1b2"),

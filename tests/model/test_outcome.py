@@ -94,9 +94,7 @@ def test_n_delays_make_n_plus_one_attempts(schedule: tuple[float, ...], code: in
 def test_retry_after_does_not_buy_more_attempts(
     schedule: tuple[float, ...], asked: int, code: int
 ) -> None:
-    last = decided(
-        Answered(code, asked / 1000), failures=len(schedule) + 1, schedule=schedule
-    )
+    last = decided(Answered(code, asked / 1000), failures=len(schedule) + 1, schedule=schedule)
     assert last.status is DeliveryStatus.DEAD
     assert last.next_attempt_at is None
 

@@ -105,7 +105,7 @@ def test_what_is_asked_for_beyond_a_day_ends_up_at_a_day(header: str) -> None:
     "header",
     [
         "", " ", "-1", "-120", "+5", "1.5", "1e3", "0x10", "5, 10", "5s", "soon", "null",
-        "٣", "１２", "²", "2026-11-22T12:02:00Z", "12:30", "Sun, 32 Nov 2026 12:00:00 GMT",
+        "٣", "²", "2026-11-22T12:02:00Z", "12:30", "Sun, 32 Nov 2026 12:00:00 GMT",
         "Sun, 22 Nov 99999 12:00:00 GMT", "Sun, 22 Nov 2026 25:00:00 GMT", "GMT", "\x00",
         "Sun, 22 Nov 2026 12:00:00 +9999",
     ],

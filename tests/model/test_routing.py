@@ -55,7 +55,7 @@ def test_a_subscription_made_later_does_not_get_the_event() -> None:
     [("active", True), ("paused", True), ("disabled", False), ("expired", False)],
 )
 def test_a_paused_subscription_still_matches_a_disabled_or_expired_one_does_not(
-    status: str, matches: bool
+    status: str, *, matches: bool
 ) -> None:
     assert goes_to(subscription(status=SubscriptionStatus(status))) is matches
 

@@ -61,7 +61,7 @@ def test_a_text_made_from_a_pattern_matches_it(pieces: list[str], data: st.DataO
         ("", "a", False),
     ],
 )
-def test_what_a_star_stands_for(pattern: str, text: str, matches: bool) -> None:
+def test_what_a_star_stands_for(pattern: str, text: str, *, matches: bool) -> None:
     assert glob_matches(pattern, text) is matches
 
 
@@ -97,7 +97,8 @@ def test_an_event_type_is_1_to_255_of_the_allowed_characters(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a" * 256, "a b", "a\n", "a*", "ordér", "а", "a١", "a\u200b", "a\x00", "a?"]  # noqa: RUF001
+    "text",
+    ["", "a" * 256, "a b", "a\n", "a*", "ordér", "а", "a١", "a\u200b", "a\x00", "a?"],  # noqa: RUF001
 )
 def test_look_alikes_and_invisible_characters_are_no_event_type(text: str) -> None:
     assert not is_event_type(text)
@@ -109,7 +110,8 @@ def test_event_types_may_be_written_as_paths_and_urns(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "character", ["\x00", "\t", "\n", "\r", "\x1b", "\x1f", "\x7f", "\x80", "\x9f", "\u2028", "\u2029"]
+    "character",
+    ["\x00", "\t", "\n", "\r", "\x1b", "\x1f", "\x7f", "\x80", "\x9f", "\u2028", "\u2029"],
 )
 def test_controls_and_line_separators_are_found(character: str) -> None:
     assert has_control(f"a{character}b")

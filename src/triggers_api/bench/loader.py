@@ -21,8 +21,10 @@ from typing import IO, Final, TypeVar
 
 import msgspec
 
+from triggers_api.bench.children import child
 from triggers_api.bench.errors import RunFailed
 from triggers_api.bench.http1 import DEDUP_ID_LENGTH, Parts, scan_response
+from triggers_api.bench.machine import Watch
 from triggers_api.bench.receiver import Receiver, Webhook
 from triggers_api.bench.statistics import scheduled
 
@@ -103,7 +105,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
         unique_ids: different event ids in the answers that accepted.
         sampled_ids: some of them.
         wrong_duplicates: answers about a duplicate that name another event than the first one.
-        cpu_s: what this process used, of ``wall_s``.
+        cpu_s: what the loader's process used, from its first request until it was done.
     """
 
     started_at: float
@@ -116,7 +118,6 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     sampled_ids: list[str]
     wrong_duplicates: int
     cpu_s: float
-    wall_s: float
     arrivals: Arrivals | None = None
 
     @property
@@ -141,9 +142,13 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Frame(msgspec.Struct, frozen=True):
-    """What the loader tells its parent: how far it is, what came of it, or why nothing did."""
+    """What the loader tells its parent.
+
+    That it begins, how far it is, that it has ended; then what came of it, or why nothing did.
+    """
 
     fraction: float = 0.0
+    ended: bool = False
     load: Load | None = None
     failure: str | None = None
 
@@ -161,6 +166,7 @@ def doubles(packed: bytes) -> "array[float]":
 def run_load(
     plan: Plan,
     *,
+    watch: Watch,
     progress: Callable[[float], None],
     listener: socket.socket | None = None,
 ) -> Load:
@@ -168,6 +174,7 @@ def run_load(
 
     Args:
         plan: what to send.
+        watch: from the first request to the last answer (or webhook).
         progress: is told the fraction that is done.
         listener: where the plan's webhooks come in.
 
@@ -177,26 +184,21 @@ def run_load(
     descriptors = () if listener is None else (listener.fileno(),)
     if listener is not None:
         plan = msgspec.structs.replace(plan, listener=listener.fileno())
-    process = subprocess.Popen(
-        [sys.executable, "-m", "triggers_api.bench.loader"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        pass_fds=descriptors,
-        # Control-C is the parent's to handle.
-        start_new_session=True,
-    )
-    with process:
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            with contextlib.suppress(BrokenPipeError):  # it has died; its silence says so below
-                _write(process.stdin, plan)
-            frame = _Frame()
-            while frame.load is None and frame.failure is None:
-                frame = _read(process.stdout, _Frame)
-                progress(frame.fraction)
-        finally:
-            process.kill()
+    command = [sys.executable, "-m", "triggers_api.bench.loader"]
+    with child(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, descriptors=descriptors
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it has died; its silence says so below
+            _write(process.stdin, plan)
+        frame = _read(process.stdout, _Frame)
+        watch.begin()
+        while frame.load is None and frame.failure is None:
+            progress(frame.fraction)
+            frame = _read(process.stdout, _Frame)
+            if frame.ended:
+                watch.end()
     if frame.load is None:
         raise RunFailed(frame.failure or "the loader ended without a word")
     return frame.load
@@ -239,6 +241,7 @@ class Loader:
         self._latencies: array[float] = array("d")
         self._delays: array[float] = array("d")
         self._lost = 0
+        self._used_s = 0.0
         self._accepted: dict[str, float] = {}
         self._first: dict[bytes, str] = {}
         self._again: list[tuple[bytes, str]] = []
@@ -252,7 +255,7 @@ class Loader:
             )
         self._idle = deque(_Connection(self) for _ in range(plan.connections))
 
-    def run(self, tell: Callable[[float], None]) -> Load:
+    def run(self, tell: Callable[[float], None]) -> None:
         """Send, until the plan is carried out and everything is answered and received.
 
         Args:
@@ -261,9 +264,8 @@ class Loader:
         Raises:
             RunFailed: the server is gone, or silent for :data:`SILENCE_S`.
         """
-        used = _cpu_s()
-        begun_at = self._started_at = self._ended_at = self._clock()
-        told_at = begun_at
+        used_s = _cpu_s()
+        told_at = self._started_at = self._ended_at = self._clock()
         while True:
             self._send_due()
             if self._done():
@@ -275,7 +277,34 @@ class Loader:
                 tell(self._fraction(now))
                 if self._silent(now):
                     break
-        return self._load(_cpu_s() - used, self._clock() - begun_at)
+        self._used_s = _cpu_s() - used_s
+
+    def result(self) -> Load:
+        """What came of the plan."""
+        ids = list(self._accepted)
+        return Load(
+            started_at=self._started_at,
+            ended_at=self._ended_at,
+            statuses=dict(self._statuses),
+            latencies=self._latencies.tobytes(),
+            delays=self._delays.tobytes(),
+            lost=self._lost,
+            unique_ids=len(ids),
+            sampled_ids=self._draw.sample(ids, min(_SAMPLED_IDS, len(ids))),
+            wrong_duplicates=sum(
+                self._first.get(dedup_id, event_id) != event_id
+                for dedup_id, event_id in self._again
+            ),
+            cpu_s=self._used_s,
+            arrivals=None if self._receiver is None else self._arrivals(self._receiver),
+        )
+
+    def close(self) -> None:
+        """Hang up."""
+        for key in list(self._selector.get_map().values()):
+            assert isinstance(key.fileobj, socket.socket)
+            key.fileobj.close()
+        self._selector.close()
 
     # ── sending ───────────────────────────────────────────────────────────────────────────────
 
@@ -421,26 +450,6 @@ class Loader:
             return min(sent, 1.0)
         return min(sent, 1.0) * len(self._receiver.arrivals) / max(1, len(self._accepted))
 
-    def _load(self, cpu_s: float, wall_s: float) -> Load:
-        ids = list(self._accepted)
-        return Load(
-            started_at=self._started_at,
-            ended_at=self._ended_at,
-            statuses=dict(self._statuses),
-            latencies=self._latencies.tobytes(),
-            delays=self._delays.tobytes(),
-            lost=self._lost,
-            unique_ids=len(ids),
-            sampled_ids=self._draw.sample(ids, min(_SAMPLED_IDS, len(ids))),
-            wrong_duplicates=sum(
-                self._first.get(dedup_id, event_id) != event_id
-                for dedup_id, event_id in self._again
-            ),
-            cpu_s=cpu_s,
-            wall_s=wall_s,
-            arrivals=None if self._receiver is None else self._arrivals(self._receiver),
-        )
-
     def _arrivals(self, receiver: Receiver) -> Arrivals:
         sent = self._accepted
         latencies = array("d")
@@ -529,9 +538,11 @@ def main() -> None:
     """The loader's process."""
     out = sys.stdout.buffer
     try:
-        plan = _read(sys.stdin.buffer, Plan)
-        load = Loader(plan).run(lambda fraction: _write(out, _Frame(fraction)))
-        _write(out, _Frame(1.0, load))
+        with contextlib.closing(Loader(_read(sys.stdin.buffer, Plan))) as loader:
+            _write(out, _Frame())
+            loader.run(lambda fraction: _write(out, _Frame(fraction)))
+            _write(out, _Frame(1.0, ended=True))
+            _write(out, _Frame(load=loader.result()))
     except RunFailed as error:
         _write(out, _Frame(failure=str(error)))
 

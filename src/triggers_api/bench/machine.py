@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import apsw
 import msgspec
@@ -18,6 +18,9 @@ from triggers_api.store.sqlite.lock import file_system_of
 
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 _SYNCS: Final = 50
+_SHORTEST_S: Final = 0.25
+"""The kernel counts in hundredths of a second; over less than this a share says nothing."""
+
 _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -45,11 +48,11 @@ class Cores(msgspec.Struct, frozen=True):
 
 
 class CoreUse(msgspec.Struct, frozen=True, kw_only=True):
-    """How busy something was for a while, as shares of one core.
+    """How busy a program and its core were for a while, as shares of one core.
 
     Attributes:
-        own: what the process that is meant used, on whatever core.
-        others: what other programs used of its core; ``None`` when it has none to itself.
+        own: what the program used, on whatever core.
+        others: what others used of its core; ``None`` when it has none to itself.
         stolen: what the hypervisor took from its core.
     """
 
@@ -109,49 +112,79 @@ def on_core(core: int | None) -> Iterator[None]:
 
 
 class Watch:
-    """Measures how busy a process and its core are. Reads ``/proc``; elsewhere it knows nothing."""
+    """Measures how busy a server is, and how busy its core and the loader's are with other things.
 
-    def __init__(self, pid: int | None, core: int | None) -> None:
-        """Begin now.
+    Reads ``/proc``; where there is none, it knows nothing.
+    """
+
+    def __init__(
+        self, pid: int | None, *, core: int | None = None, loader_core: int | None = None
+    ) -> None:
+        """Set up.
 
         Args:
-            pid: of the process; ``None`` when it is not on this machine.
-            core: the one it is pinned to.
+            pid: of the server; ``None`` when it is not one of ours.
+            core: the one that it is pinned to.
+            loader_core: the one that everything else of ours is pinned to.
         """
         self._pid = pid
         self._core = core
-        self._before = self._look()
+        self._loader_core = loader_core
+        self._begun = self._ended = self._look()
 
-    def use(self) -> CoreUse | None:
-        """Since the beginning; ``None`` where that cannot be known."""
-        before, after = self._before, self._look()
-        if before is None or after is None:
+    def begin(self) -> None:
+        """From now."""
+        self._begun = self._look()
+
+    def end(self) -> None:
+        """Until now."""
+        self._ended = self._look()
+
+    def server(self) -> CoreUse | None:
+        """The server, and others on its core; ``None`` when that cannot be known."""
+        before, after = self._begun, self._ended
+        if before.server_s is None or after.server_s is None or after.at - before.at < _SHORTEST_S:
             return None
-        seconds = after.at - before.at
-        own = (after.process_s - before.process_s) / seconds
-        if self._core is None:
-            return CoreUse(own=round(own, 3))
-        others = (after.busy_s - before.busy_s) / seconds - own
-        stolen = (after.stolen_s - before.stolen_s) / seconds
-        return CoreUse(
-            own=round(own, 3), others=round(max(0.0, others), 3), stolen=round(max(0.0, stolen), 3)
+        used_s = after.server_s - before.server_s
+        return _use(used_s, before.core, after.core, after.at - before.at)
+
+    def loader(self, own_s: float) -> CoreUse:
+        """The loader, which says itself how many seconds it used, and others on its core."""
+        before, after = self._begun, self._ended
+        return _use(own_s, before.loader_core, after.loader_core, after.at - before.at)
+
+    def _look(self) -> "_Look":
+        return _Look(
+            time.monotonic(),
+            None if self._pid is None else process_s(self._pid),
+            None if self._core is None else core_s(self._core),
+            None if self._loader_core is None else core_s(self._loader_core),
         )
 
-    def _look(self) -> "_Look | None":
-        if self._pid is None:
-            return None
-        used = process_s(self._pid)
-        if used is None:
-            return None
-        busy, stolen = (0.0, 0.0) if self._core is None else core_s(self._core)
-        return _Look(time.monotonic(), used, busy, stolen)
 
-
-class _Look(msgspec.Struct, frozen=True):
+class _Look(NamedTuple):
     at: float
-    process_s: float
-    busy_s: float
-    stolen_s: float
+    server_s: float | None
+    core: tuple[float, float] | None
+    loader_core: tuple[float, float] | None
+
+
+def _use(
+    own_s: float,
+    before: tuple[float, float] | None,
+    after: tuple[float, float] | None,
+    seconds: float,
+) -> CoreUse:
+    own = round(own_s / seconds, 3)
+    if before is None or after is None or seconds < _SHORTEST_S:
+        return CoreUse(own=own)
+    busy_s, stolen_s = after[0] - before[0], after[1] - before[1]
+    return CoreUse(
+        own=own,
+        # The kernel counts in ticks: a little less than nothing is nothing.
+        others=round(max(0.0, busy_s - own_s) / seconds, 3),
+        stolen=round(stolen_s / seconds, 3),
+    )
 
 
 def process_s(pid: int) -> float | None:
@@ -177,15 +210,19 @@ def resident_mb(pid: int) -> float | None:
     return None
 
 
-def core_s(core: int) -> tuple[float, float]:
+def core_s(core: int) -> tuple[float, float] | None:
     """The seconds that a core was busy since the machine started, and those that were stolen."""
-    for line in Path("/proc/stat").read_text().splitlines():
+    try:
+        text = Path("/proc/stat").read_text()
+    except OSError:
+        return None
+    for line in text.splitlines():
         name, *columns = line.split()
         if name == f"cpu{core}":
             user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, columns)
             busy = user + nice + system + irq + softirq
             return busy / _TICKS_A_SECOND, steal / _TICKS_A_SECOND
-    return 0.0, 0.0
+    return None
 
 
 def _cpu_model() -> str:

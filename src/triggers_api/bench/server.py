@@ -5,18 +5,18 @@ import json
 import os
 import re
 import secrets
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
+from triggers_api.bench.children import child
 from triggers_api.bench.errors import RunFailed
 from triggers_api.bench.machine import Cores, on_core
 
@@ -68,7 +68,7 @@ class Api:
     """The API of a server, for what is asked beside the load. One connection, kept alive."""
 
     def __init__(self, target: Target) -> None:
-        self._target = target
+        self.target = target
         self._connection = http.client.HTTPConnection(target.host, target.port, timeout=_CALL_S)
 
     def call(self, method: str, path: str, body: object = None, *, admin: bool = False) -> Any:  # noqa: ANN401 - JSON
@@ -90,7 +90,7 @@ class Api:
         Raises:
             RunFailed: it does not come.
         """
-        target, connection = self._target, self._connection
+        target, connection = self.target, self._connection
         key = target.admin_key if admin else target.api_key
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         content = None if body is None else json.dumps(body)
@@ -155,25 +155,20 @@ def _running(
     command: Sequence[str], log: Path, cores: Cores, environ: Mapping[str, str]
 ) -> Iterator[tuple[str, int]]:
     """A server that says in its log where it listens: that URL, and its process id."""
-    with (
-        log.open("wb") as file,
-        on_core(cores.server),
-        # Control-C is ours to handle: the server ends when we are done with it.
-        subprocess.Popen(  # noqa: S603 - our own program
-            command, stdout=file, stderr=subprocess.STDOUT, env=environ, start_new_session=True
-        ) as process,
-    ):
+    with log.open("wb") as file, ExitStack() as stack:
+        with on_core(cores.server):
+            process = stack.enter_context(
+                child(command, stdout=file, stderr=subprocess.STDOUT, environ=environ)
+            )
         try:
-            with on_core(cores.loader):
-                yield _await_url(process, log), process.pid
-        except RunFailed as error:
-            if process.poll() is not None:
-                raise RunFailed(f"{error}\nthe server ended ({process.returncode}):\n{_tail(log)}")
-            raise
-        finally:
+            yield _await_url(process, log), process.pid
             _end(process)
+        except RunFailed as error:
+            if process.poll() is None:
+                raise
+            raise RunFailed(f"{error}\n{_ending(process, log)}") from None
     if process.returncode != 0:
-        raise RunFailed(f"the server ended with {process.returncode}:\n{_tail(log)}")
+        raise RunFailed(_ending(process, log))
 
 
 def _await_url(process: "subprocess.Popen[bytes]", log: Path) -> str:
@@ -204,18 +199,16 @@ def _await_life(target: Target) -> None:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.send_signal(signal.SIGTERM)
+    process.terminate()
     try:
         process.wait(_END_S)
     except subprocess.TimeoutExpired:
-        process.kill()
-    except BaseException:
-        process.kill()
-        raise
+        raise RunFailed(f"the server did not end within {_END_S:g} s") from None
 
 
-def _tail(log: Path) -> str:
-    return log.read_text(errors="replace").strip()[-2000:]
+def _ending(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    last = log.read_text(errors="replace").strip()[-2000:]
+    return f"the server ended with exit code {process.returncode}:\n{last}"
 
 
 def _detail(content: bytes) -> str:

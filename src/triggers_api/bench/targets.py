@@ -53,7 +53,7 @@ class Goal(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """A target, what was measured, what that means, and why it is void or not judged."""
+    """A target, what was measured, what that means, and where it is in doubt, why."""
 
     target: str
     measured: float | None
@@ -88,7 +88,9 @@ NOT_SETTLED: Final = Goal("accepted events whose delivery is not settled", Bound
 BAD_SIGNATURES: Final = Goal("sampled webhooks with a wrong signature", Bound.AT_MOST, 0)
 
 
-def judge(goal: Goal, measured: float | None, *, void: str = "", unjudged: str = "") -> Verdict:
+def judge(
+    goal: Goal, measured: float | None, *, void: str = "", unjudged: str = "", doubt: str = ""
+) -> Verdict:
     """The verdict on a number.
 
     Args:
@@ -96,13 +98,16 @@ def judge(goal: Goal, measured: float | None, *, void: str = "", unjudged: str =
         measured: the number; ``None`` when there is none.
         void: why the measurement is worth nothing, if so.
         unjudged: why the target does not apply to it, if so.
+        doubt: what speaks against it when the target is missed, if anything.
     """
     if unjudged or measured is None:
         outcome, reason = Outcome.NOT_JUDGED, unjudged or "it could not be measured here"
     elif void:
         outcome, reason = Outcome.VOID, void
+    elif goal.met_by(measured):
+        outcome, reason = Outcome.HOLDS, ""
     else:
-        outcome, reason = Outcome.HOLDS if goal.met_by(measured) else Outcome.MISSED, ""
+        outcome, reason = Outcome.MISSED, doubt
     return Verdict(str(goal), measured, goal.unit, outcome, reason)
 
 

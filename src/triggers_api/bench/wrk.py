@@ -2,8 +2,8 @@
 
 A generated script hands it prepared requests, so that Lua costs nothing, and prints what it measured
 as one line of JSON. Two things to know about its numbers: its percentiles count every request that
-took more than twice the mean several times over (``stats_correct`` in its source, a guess at what an open
-loop would have seen), and it hangs up on the requests that are under way when its time is over.
+took more than twice the mean several times over (``stats_correct`` in its source: a guess at what an
+open loop would have seen), and it hangs up on the requests under way when its time is over.
 """
 
 import re
@@ -17,12 +17,14 @@ from typing import Final
 
 import msgspec
 
+from triggers_api.bench.children import child
 from triggers_api.bench.errors import RunFailed
+from triggers_api.bench.machine import Watch
 from triggers_api.bench.statistics import Latency
 
 _MARK: Final = "triggers-bench "
 _GRACE_S: Final = 30.0
-_LOOK_EVERY_S: Final = 0.1
+_LOOK_EVERY_S: Final = 0.01
 
 _SCRIPT: Final = """\
 local prepared = {
@@ -158,6 +160,7 @@ def run_wrk(
     connections: int,
     seconds: int,
     folder: Path,
+    watch: Watch,
     progress: Callable[[float], None],
 ) -> WrkResult:
     """Send these requests in turn for some seconds, over one thread, on the cores of this process.
@@ -169,6 +172,7 @@ def run_wrk(
         connections: kept alive.
         seconds: whole ones; ``wrk`` knows no others.
         folder: where the script goes.
+        watch: while it runs.
         progress: is told the fraction that is done.
 
     Raises:
@@ -183,19 +187,16 @@ def run_wrk(
     ]  # fmt: skip
     with (
         output.open("wb") as file,
-        subprocess.Popen(  # noqa: S603 - what PATH says is wrk
-            command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        ) as process,
+        child(command, stdout=file, stderr=subprocess.STDOUT) as process,
     ):
-        try:
-            while process.poll() is None:
-                elapsed = time.monotonic() - begun_at
-                if elapsed > seconds + _GRACE_S:
-                    raise RunFailed("wrk does not end")
-                progress(min(1.0, elapsed / seconds))
-                time.sleep(_LOOK_EVERY_S)
-        finally:
-            process.kill()
+        watch.begin()
+        while process.poll() is None:
+            elapsed = time.monotonic() - begun_at
+            if elapsed > seconds + _GRACE_S:
+                raise RunFailed("wrk does not end")
+            progress(min(1.0, elapsed / seconds))
+            time.sleep(_LOOK_EVERY_S)
+        watch.end()
     # Nothing else was waited for meanwhile, so what the children used since then was used by wrk.
     return parse_output(output.read_text(errors="replace"), cpu_s=_children_cpu_s() - used)
 

@@ -34,7 +34,7 @@ def command(config: Path | None, check: bool, **flags: str | None) -> None:  # n
         steps = schema.migrate(connection, now=time.time_ns() // 1_000_000)
         connection.close()
     finally:
-        lock.release()
+        lock.release(in_order=lock.was_closed)
     for step in steps:
         click.echo(f"applied: {step.number:04} {step.name}")
     click.echo(f"{path}: up to date")

@@ -2,18 +2,19 @@
 
 import asyncio
 import random
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
 import structlog
 
+from triggers_api.deliver.lanes import Lanes
 from triggers_api.deliver.webhook import Sent
 from triggers_api.model import ids
 from triggers_api.model.controls import DeliveryMode
 from triggers_api.model.delivery import Attempt, DeliveryStatus, reopened
 from triggers_api.model.outcome import Answered, Decision, NoAnswer, NotSent, Outcome, decide
+from triggers_api.model.subscription import SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import ClaimedDelivery, Settlement, Store
 from triggers_api.store.directory import Directory
@@ -47,20 +48,6 @@ class DispatcherSettings(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float
 
 
-def room(slots: int, others: int, own: int) -> int:
-    """How many more deliveries a subscription may have in flight.
-
-    Half of what the others leave, rounded up: one endpoint that hangs holds half of the slots, two
-    hold three quarters, and there is always a slot for the next one.
-
-    Args:
-        slots: deliveries that may be in flight at once.
-        others: those in flight to other subscriptions.
-        own: those in flight to this one.
-    """
-    return max(0, (slots - others + 1) // 2 - own)
-
-
 class Dispatcher:
     """One turn is settle, claim, start. See ``operate/loop.py`` for how turns follow each other."""
 
@@ -83,10 +70,10 @@ class Dispatcher:
         self._settings = settings
         self._metrics = metrics
         self._draw = draw
+        self._lanes = Lanes(settings.concurrency)
         self._running: dict[asyncio.Task[None], ClaimedDelivery] = {}
-        self._in_flight: Counter[str] = Counter()
-        self._limits: dict[str, int] = {}
         self._finished: list[Settlement] = []
+        self._start_by: dict[str, Timestamp] = {}
         self.claimed = 0
         """Deliveries that the last turn claimed."""
 
@@ -107,19 +94,20 @@ class Dispatcher:
         await self._store.wait_deliveries(timeout_s)
 
     async def rest(self) -> bool:
-        """Wait for what is in flight and settle it; returns whether there was anything."""
-        if self._running:
+        """Wait for what is in hand and settle it; returns whether there was anything."""
+        while self._running:
             await asyncio.wait(self._running)
         return bool(await self._settle())
 
     async def finish(self) -> None:
-        """The end: wait for what is in flight, give back what takes too long, settle all of it."""
+        """The end: wait for what is being sent, give back what takes too long or waits, settle."""
+        self._give_back_waiting("the service was shut down")
         if self._running:
             await asyncio.wait(self._running, timeout=self._settings.grace_s)
         late = dict(self._running)
         for task, delivery in late.items():
             task.cancel()
-            self._finished.append(_given_back(delivery, "the service was shut down"))
+            self._give_back(delivery, "the service was shut down")
         if late:
             await asyncio.wait(late)
         await self._settle()
@@ -141,53 +129,76 @@ class Dispatcher:
         return len(finished)
 
     async def _claim_and_start(self) -> int:
-        """Fill the free slots; returns how many were filled."""
-        slots, used = self._settings.concurrency, len(self._running)
+        """Claim what there is room for and fill the free slots; returns how many were claimed."""
         mode = self._directory.controls.delivery
-        if mode is DeliveryMode.PAUSED or used >= slots:
+        if mode is DeliveryMode.PAUSED:
+            self._give_back_waiting("delivery is paused")
             return 0
+        lanes, lease_s = self._lanes, self._settings.lease_s
+        if not lanes.wanted:
+            return 0
+        start_by = self._store.now().after(seconds=lease_s - self._settings.timeout_s)
         claim = await self._store.claim_deliveries(
-            slots - used,
-            self._settings.lease_s,
-            room={subscription: self._room(subscription, used) for subscription in self._in_flight},
-            default_room=room(slots, used, 0),
+            lanes.wanted, lease_s, room=lanes.rooms(), default_room=lanes.default_room
         )
         if claim.recovered:
             self._metrics.recovered.labels("delivery").inc(claim.recovered)
             log.warning("deliveries taken over from a lease that ran out", count=claim.recovered)
         if mode is DeliveryMode.SKIP:
-            self._skip(claim.deliveries)
+            self._skip([*self._lanes.take_all(), *claim.deliveries])
         else:
             for delivery in claim.deliveries:
-                self._start(delivery)
+                self._start_by[delivery.id] = start_by
+                lanes.add(delivery)
+            self._start()
         return len(claim.deliveries)
 
-    def _room(self, subscription_id: str, used: int) -> int:
-        own = self._in_flight[subscription_id]
-        free = room(self._settings.concurrency, used - own, own)
-        limit = self._limits.get(subscription_id)
-        return free if limit is None else max(0, min(free, limit - own))
+    def _start(self) -> None:
+        """Start as many as the slots allow."""
+        while (delivery := self._lanes.take()) is not None:
+            if self._may_start(delivery):
+                task = asyncio.create_task(self._deliver(delivery))
+                self._running[task] = delivery
+                task.add_done_callback(self._ended)
+            else:
+                self._lanes.sent(delivery)
 
-    def _start(self, delivery: ClaimedDelivery) -> None:
-        subscription = delivery.target.subscription
-        self._in_flight[subscription.id] += 1
-        if subscription.max_concurrency is not None:
-            self._limits[subscription.id] = subscription.max_concurrency
-        task = asyncio.create_task(self._deliver(delivery))
-        self._running[task] = delivery
-        task.add_done_callback(self._ended)
+    def _may_start(self, delivery: ClaimedDelivery) -> bool:
+        """Whether it is still to be sent; if not it is given back."""
+        if self._store.now() > self._start_by.pop(delivery.id):
+            # The lease would run out while it is sent, and somebody else would send it too.
+            self._give_back(delivery, "claimed and not started in time")
+            return False
+        target = delivery.target
+        now = self._directory.subscription(target.organization_id, target.subscription.id)
+        if now is None or now.subscription.status is not SubscriptionStatus.ACTIVE:
+            # Paused, disabled or deleted since it was claimed.
+            self._give_back(delivery, None)
+            return False
+        return True
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        delivery = self._running.pop(task)
-        subscription_id = delivery.target.subscription.id
-        self._in_flight[subscription_id] -= 1
-        if not self._in_flight[subscription_id]:
-            del self._in_flight[subscription_id]
-            self._limits.pop(subscription_id, None)
+        self._lanes.sent(self._running.pop(task))
+        self._start()
         self._store.wake_deliveries()
 
-    def _skip(self, deliveries: tuple[ClaimedDelivery, ...]) -> None:
+    def _give_back_waiting(self, reason: str) -> None:
+        for delivery in self._lanes.take_all():
+            del self._start_by[delivery.id]
+            self._give_back(delivery, reason)
+
+    def _give_back(
+        self, delivery: ClaimedDelivery, reason: str | None, not_before: Timestamp | None = None
+    ) -> None:
+        self._finished.append(
+            Settlement(
+                delivery.id, delivery.token, reopened(delivery.attempt_count), reason, not_before
+            )
+        )
+
+    def _skip(self, deliveries: Sequence[ClaimedDelivery]) -> None:
         for delivery in deliveries:
+            self._start_by.pop(delivery.id, None)
             self._finished.append(self._settlement(delivery, SWITCHED_OFF, attempt=None))
         if deliveries:
             log.info("delivery off, skipped", count=len(deliveries))
@@ -208,7 +219,7 @@ class Dispatcher:
         except Exception:
             log.exception("sending failed in an unforeseen way", delivery_id=delivery.id)
             later = started_at.after(seconds=_AFTER_A_BUG_S)
-            self._finished.append(_given_back(delivery, "an error of the service", later))
+            self._give_back(delivery, "an error of the service", later)
             return
         attempt = Attempt(
             id=self._store.ids.new(ids.ATTEMPT),
@@ -275,11 +286,3 @@ class Dispatcher:
         if due_at is None:
             return longest_s
         return min(longest_s, max(0.001, (due_at - self._store.now()) / 1000))
-
-
-def _given_back(
-    delivery: ClaimedDelivery, reason: str, not_before: Timestamp | None = None
-) -> Settlement:
-    return Settlement(
-        delivery.id, delivery.token, reopened(delivery.attempt_count), reason, not_before
-    )

@@ -4,13 +4,17 @@ from typing import Annotated
 
 import msgspec
 from litestar import Router, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, UnsetType
 
 from triggers_api.errors import FieldError, MalformedValue, NotFound, ValidationFailed
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.organization import check_name
 from triggers_api.http.parameters import Cursor, Limit
-from triggers_api.model import ids
+from triggers_api.http.request import changes
+from triggers_api.http.subscriptions import DESCRIPTION_LENGTH
+from triggers_api.model import ids, text
 from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running
 from triggers_api.model.organization import (
     ORGANIZATION_SCOPES,
@@ -96,7 +100,7 @@ class ControlsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | UnsetType | None = UNSET
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | UnsetType | None = UNSET
     min_poll_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] | UnsetType | None = UNSET
-    reason: str | UnsetType | None = UNSET
+    reason: Annotated[str, msgspec.Meta(max_length=DESCRIPTION_LENGTH)] | UnsetType | None = UNSET
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -107,7 +111,9 @@ class Verification(msgspec.Struct, frozen=True):
 
 
 @post("/organizations", summary="Create an organization")
-async def create_organization(context: Context, data: NewOrganization) -> OrganizationCreated:
+async def create_organization(
+    context: NamedDependency[Context], data: JSONBody[NewOrganization]
+) -> OrganizationCreated:
     """With a first key that has all scopes of an organization."""
     errors: list[FieldError] = []
     check_name(errors, data.name)
@@ -138,7 +144,7 @@ async def create_organization(context: Context, data: NewOrganization) -> Organi
 
 @get("/organizations", summary="List organizations")
 async def list_organizations(
-    context: Context, limit: Limit = 50, cursor: Cursor = None
+    context: NamedDependency[Context], limit: Limit = 50, cursor: Cursor = None
 ) -> OrganizationPage:
     """Newest first."""
     page = context.cursors.page(cursor, limit, "organizations")
@@ -151,36 +157,39 @@ async def list_organizations(
 
 
 @get("/organizations/{organization_id:str}", summary="Get an organization")
-async def get_organization(context: Context, organization_id: str) -> Organization:
+async def get_organization(
+    context: NamedDependency[Context], organization_id: FromPath[str]
+) -> Organization:
     """With its limits."""
     return _of(context, organization_id)
 
 
 @patch("/organizations/{organization_id:str}", summary="Change an organization's limits")
 async def change_organization(
-    context: Context, organization_id: str, data: OrganizationLimits
+    context: NamedDependency[Context],
+    organization_id: FromPath[str],
+    data: JSONBody[OrganizationLimits],
 ) -> Organization:
     """In force within a second."""
-    given = {
-        name: value
-        for name in data.__struct_fields__
-        if (value := getattr(data, name)) is not UNSET
-    }
+    given = changes(data)
     errors: list[FieldError] = []
     if "name" in given:
         check_name(errors, given["name"])
     if errors:
         raise ValidationFailed("the change is not acceptable", errors=errors)
-    organization = msgspec.structs.replace(
-        _of(context, organization_id), **given, updated_at=context.store.now()
-    )
-    await context.store.update_organization(organization)
-    await context.changed()
+    async with context.changing(organization_id):
+        organization = msgspec.structs.replace(
+            _of(context, organization_id), **given, updated_at=context.store.now()
+        )
+        await context.store.update_organization(organization)
+        await context.changed()
     return organization
 
 
 @delete("/organizations/{organization_id:str}", summary="Delete an organization")
-async def delete_organization(context: Context, organization_id: str) -> None:
+async def delete_organization(
+    context: NamedDependency[Context], organization_id: FromPath[str]
+) -> None:
     """Its keys stop working, its subscriptions end."""
     if not await context.store.delete_organization(organization_id):
         raise NotFound("there is no such organization")
@@ -188,7 +197,9 @@ async def delete_organization(context: Context, organization_id: str) -> None:
 
 
 @post("/organizations/{organization_id:str}/keys", summary="Create a key")
-async def create_key(context: Context, organization_id: str, data: NewKey) -> KeyCreated:
+async def create_key(
+    context: NamedDependency[Context], organization_id: FromPath[str], data: JSONBody[NewKey]
+) -> KeyCreated:
     """Shown this once."""
     _of(context, organization_id)
     errors: list[FieldError] = []
@@ -222,14 +233,28 @@ async def create_key(context: Context, organization_id: str, data: NewKey) -> Ke
 
 
 @get("/organizations/{organization_id:str}/keys", summary="List keys")
-async def list_keys(context: Context, organization_id: str) -> KeyPage:
+async def list_keys(
+    context: NamedDependency[Context],
+    organization_id: FromPath[str],
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> KeyPage:
     """Newest first, revoked ones included."""
     _of(context, organization_id)
-    return KeyPage(await context.store.keys(organization_id), None)
+    bound_to = ("keys", organization_id)
+    page = context.cursors.page(cursor, limit, *bound_to)
+    found = [
+        key
+        for key in await context.store.keys(organization_id)
+        if page.before is None or key.id < page.before
+    ]
+    return KeyPage(*context.cursors.next(found, limit, *bound_to))
 
 
 @delete("/organizations/{organization_id:str}/keys/{key_id:str}", summary="Revoke a key")
-async def revoke_key(context: Context, organization_id: str, key_id: str) -> None:
+async def revoke_key(
+    context: NamedDependency[Context], organization_id: FromPath[str], key_id: FromPath[str]
+) -> None:
     """Refused everywhere within a second."""
     if not await context.store.revoke_key(organization_id, key_id):
         raise NotFound("there is no such key")
@@ -237,37 +262,42 @@ async def revoke_key(context: Context, organization_id: str, key_id: str) -> Non
 
 
 @get("/controls", summary="Get the switches")
-async def get_controls(context: Context) -> Controls:
+async def get_controls(context: NamedDependency[Context]) -> Controls:
     """As they stand, forced ones included."""
     return context.directory.controls
 
 
 @patch("/controls", summary="Turn switches")
-async def change_controls(context: Context, principal: Principal, data: ControlsChange) -> Controls:
+async def change_controls(
+    context: NamedDependency[Context],
+    principal: NamedDependency[Principal],
+    data: JSONBody[ControlsChange],
+) -> Controls:
     """Applied whole, in every process within a second, and kept over restarts."""
-    given = {
-        name: value
-        for name in data.__struct_fields__
-        if (value := getattr(data, name)) is not UNSET
-    }
+    given = changes(data)
+    if text.has_control(given.get("reason") or ""):
+        raise ValidationFailed.of(
+            "/reason", "control-character", "must not hold control characters"
+        )
     defaults = Controls()
-    changes = {
+    turned = {
         name: getattr(defaults, name) if value is None else value for name, value in given.items()
     }
-    await context.store.save_controls(
-        msgspec.structs.replace(
-            context.directory.chosen_controls,
-            **changes,
-            updated_at=context.store.now(),
-            updated_by=principal.key_id,
+    async with context.changing("controls"):
+        await context.store.save_controls(
+            msgspec.structs.replace(
+                context.directory.chosen_controls,
+                **turned,
+                updated_at=context.store.now(),
+                updated_by=principal.key_id,
+            )
         )
-    )
-    await context.changed()
+        await context.changed()
     return context.directory.controls
 
 
 @get("/verify", summary="Check the books")
-async def verify(context: Context) -> Verification:
+async def verify(context: NamedDependency[Context]) -> Verification:
     """Counts everything: not for every second. ``accepted`` was counted on acceptance."""
     accounts = await context.store.accounts()
     return Verification(all(account.balances() for account in accounts), accounts)

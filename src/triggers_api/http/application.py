@@ -45,8 +45,11 @@ class Application:
         if scope["type"] == "http":
             if scope["path"] == PATH and scope["method"] == "POST":
                 await self._post_event(scope, receive, send)
-            else:
-                await self._litestar(scope, receive, send)
+                return
+            if scope["method"] == "HEAD":
+                # As GET, of which the server sends the head alone (RFC 9110, 9.3.2).
+                scope = {**scope, "method": "GET"}
+            await self._litestar(scope, receive, send)
 
     @property
     def openapi(self) -> dict[str, Any]:
@@ -90,6 +93,10 @@ async def _stamp(message: Message, scope: Scope) -> None:
     if message["type"] != "http.response.start":
         return
     headers = list(message["headers"])
+    if scope.get("method") == "OPTIONS" and message["status"] == 204:
+        # Litestar's own answer knows the handlers of one router only.
+        headers = [header for header in headers if header[0] != b"allow"]
+        headers.append((b"allow", problems.allowed(scope).encode()))
     names = {name for name, _ in headers}
     identifier = scope["state"].get("request_id") or request_id(
         dict(scope["headers"]).get(b"x-request-id")

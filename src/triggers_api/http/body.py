@@ -67,23 +67,22 @@ async def read_body(receive: Receive, *, limit: int, content_length: bytes | Non
     """
     if declared_length(content_length) > limit:
         raise TooLarge(f"the body may have at most {limit} bytes")
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        # The usual case: all of it is here, and no timer was needed.
-        body: bytes = message.get("body", b"")
-        if len(body) > limit:
-            raise TooLarge(f"the body may have at most {limit} bytes")
-        return body
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _read_rest(receive, message, limit)
+            return await _read(receive, limit)
     except TimeoutError:
-        raise RequestTimeout from None
+        raise too_slow() from None
 
 
-async def _read_rest(receive: Receive, message: Any, limit: int) -> bytes:  # noqa: ANN401 - ASGI's
+def too_slow() -> RequestTimeout:
+    """The refusal of a body that did not arrive in time; what comes of it later is not read."""
+    return RequestTimeout(headers=(("Connection", "close"),))
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
     parts, size = [], 0
     while True:
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
         part = message.get("body", b"")
@@ -93,4 +92,3 @@ async def _read_rest(receive: Receive, message: Any, limit: int) -> bytes:  # no
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)
-        message = await receive()

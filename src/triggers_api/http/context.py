@@ -1,16 +1,20 @@
 """What every route works with, and who is asking."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 from litestar.connection import ASGIConnection, Request
 from litestar.handlers import BaseRouteHandler
+from litestar.params import QueryParameter
 
 from triggers_api.deliver.egress import Egress
 from triggers_api.http.auth import Authenticator, check_operator, organization_of
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
+from triggers_api.http.parameters import check_query
 from triggers_api.model.organization import Scope
 from triggers_api.settings import Settings
 from triggers_api.store.base import Store
@@ -66,6 +70,11 @@ class Context:
         self.post_event = post_event
         self.worker_id = worker_id
         self.readiness = readiness
+        self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def changing(self, whose: str) -> asyncio.Lock:
+        """To be held from reading a setting to storing what it became, so that no change is lost."""
+        return self._changing.setdefault(whose, asyncio.Lock())
 
     async def changed(self) -> None:
         """Take in a change to the settings half: from then on this process acts on it."""
@@ -77,7 +86,7 @@ ACCESS = "access"
 
 
 def check_access(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """The guard of every route: key and scope."""
+    """The guard of every route: key, scope, and no parameter that the route does not know."""
     scopes: tuple[Scope, ...] | None = handler.opt.get(ACCESS)
     if scopes is None:
         return
@@ -92,6 +101,15 @@ def check_access(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRo
     else:
         organization_of(principal, *scopes)
     connection.scope["state"]["principal"] = principal
+    check_query(connection.scope["query_string"], _query_parameters(handler))
+
+
+def _query_parameters(handler: BaseRouteHandler) -> set[str]:
+    return {
+        field.kwarg_definition.name or name
+        for name, field in handler.parsed_fn_signature.parameters.items()
+        if isinstance(field.kwarg_definition, QueryParameter)
+    }
 
 
 def principal(request: Request[Any, Any, Any]) -> Principal:

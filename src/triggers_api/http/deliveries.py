@@ -4,11 +4,13 @@ from typing import Annotated
 
 import msgspec
 from litestar import Router, get, post
-from litestar.params import QueryParameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from triggers_api.errors import NotFound
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.parameters import Cursor, Limit, Since, Until
+from triggers_api.http.request import check_action
 from triggers_api.model.delivery import Delivery, DeliveryDetail, DeliveryStatus
 from triggers_api.model.organization import Scope
 from triggers_api.store.base import DeliveryFilter
@@ -26,9 +28,9 @@ class DeliveryPage(msgspec.Struct, frozen=True):
 
 @get("/api/deliveries", summary="List deliveries", opt={ACCESS: (Scope.READ,)})
 async def list_deliveries(
-    context: Context,
-    organization_id: str,
-    status: DeliveryStatus | None = None,
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    status: FromQuery[DeliveryStatus | None] = None,
     subscription_id: SubscriptionId = None,
     event_id: EventId = None,
     since: Since = None,
@@ -47,10 +49,10 @@ async def list_deliveries(
     return await _page(context, organization_id, wanted, limit, cursor)
 
 
-@get("/api/dead-letters", summary="List dead letters", opt={ACCESS: (Scope.READ,)})
+@get("/api/dead-letters", summary="List dead letters", opt={ACCESS: (Scope.READ, Scope.MANAGE)})
 async def list_dead_letters(
-    context: Context,
-    organization_id: str,
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
     subscription_id: SubscriptionId = None,
     event_id: EventId = None,
     since: Since = None,
@@ -79,7 +81,11 @@ async def _page(
 
 
 @get("/api/deliveries/{delivery_id:str}", summary="Get a delivery", opt={ACCESS: (Scope.READ,)})
-async def get_delivery(context: Context, organization_id: str, delivery_id: str) -> DeliveryDetail:
+async def get_delivery(
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    delivery_id: FromPath[str],
+) -> DeliveryDetail:
     """The delivery with every attempt."""
     return await _get(context, organization_id, delivery_id)
 
@@ -88,10 +94,13 @@ async def get_delivery(context: Context, organization_id: str, delivery_id: str)
     "/api/deliveries/{delivery_id:str}/retry",
     summary="Retry a delivery now",
     status_code=202,
+    guards=[check_action],
     opt={ACCESS: (Scope.MANAGE,)},
 )
 async def retry_delivery(
-    context: Context, organization_id: str, delivery_id: str
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    delivery_id: FromPath[str],
 ) -> DeliveryDetail:
     """Opens a dead, skipped or cancelled one again, with a fresh schedule behind it."""
     if not await context.store.retry_delivery(organization_id, delivery_id):
@@ -103,10 +112,13 @@ async def retry_delivery(
     "/api/deliveries/{delivery_id:str}/cancel",
     summary="Cancel a delivery",
     status_code=202,
+    guards=[check_action],
     opt={ACCESS: (Scope.MANAGE,)},
 )
 async def cancel_delivery(
-    context: Context, organization_id: str, delivery_id: str
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    delivery_id: FromPath[str],
 ) -> DeliveryDetail:
     """Ends one that is not finished. An attempt in flight is not recalled, but changes nothing."""
     if not await context.store.cancel_delivery(organization_id, delivery_id):

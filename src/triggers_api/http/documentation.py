@@ -146,7 +146,7 @@ async def problems() -> Response[str]:
     return Response(_problems_page(), headers=_PAGE_HEADERS, media_type=MediaType.HTML)
 
 
-@get("/docs/style.css", media_type="text/css; charset=utf-8")
+@get("/docs/style.css", media_type="text/css")
 async def style() -> bytes:
     """The pages' looks."""
     return (resources.files("triggers_api.http") / "docs.css").read_bytes()

@@ -4,9 +4,10 @@ from typing import Annotated, cast
 
 import msgspec
 from litestar import Router, delete, get, post
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Operation
-from litestar.params import QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.types import ASGIApp
 
 from triggers_api.errors import NotFound
@@ -71,20 +72,20 @@ class PostEventOperation(Operation):
         ),
     },
 )
-async def send_event(context: Context) -> ASGIApp:
+async def send_event(context: NamedDependency[Context]) -> ASGIApp:
     """Stored durably when the answer comes. Counts against the organization's rate limit."""
     return cast("ASGIApp", context.post_event)
 
 
 @get("/", summary="List events", opt={ACCESS: (Scope.READ,)})
 async def list_events(
-    context: Context,
-    organization_id: str,
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
     type_: Annotated[
         str | None, QueryParameter(name="type", description="A type; `*` is any run of characters.")
     ] = None,
-    dedup_id: str | None = None,
-    status: EventStatus | None = None,
+    dedup_id: FromQuery[str | None] = None,
+    status: FromQuery[EventStatus | None] = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = 50,
@@ -100,7 +101,11 @@ async def list_events(
 
 
 @get("/{event_id:str}", summary="Get an event", opt={ACCESS: (Scope.READ,)})
-async def get_event(context: Context, organization_id: str, event_id: str) -> EventDetail:
+async def get_event(
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    event_id: FromPath[str],
+) -> EventDetail:
     """The event with its deliveries and timeline."""
     event = await context.store.event(organization_id, event_id)
     if event is None:
@@ -109,7 +114,11 @@ async def get_event(context: Context, organization_id: str, event_id: str) -> Ev
 
 
 @delete("/{event_id:str}", summary="Delete an event", opt={ACCESS: (Scope.MANAGE,)})
-async def delete_event(context: Context, organization_id: str, event_id: str) -> None:
+async def delete_event(
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    event_id: FromPath[str],
+) -> None:
     """Erases the payload, cancels what is pending, and frees the dedup_id."""
     if not await context.store.delete_event(organization_id, event_id):
         raise NotFound("there is no such event")

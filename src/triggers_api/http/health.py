@@ -1,7 +1,10 @@
 """Health, readiness, metrics."""
 
+from typing import Final
+
 import msgspec
 from litestar import Response, Router, get
+from litestar.di import NamedDependency
 
 from triggers_api import __version__
 from triggers_api.http.context import ACCESS, Context, QueueHealth
@@ -10,6 +13,8 @@ from triggers_api.model.organization import Scope
 from triggers_api.store.base import Durability
 from triggers_api.telemetry.metrics import CONTENT_TYPE
 
+# Litestar adds the charset to every text; given twice, Prometheus 3 refuses the answer.
+_METRICS: Final = CONTENT_TYPE.removesuffix("; charset=utf-8")
 SERVICE = "Triggers API"
 
 
@@ -32,7 +37,6 @@ class DetailedHealth(msgspec.Struct, frozen=True, kw_only=True):
     """Everything at a glance, with the same keys on every engine."""
 
     status: str
-    service: str
     version: str
     database: str
     redis: str
@@ -40,24 +44,23 @@ class DetailedHealth(msgspec.Struct, frozen=True, kw_only=True):
     workers: list[dict[str, str]]
     controls: Controls
     durability: Durability
-    config: dict[str, int | float | str | None]
-    checks: dict[str, str]
+    config: dict[str, float | str | None]
 
 
-@get(["/health", "/api/health"], summary="Is it up")
+@get(["/health", "/api/health"], summary="Is it up", security=[{}])
 async def health() -> Health:
     """Without dependencies."""
     return Health("healthy", SERVICE)
 
 
-@get("/livez", summary="Is the process alive")
+@get("/livez", summary="Is the process alive", security=[{}])
 async def livez() -> Health:
     """Without dependencies."""
     return Health("healthy", SERVICE)
 
 
-@get(["/readyz", "/health/ready"], summary="Should traffic come here")
-async def readyz(context: Context) -> Response[ReadyReport]:
+@get(["/readyz", "/health/ready"], summary="Should traffic come here", security=[{}])
+async def readyz(context: NamedDependency[Context]) -> Response[ReadyReport]:
     """200 or 503. Pauses and refusing leave it at 200; they are what an operator wants."""
     readiness = context.readiness()
     return Response(
@@ -71,14 +74,13 @@ async def readyz(context: Context) -> Response[ReadyReport]:
     summary="Health in detail",
     opt={ACCESS: (Scope.READ, Scope.ADMIN)},
 )
-async def detailed(context: Context) -> DetailedHealth:
+async def detailed(context: NamedDependency[Context]) -> DetailedHealth:
     """Depths, switches, durability and settings."""
     readiness, settings = context.readiness(), context.settings
     stats = await context.store.stats()
     store_ok = readiness.checks.get("store") == "ok"
     return DetailedHealth(
         status="healthy" if readiness.ready else "unhealthy",
-        service=SERVICE,
         version=__version__,
         database="healthy" if store_ok else "unhealthy",
         redis="not_configured",
@@ -103,12 +105,11 @@ async def detailed(context: Context) -> DetailedHealth:
             "queue_warn_depth": settings.queue_warn_depth,
             "redis_stream_max_length": None,
         },
-        checks=readiness.checks,
     )
 
 
-@get("/metrics", summary="Metrics for Prometheus", media_type=CONTENT_TYPE)
-async def metrics(context: Context) -> bytes:
+@get("/metrics", summary="Metrics for Prometheus", media_type=_METRICS, security=[{}])
+async def metrics(context: NamedDependency[Context]) -> bytes:
     """Text exposition format."""
     return context.metrics.exposition()
 

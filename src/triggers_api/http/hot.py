@@ -8,7 +8,7 @@ content, room, store.
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from time import perf_counter
 from typing import Any, Final
@@ -24,7 +24,8 @@ from triggers_api.errors import (
     ValidationFailed,
 )
 from triggers_api.http.auth import Authenticator, organization_of
-from triggers_api.http.body import ClientGone, Receive, check_media_type, read_body
+from triggers_api.http.body import ClientGone, Receive, check_media_type, read_body, too_slow
+from triggers_api.http.parameters import check_query
 from triggers_api.http.protocol import Answer, Headers
 from triggers_api.http.wire import Send, answer, problem_answer, request_id
 from triggers_api.ingest.accept import Ingest, status_on_receipt
@@ -72,14 +73,26 @@ class PostEvent:
         authenticator: Authenticator,
         metrics: Metrics,
         rate: Rate,
+        monotonic: Callable[[], float] = perf_counter,
     ) -> None:
-        """Set up; ``rate`` holds for an organization that has none of its own."""
+        """Set up.
+
+        Args:
+            ingest: stores events.
+            directory: knows the organizations.
+            limiter: counts.
+            authenticator: says who asks.
+            metrics: is told about every request.
+            rate: holds for an organization that has none of its own.
+            monotonic: seconds on a clock that never goes back, for the limiter.
+        """
         self._ingest = ingest
         self._directory = directory
         self._limiter = limiter
         self._authenticate = authenticator
         self._metrics = metrics
         self._rate = rate
+        self._monotonic = monotonic
 
     def begin(self, headers: Headers, body: bytes) -> "Answer | _Storing":
         """Take a request whose body is there."""
@@ -89,11 +102,22 @@ class PostEvent:
         except Exception as error:  # noqa: BLE001 - every fault has an answer
             return self._refuse(request, error)
 
+    def late(self, headers: Headers) -> Answer:
+        """The answer to a request whose body did not come in time."""
+        request = _Request(headers)
+        error: Exception = too_slow()
+        try:
+            self._admit(request)
+        except Exception as refused:  # noqa: BLE001 - every fault has an answer
+            error = refused
+        return self._refuse(request, error)
+
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI's
         """Take a request through ASGI."""
         request = _Request(scope["headers"])
         try:
             organization_id = self._admit(request)
+            check_query(scope["query_string"], ())
             body = await read_body(
                 receive, limit=BODY_LIMIT, content_length=request.headers.get(b"content-length")
             )
@@ -113,7 +137,7 @@ class PostEvent:
         organization_id = organization_of(principal, Scope.INGEST)
         rate = self._rate_of(self._directory.organization(organization_id))
         if rate.per_minute:
-            decision = self._limiter.check(organization_id, 1, rate, now=request.started)
+            decision = self._limiter.check(organization_id, 1, rate, now=self._monotonic())
             request.limit_headers = rate_headers(decision, rate)
             if not decision.allowed:
                 raise RateLimited(
@@ -135,7 +159,8 @@ class PostEvent:
             (first,) = storing.awaited.result()
         except Exception as error:  # noqa: BLE001 - every fault has an answer
             return self._refuse(request, error)
-        elapsed = perf_counter() - request.started
+        now = perf_counter()
+        elapsed = now - request.started
         if first is None:
             status, body = _accepted(event, draft)
             self._metrics.ingest_accepted.observe(elapsed)
@@ -155,7 +180,7 @@ class PostEvent:
                 (
                     b"server-timing",
                     b"store;dur=%.2f, total;dur=%.2f"
-                    % ((perf_counter() - storing.since) * 1e3, elapsed * 1e3),
+                    % ((now - storing.since) * 1e3, elapsed * 1e3),
                 ),
                 (b"x-request-id", request.identifier),
                 (b"cache-control", b"no-store"),

@@ -2,11 +2,14 @@
 
 import msgspec
 from litestar import Router, get, patch
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
 from msgspec import UNSET, UnsetType
 
 from triggers_api.deliver.signature import new_secret
 from triggers_api.errors import FieldError, NotFound, ValidationFailed
 from triggers_api.http.context import ACCESS, Context
+from triggers_api.http.request import changes
 from triggers_api.http.subscriptions import check_url
 from triggers_api.model import ids, text
 from triggers_api.model.organization import Organization, Scope
@@ -30,31 +33,41 @@ class OrganizationChanged(Organization, frozen=True, kw_only=True):
     webhook_secret: str | None = None
 
 
-@get("/api/organization", summary="Get the organization", opt={ACCESS: (Scope.MANAGE,)})
-async def get_organization(context: Context, organization_id: str) -> Organization:
+@get("/api/organization", summary="Get the organization", opt={ACCESS: (Scope.READ, Scope.MANAGE)})
+async def get_organization(
+    context: NamedDependency[Context], organization_id: NamedDependency[str]
+) -> Organization:
     """The one whose key is used."""
     return _of(context, organization_id)
 
 
 @patch("/api/organization", summary="Change the organization", opt={ACCESS: (Scope.MANAGE,)})
 async def change_organization(
-    context: Context, organization_id: str, data: OrganizationChange
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    data: JSONBody[OrganizationChange],
 ) -> OrganizationChanged:
     """``webhook_url`` keeps one subscription to all events; ``null`` ends it."""
-    organization = _of(context, organization_id)
     errors: list[FieldError] = []
     if data.name is not UNSET:
         check_name(errors, data.name)
-        organization = msgspec.structs.replace(organization, name=data.name)
     if isinstance(data.webhook_url, str):
         await check_url(context, errors, "/webhook_url", data.webhook_url)
     if errors:
         raise ValidationFailed("the change is not acceptable", errors=errors)
+    async with context.changing(organization_id):
+        return await _change(context, organization_id, data)
+
+
+async def _change(
+    context: Context, organization_id: str, data: OrganizationChange
+) -> OrganizationChanged:
     secret = None
     if data.webhook_url is not UNSET:
         secret = await _keep_subscription(context, organization_id, data.webhook_url)
-        organization = msgspec.structs.replace(organization, webhook_url=data.webhook_url)
-    organization = msgspec.structs.replace(organization, updated_at=context.store.now())
+    organization = msgspec.structs.replace(
+        _of(context, organization_id), **changes(data), updated_at=context.store.now()
+    )
     await context.store.update_organization(organization)
     await context.changed()
     fields = {name: getattr(organization, name) for name in organization.__struct_fields__}
@@ -96,7 +109,14 @@ async def _keep_subscription(context: Context, organization_id: str, url: str | 
         return None
     now = context.store.now()
     if own is not None:
-        changed = msgspec.structs.replace(own.subscription, url=url, updated_at=now)
+        changed = msgspec.structs.replace(
+            own.subscription,
+            url=url,
+            enabled=True,
+            status=SubscriptionStatus.ACTIVE,
+            disabled_reason=None,
+            updated_at=now,
+        )
         await context.store.save_subscription(msgspec.structs.replace(own, subscription=changed))
         return None
     secret = new_secret()

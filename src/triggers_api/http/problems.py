@@ -7,7 +7,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.exceptions import MethodNotAllowedException as LitestarMethodNotAllowed
 from litestar.exceptions import NotFoundException as LitestarNotFound
-from litestar.types import ExceptionHandlersMap
+from litestar.types import ExceptionHandlersMap, Scope
 
 from triggers_api.errors import (
     BadRequest,
@@ -54,7 +54,7 @@ def _as_problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
         case LitestarNotFound():
             return NotFound("there is nothing under this address")
         case LitestarMethodNotAllowed():
-            return MethodNotAllowed(headers=[("Allow", ", ".join(_methods(request)))])
+            return MethodNotAllowed(headers=[("Allow", allowed(request.scope))])
         case ValidationException():
             return ValidationFailed("a parameter is not acceptable", errors=_parameters(error))
         case HTTPException() if 400 <= error.status_code < 500:
@@ -68,18 +68,20 @@ def _as_problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
     return InternalError()
 
 
-def _methods(request: Request[Any, Any, Any]) -> list[str]:
-    """The methods that the routes under a request's path take."""
-    segments = [segment for segment in request.scope["path"].split("/") if segment]
+def allowed(scope: Scope) -> str:
+    """The methods that the routes under a request's path take, as ``Allow`` lists them."""
+    segments = [segment for segment in scope["path"].split("/") if segment]
     found: set[str] = set()
-    for route in request.app.routes:
+    for route in scope["litestar_app"].routes:
         parts = route.path_components
         if len(parts) == len(segments) and all(
             not isinstance(part, str) or part == segment
             for part, segment in zip(parts, segments, strict=True)
         ):
             found.update(getattr(route, "methods", ()))
-    return sorted(found)
+    if "GET" in found:
+        found.add("HEAD")
+    return ", ".join(sorted(found))
 
 
 def _parameters(error: ValidationException) -> list[FieldError]:

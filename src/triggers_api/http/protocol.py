@@ -1,7 +1,9 @@
 """The server's HTTP/1.1 protocol: uvicorn's on httptools, with what it lacks.
 
-- Bounds: a request's head may have 32 KiB and 10 seconds; of a body that nobody reads, because the
-  answer was sent early, the server discards at most 64 MiB before it hangs up.
+- Bounds: a request's head may have 32 KiB and 10 seconds, a body 30 seconds; of a body that nobody
+  reads, because the answer was sent early, the server discards at most 64 MiB before it hangs up.
+- Order: what cannot be parsed ends the connection behind the answers to what came before it.
+- An offer to speak another protocol is declined (RFC 9110, 7.8) without losing the body it came with.
 - A lane of its own for the one hot route: a plain ``POST /api/events`` whose body comes with its
   length is handed over as headers and bytes, and answered with one write. No scope, no task, no
   messages: through ASGI these cost as much as everything the request is for
@@ -12,7 +14,10 @@
 import asyncio
 from typing import Any, Final, Protocol
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from triggers_api.http.body import BODY_TIMEOUT_S
 
 HEAD_LIMIT: Final = 32 << 10
 HEAD_TIMEOUT_S: Final = 10.0
@@ -44,6 +49,9 @@ class Lane(Protocol):
     def begin(self, headers: Headers, body: bytes) -> Answer | Pending:
         """Take a request: answer it at once, or say what its answer waits for. Never raises."""
 
+    def late(self, headers: Headers) -> Answer:
+        """The answer to a request whose body did not come in time. Never raises."""
+
 
 class _NoEvent:
     """Stands in for the event by which an ASGI application waits for its body."""
@@ -74,51 +82,95 @@ class ServerProtocol(HttpToolsProtocol):
         """Uvicorn's arguments, and who takes the hot route."""
         super().__init__(*arguments, **options)
         self._lane = lane
+        self._in_message = False
         self._in_head = False
         self._head_size = 0
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._piece_size = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._refusal = 400
         self._discarded = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self._piece_size = len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(self._refusal)
+        else:
+            if self._in_message:
+                self._await_rest()
+            elif self.timeout_keep_alive_task is None and self._is_idle():
+                # Line breaks between requests: they are allowed, and nothing to wait for.
+                self._timer = self._timer or self.loop.call_later(HEAD_TIMEOUT_S, self._late)
+
+    def _is_idle(self) -> bool:
+        cycle: Any = self.cycle
+        return cycle is None or bool(cycle.response_complete)
+
+    def _decline(self, rest: bytes) -> None:
+        # The parser takes a request that offers an upgrade for one without a body.
+        head = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
+        head += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self.data_received(b"\r\n".join((*head, b"", rest)))
 
     # ── bounds ────────────────────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._await_head()
+        self._timer = self.loop.call_later(HEAD_TIMEOUT_S, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_head()
+        self._end_timer()
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._in_head:
-            # The head is not complete with this piece.
-            self._head_size += len(data)
-            if self._head_size > HEAD_LIMIT:
-                self._hang_up(431)
-            elif self._head_timer is None:
-                self._await_head()
-
     def on_message_begin(self) -> None:
-        self._in_head = True
+        self._in_message = self._in_head = True
+        # Where in the piece the head begins is not known, so its first piece is not counted.
+        self._head_size = -self._piece_size
         self._discarded = 0
         super().on_message_begin()
 
-    def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_late)
+    def _await_rest(self) -> None:
+        """The message is not complete with this piece."""
+        if self._in_head:
+            self._head_size += self._piece_size
+            if self._head_size > HEAD_LIMIT:
+                self._refuse(431)
+                return
+        if self._timer is None:
+            patience_s = HEAD_TIMEOUT_S if self._in_head else BODY_TIMEOUT_S
+            self._timer = self.loop.call_later(patience_s, self._late)
 
-    def _end_head(self) -> None:
-        self._in_head = False
-        self._head_size = 0
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _late(self) -> None:
+        self._timer = None
+        cycle: Any = self.cycle
+        if self.transport.is_closing():
+            return
+        if self._in_head or not self._in_message:
+            self._refuse(408)
+        elif cycle.response_complete:
+            self.transport.close()
+        elif type(cycle) is _LaneCycle:
+            assert self._lane is not None
+            self._reply(cycle, *self._lane.late(self.headers))
+            self.transport.close()
+        # Where the body is read through ASGI, it is timed there.
 
-    def _head_late(self) -> None:
-        if not self.transport.is_closing():
-            self._hang_up(408)
+    def _end_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _hang_up(self, status: int) -> None:
+    def _refuse(self, status: int) -> None:
+        """End the connection because of what is not, or not yet, a request."""
+        cycle: Any = self.cycle
+        if not (cycle is None or cycle.response_complete or cycle.more_body):
+            cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
         self.transport.write(
             STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
         )
@@ -127,11 +179,23 @@ class ServerProtocol(HttpToolsProtocol):
     # ── the lane ──────────────────────────────────────────────────────────────────────────────
 
     def on_headers_complete(self) -> None:
-        self._end_head()
-        if self._is_for_lane():
+        self._in_head = False
+        self._end_timer()
+        if self._head_size >= 0 or self._piece_size > HEAD_LIMIT:
+            self._check_head()
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise ValueError("this is no proxy")
+        elif self._is_for_lane():
             self.cycle = _LaneCycle()  # type: ignore[assignment]
         else:
             super().on_headers_complete()
+
+    def _check_head(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > HEAD_LIMIT:
+            self._refusal = 431
+            raise ValueError("the head is too large")
 
     def _is_for_lane(self) -> bool:
         lane = self._lane
@@ -143,7 +207,9 @@ class ServerProtocol(HttpToolsProtocol):
             or self.expect_100_continue
             or not (cycle is None or cycle.response_complete)
             or not self.parser.should_keep_alive()
-            or self.parser.should_upgrade()
+            or self.parser.get_http_version() != "1.1"
+            # Through ASGI an answer waits until the client has taken those before it.
+            or self.flow.write_paused
         ):
             return False
         for name, value in self.headers:
@@ -160,6 +226,10 @@ class ServerProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        self._in_message = False
+        self._end_timer()
         super().on_message_complete()
         cycle: Any = self.cycle
         if type(cycle) is _LaneCycle and not cycle.response_complete:

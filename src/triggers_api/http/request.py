@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 import msgspec
-from litestar.connection import Request
+from litestar.connection import ASGIConnection, Request
+from litestar.handlers import BaseRouteHandler
 
 from triggers_api.errors import (
     InvalidJson,
@@ -11,10 +12,14 @@ from triggers_api.errors import (
     ValidationFailed,
 )
 from triggers_api.http.body import check_media_type, read_body
-from triggers_api.ingest.document import check_document
+from triggers_api.ingest.document import check_document, check_json
 from triggers_api.ingest.draft import BODY_LIMIT, field_error
 
 _MERGE_PATCH: Final = b"application/merge-patch+json"
+
+
+class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    pass
 
 
 class StrictRequest(Request[Any, Any, Any]):
@@ -43,6 +48,15 @@ class StrictRequest(Request[Any, Any, Any]):
         return decode(await self.body(), field.annotation)
 
 
+async def check_action(request: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """The guard of an action that takes no body, or ``{}``."""
+    assert isinstance(request, StrictRequest)
+    length = dict(request.scope["headers"]).get(b"content-length")
+    body = await read_body(request.receive, limit=BODY_LIMIT, content_length=length)
+    if body.strip():
+        decode(body, _Nothing)
+
+
 def decode(body: bytes, kind: Any) -> Any:  # noqa: ANN401 - a type goes in, its instance comes out
     """One JSON document as a Struct, nothing coerced.
 
@@ -54,6 +68,7 @@ def decode(body: bytes, kind: Any) -> Any:  # noqa: ANN401 - a type goes in, its
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
+        check_json(body)
         raise ValidationFailed(
             "the request is not acceptable", errors=[field_error(error)]
         ) from None
@@ -61,3 +76,9 @@ def decode(body: bytes, kind: Any) -> Any:  # noqa: ANN401 - a type goes in, its
         raise InvalidJson(f"the body is not one JSON document: {error}") from None
     except RecursionError:
         raise TooDeep from None
+
+
+def changes(patch: msgspec.Struct) -> dict[str, Any]:
+    """The fields that a merge patch names."""
+    given = ((name, getattr(patch, name)) for name in patch.__struct_fields__)
+    return {name: value for name, value in given if value is not msgspec.UNSET}

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Router, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, UnsetType
 
 from triggers_api.deliver.egress import EgressRefused
@@ -12,6 +14,7 @@ from triggers_api.deliver.signature import new_secret, secret_bytes
 from triggers_api.errors import FieldError, MalformedValue, NotFound, ValidationFailed
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.parameters import Cursor, Limit
+from triggers_api.http.request import changes, check_action
 from triggers_api.ingest.draft import check_metadata, pointer_part
 from triggers_api.model import ids, text
 from triggers_api.model.organization import Scope
@@ -91,7 +94,9 @@ class SubscriptionPage(msgspec.Struct, frozen=True):
 
 @post("/", summary="Subscribe", opt={ACCESS: (Scope.MANAGE,)})
 async def create_subscription(
-    context: Context, organization_id: str, data: SubscriptionRequest
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    data: JSONBody[SubscriptionRequest],
 ) -> SubscriptionCreated:
     """Gets every matching event received from now on."""
     secret = data.secret or new_secret()
@@ -122,9 +127,12 @@ async def create_subscription(
     return _created(record.subscription, secret)
 
 
-@get("/", summary="List subscriptions", opt={ACCESS: (Scope.READ,)})
+@get("/", summary="List subscriptions", opt={ACCESS: (Scope.READ, Scope.MANAGE)})
 async def list_subscriptions(
-    context: Context, organization_id: str, limit: Limit = 50, cursor: Cursor = None
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> SubscriptionPage:
     """Newest first."""
     bound_to = ("subscriptions", organization_id)
@@ -134,9 +142,13 @@ async def list_subscriptions(
     return SubscriptionPage([_seen(context, each) for each in shown], next_cursor)
 
 
-@get("/{subscription_id:str}", summary="Get a subscription", opt={ACCESS: (Scope.READ,)})
+@get(
+    "/{subscription_id:str}", summary="Get a subscription", opt={ACCESS: (Scope.READ, Scope.MANAGE)}
+)
 async def get_subscription(
-    context: Context, organization_id: str, subscription_id: str
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    subscription_id: FromPath[str],
 ) -> Subscription:
     """Without its secret."""
     record = await _find(context, organization_id, subscription_id)
@@ -145,20 +157,24 @@ async def get_subscription(
 
 @patch("/{subscription_id:str}", summary="Change a subscription", opt={ACCESS: (Scope.MANAGE,)})
 async def change_subscription(
-    context: Context, organization_id: str, subscription_id: str, data: SubscriptionChange
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    subscription_id: FromPath[str],
+    data: JSONBody[SubscriptionChange],
 ) -> Subscription:
     """A merge patch. Attempts from now on use what it says."""
-    record = await _find(context, organization_id, subscription_id)
-    given = {
-        name: value
-        for name in data.__struct_fields__
-        if (value := getattr(data, name)) is not UNSET
-    }
-    return await _save(context, record, await _checked(context, given, record.subscription))
+    given = changes(data)
+    async with context.changing(organization_id):
+        record = await _find(context, organization_id, subscription_id)
+        return await _save(context, record, await _checked(context, given, record.subscription))
 
 
 @delete("/{subscription_id:str}", summary="Unsubscribe", opt={ACCESS: (Scope.MANAGE,)})
-async def delete_subscription(context: Context, organization_id: str, subscription_id: str) -> None:
+async def delete_subscription(
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    subscription_id: FromPath[str],
+) -> None:
     """Cancels what is pending for it."""
     if not await context.store.delete_subscription(organization_id, subscription_id):
         raise NotFound("there is no such subscription")
@@ -169,28 +185,36 @@ async def delete_subscription(context: Context, organization_id: str, subscripti
     "/{subscription_id:str}/pause",
     summary="Pause a subscription",
     status_code=200,
+    guards=[check_action],
     opt={ACCESS: (Scope.MANAGE,)},
 )
 async def pause_subscription(
-    context: Context, organization_id: str, subscription_id: str
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    subscription_id: FromPath[str],
 ) -> Subscription:
     """Its events wait until it is resumed."""
-    record = await _find(context, organization_id, subscription_id)
-    return await _set_status(context, record, SubscriptionStatus.PAUSED)
+    async with context.changing(organization_id):
+        record = await _find(context, organization_id, subscription_id)
+        return await _set_status(context, record, SubscriptionStatus.PAUSED)
 
 
 @post(
     "/{subscription_id:str}/resume",
     summary="Resume a subscription",
     status_code=200,
+    guards=[check_action],
     opt={ACCESS: (Scope.MANAGE,)},
 )
 async def resume_subscription(
-    context: Context, organization_id: str, subscription_id: str
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    subscription_id: FromPath[str],
 ) -> Subscription:
     """Sends what waited. Also brings back one that was disabled."""
-    record = await _find(context, organization_id, subscription_id)
-    return await _set_status(context, record, SubscriptionStatus.ACTIVE)
+    async with context.changing(organization_id):
+        record = await _find(context, organization_id, subscription_id)
+        return await _set_status(context, record, SubscriptionStatus.ACTIVE)
 
 
 async def _find(context: Context, organization_id: str, subscription_id: str) -> SubscriptionRecord:

@@ -2,9 +2,13 @@
 
 from typing import Final
 
-from triggers_api.errors import InvalidEncoding, TooDeep
+import msgspec
+
+from triggers_api.errors import InvalidEncoding, InvalidJson, TooDeep
 
 DEPTH_LIMIT: Final = 64
+
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
@@ -31,6 +35,18 @@ def check_document(body: bytes, *, levels_around: int = 0) -> None:
     limit = DEPTH_LIMIT + levels_around
     if body.count(b"[") + body.count(b"{") > limit and depth_exceeds(body, limit):
         raise TooDeep
+
+
+def check_json(body: bytes) -> None:
+    """Refuse what is not one JSON document; the fault that a decoder meets first may be another.
+
+    Raises:
+        InvalidJson: with the decoder's words.
+    """
+    try:
+        _decode_raw(body)
+    except msgspec.DecodeError as error:
+        raise InvalidJson(f"the body is not one JSON document: {error}") from None
 
 
 def depth_exceeds(body: bytes, limit: int) -> bool:

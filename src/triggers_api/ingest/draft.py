@@ -12,7 +12,7 @@ from triggers_api.errors import (
     TooDeep,
     ValidationFailed,
 )
-from triggers_api.ingest.document import check_document
+from triggers_api.ingest.document import check_document, check_json
 from triggers_api.model import text
 from triggers_api.model.timestamp import Timestamp
 
@@ -75,6 +75,7 @@ def read_draft(body: bytes, header_dedup_id: str | None = None) -> Draft:
     try:
         request = _decode(body)
     except msgspec.ValidationError as error:
+        check_json(body)
         raise ValidationFailed("the event is not acceptable", errors=[field_error(error)]) from None
     except msgspec.DecodeError as error:
         raise InvalidJson(f"the body is not one JSON document: {error}") from None

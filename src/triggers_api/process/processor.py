@@ -103,8 +103,9 @@ class Processor:
             self._metrics.recovered.labels("event").inc(claim.recovered)
             log.warning("events taken over from a lease that ran out", count=claim.recovered)
         batch = _Batch(claim)
-        for events in _groups(claim.events, concurrency):
-            await self._work_group(batch, events)
+        await asyncio.gather(
+            *(self._work_group(batch, events) for events in _groups(claim.events, concurrency))
+        )
         self._report(batch)
 
     async def _work_group(self, batch: _Batch, events: Sequence[QueuedEvent]) -> None:
@@ -215,7 +216,8 @@ class Processor:
         )
 
 
-def _groups(events: Sequence[QueuedEvent], size: int) -> Iterator[Sequence[QueuedEvent]]:
+def _groups(events: Sequence[QueuedEvent], count: int) -> Iterator[Sequence[QueuedEvent]]:
+    size = -(-len(events) // count)
     for start in range(0, len(events), size):
         yield events[start : start + size]
 

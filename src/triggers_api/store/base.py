@@ -292,6 +292,9 @@ class Store(Protocol):
     async def wait_deliveries(self, timeout_s: float) -> None:
         """Return when deliveries may be due, or after the timeout. May return for nothing."""
 
+    def wake_queue(self) -> None:
+        """End the waiting of whoever is in :meth:`wait_queue` in this process."""
+
     def wake_deliveries(self) -> None:
         """End the waiting of whoever is in :meth:`wait_deliveries` in this process."""
 

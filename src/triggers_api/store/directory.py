@@ -63,6 +63,9 @@ class Directory:
             changes = await self._store.changes(self.version)
             if changes.version != self.version:
                 self._apply(changes)
+                # Whoever waits on a switch or a subscription looks again with the new one.
+                self._store.wake_queue()
+                self._store.wake_deliveries()
 
     def principal(self, key: str) -> Principal | None:
         """Whose key this is, or ``None`` when it is not (or no longer) valid."""
@@ -82,6 +85,10 @@ class Directory:
     def organizations(self) -> list[Organization]:
         """All tenants, newest first."""
         return sorted(self._organizations.values(), key=lambda each: each.id, reverse=True)
+
+    def subscription(self, organization_id: str, subscription_id: str) -> SubscriptionRecord | None:
+        """One of a tenant's subscriptions."""
+        return self._subscriptions.get(organization_id, {}).get(subscription_id)
 
     def subscriptions(self, organization_id: str) -> list[SubscriptionRecord]:
         """A tenant's subscriptions."""

@@ -77,9 +77,9 @@ class DeliveryVerbs(Tables):
         """Numbers and statuses of due deliveries, the longest due first."""
         chosen: dict[int, int] = {}
         passed_over = False
-        rows = list(db.execute(SQL["claim_due"], (now, limit, default_room)))
-        for number, status, lane, own_room in rows:
-            free = left.get(lane, min(own_room, default_room)) if own_room else 0
+        rows = list(db.execute(SQL["claim_due"], (now, limit)))
+        for number, status, lane, most in rows:
+            free = left.get(lane, min(most, default_room)) if most else 0
             left[lane] = max(free - 1, 0)
             if free > 0:
                 chosen[number] = status
@@ -107,8 +107,8 @@ class DeliveryVerbs(Tables):
             if lane is None or lane == first or len(chosen) >= limit:
                 return
             first = lane if first is None else first
-            ((own_room,),) = list(db.execute(SQL["claim_lane_room"], (lane, now, default_room)))
-            left[lane] = min(left.get(lane, default_room), own_room)
+            ((most,),) = list(db.execute(SQL["claim_lane_limit"], (lane, now)))
+            left[lane] = left.get(lane, min(most, default_room)) if most else 0
             if left[lane] <= 0:
                 continue
             rows = list(db.execute(SQL["claim_lane"], (lane, now, left[lane] + len(chosen))))
@@ -153,14 +153,16 @@ class DeliveryVerbs(Tables):
         """Outcomes onto their rows; returns the stale ids, and whether subscriptions have ended."""
         asked = [(self.keys.of(s.delivery_id), s.token) for s in settlements]
         held = {
-            number: (attempts, subscription)
-            for number, attempts, subscription in many(db, "deliveries_held", asked, before=(now,))
+            (number, token): (attempts, subscription)
+            for number, token, attempts, subscription in many(
+                db, "deliveries_held", asked, before=(now,)
+            )
         }
         stale, states, attempts = [], [], []
         gone: dict[int, str] = {}
-        for settlement, (number, _) in zip(settlements, asked, strict=True):
+        for settlement, (number, token) in zip(settlements, asked, strict=True):
             # Popped: the first settlement of a row ends its lease, a second one is stale.
-            count, subscription = held.pop(number, (None, 0))
+            count, subscription = held.pop((number, token), (None, 0))
             if count is None:
                 stale.append(settlement.delivery_id)
                 continue

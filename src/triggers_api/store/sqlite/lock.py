@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 from pathlib import Path
 
 from triggers_api.errors import DatabaseInUse, StartError
@@ -42,9 +43,10 @@ class OwnerLock:
         """Whether the last owner, if any, closed the database in order."""
         self._write(f"{os.getpid()}\n")
 
-    def release(self) -> None:
-        """Say that the database was closed in order, and let go."""
-        self._write("closed\n")
+    def release(self, *, in_order: bool) -> None:
+        """Let go; with ``in_order`` the next owner need not look the file over."""
+        if in_order:
+            self._write("closed\n")
         os.close(self._descriptor)
 
     def _write(self, text: str) -> None:
@@ -62,10 +64,16 @@ def file_system_of(path: Path, mounts: str | None = None) -> str:
     best, found = -1, ""
     for line in mounts.splitlines():
         left, _, right = line.partition(" - ")
-        mount_point = left.split()[4].encode().decode("unicode_escape")
+        mount_point = _unescape(left.split()[4])
         if path.is_relative_to(mount_point) and len(mount_point) >= best:
             best, found = len(mount_point), right.split()[0]
     return found
+
+
+def _unescape(field: str) -> str:
+    """A path as ``mountinfo`` writes it: some bytes as a backslash and three octal digits."""
+    raw = re.sub(rb"\\([0-7]{3})", lambda digits: bytes([int(digits[1], 8)]), os.fsencode(field))
+    return os.fsdecode(raw)
 
 
 def refuse_network_file_system(database: Path) -> None:

@@ -82,6 +82,7 @@ class SqliteStore:
         self._fatal = fatal
         self._synchronous = synchronous
         self._closed = False
+        self._failed = False
 
         tail, last = schema.identity(writer_connection)
         keys = self._keys = Keys(tail)
@@ -159,7 +160,7 @@ class SqliteStore:
             except apsw.Error as error:
                 raise StartError(f"cannot use {path}: {error}") from None
         except BaseException:
-            lock.release()
+            lock.release(in_order=lock.was_closed)
             raise
 
     # ── itself ────────────────────────────────────────────────────────────────────────────────
@@ -181,8 +182,8 @@ class SqliteStore:
         )
 
     async def check(self) -> None:
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
+        if self._writer.broken:
+            raise StoreUnavailable("the database failed or is closed")
         if self._writer.last_refusal is not None:
             # The last transaction was refused; find out whether that still holds.
             await self._write("probe", lambda db: db.execute(SQL["probe"], (self.now(),)))
@@ -191,10 +192,11 @@ class SqliteStore:
         if self._closed:
             return
         self._closed = True
-        await self._writer.close()
-        await asyncio.to_thread(self._checkpointer.close)
+        # The writer last: whoever closes the file last moves the log into it and deletes the log.
         await self._readers.close()
-        self._lock.release()
+        await asyncio.to_thread(self._checkpointer.close)
+        await self._writer.close()
+        self._lock.release(in_order=not self._failed)
 
     def _write(self, verb: str, operation: Operation[T]) -> "asyncio.Future[T]":
         return self._writer.submit(verb, operation)
@@ -215,10 +217,12 @@ class SqliteStore:
 
     def broken(self, error: BaseException) -> None:
         self._metrics.store_errors.labels(OutcomeUnknown.code).inc()
+        self._failed = True
         log.critical("the disk failed; ending the process", error=str(error))
         self._fatal(error)
 
     def _checkpoint_failed(self, error: BaseException) -> None:
+        self._writer.fail(error)
         self._loop.call_soon_threadsafe(self.broken, error)
 
     # ── the queue half ────────────────────────────────────────────────────────────────────────
@@ -301,6 +305,9 @@ class SqliteStore:
 
     async def wait_deliveries(self, timeout_s: float) -> None:
         await self._delivery_notice.wait(timeout_s)
+
+    def wake_queue(self) -> None:
+        self._queue_notice.give()
 
     def wake_deliveries(self) -> None:
         self._delivery_notice.give()

@@ -174,6 +174,16 @@ class Writer:
         self._inbox.put(self._gathered)
         self._gathered = []
 
+    @property
+    def broken(self) -> bool:
+        """Whether nothing more is taken: the disk failed, or the store was closed."""
+        return self._broken is not None
+
+    def fail(self, error: BaseException) -> None:
+        """Take nothing more, because the disk failed elsewhere; callable in any thread."""
+        self._broken = error
+        self._disk_failed = True
+
     async def close(self) -> None:
         """Commit what waits, close the connection, end the thread."""
         if self._gathered:
@@ -291,8 +301,7 @@ class Writer:
     def _break(self, items: list[_Item], error: BaseException) -> None:
         # After a failed write or sync SQLite and the kernel may disagree about what is on disk, and
         # trying again on the same handle can report success for lost data (Rebello et al., ATC '20).
-        self._broken = error
-        self._disk_failed = True
+        self.fail(error)
         for item in items:
             item.result = OutcomeUnknown()
         self._call(self._observer.broken, error)

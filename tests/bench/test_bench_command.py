@@ -1,0 +1,115 @@
+"""``triggers bench``, run as people run it: what it counts, not how fast anything is."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+BENCH = [sys.executable, "-m", "triggers_api", "bench"]
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return os.environ | {"TMPDIR": str(tmp_path)}
+
+
+def test_every_event_of_a_run_is_accounted_for(tmp_path: Path, environ: dict[str, str]) -> None:
+    options = [
+        "--profile",
+        "pipeline",
+        "--events",
+        "60",
+        "--concurrency",
+        "4",
+        "--duplicates",
+        "25",
+    ]
+    done = subprocess.run(
+        [*BENCH, *options, "--json"], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    report = json.loads(done.stdout)
+    assert done.returncode == report["exit_code"] == 0
+    assert report["machine"]["cores"] >= 1
+    assert report["ingest"] is report["latency"] is report["idle"] is None
+
+    measured = report["pipeline"]
+    load, accounting, delivered = (measured[name] for name in ("load", "accounting", "delivered"))
+    accepted = accounting["accepted"]
+    assert load["answers"] == 60
+    assert load["statuses"] == {"200": accounting["duplicates"], "202": accepted}
+    assert accepted + accounting["duplicates"] == 60
+    assert accounting["stored"] == accepted
+    assert accounting["balanced"]
+    assert accounting["missing"] == accounting["unexplained"] == 0
+    assert accounting["sampled"] == accounting["found"] == accepted
+    assert accounting["wrong_duplicates"] == 0
+    assert delivered["received"] == delivered["settled"] == accepted
+    assert delivered["strangers"] == delivered["repeats"] == 0
+    assert delivered["verified"] == accepted
+    assert delivered["wrong_signatures"] == 0
+    assert load["latency"]["count"] == 60
+    assert measured["received_latency"]["count"] == accepted
+    assert "api_key" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_nothing_behind(
+    tmp_path: Path, environ: dict[str, str], number: signal.Signals
+) -> None:
+    with subprocess.Popen(
+        [*BENCH, "--profile", "idle", "--seconds", "60"], env=environ, stderr=subprocess.PIPE
+    ) as bench:
+        server = _server_of(bench.pid)
+        bench.send_signal(number)
+        assert bench.wait(20) == 130
+        assert bench.stderr is not None
+        assert bench.stderr.read() == b"triggers bench: interrupted\n"
+    assert not Path(f"/proc/{server}").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def _server_of(pid: int) -> int:
+    """The process id of the server that a bench has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for child in children.read_text().split():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if b"serve" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
+        time.sleep(0.02)
+    raise AssertionError("no server was started")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--url", "http://127.0.0.1:1"], "needs --key"),
+        (["--url", "https://example.com", "--key", "k"], "must be http://host:port"),
+        (["--profile", "speed"], "is not one of"),
+        (["--payload-bytes", "3"], "not in the range"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options: list[str], said: str) -> None:
+    environ = {name: value for name, value in os.environ.items() if "KEY" not in name}
+    done = subprocess.run(
+        [*BENCH, *options], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_given_server_that_does_not_answer_is_a_failure_in_one_line() -> None:
+    options = ["--url", "http://127.0.0.1:1", "--key", "k", "--profile", "pipeline"]
+    done = subprocess.run([*BENCH, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("triggers bench: no ")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,149 @@
+"""The commands as a user starts them: processes of their own, with an environment of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+
+LONGEST_S: Final = 60
+"""Real seconds that a process gets before it counts as hanging."""
+
+TRIGGERS: Final = (sys.executable, "-m", "triggers_api")
+
+
+def environment(**given: str) -> dict[str, str]:
+    """What a process is started with: nothing of ours but what is given."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return kept | {"COLUMNS": "100"} | given
+
+
+class Ended(NamedTuple):
+    """A process that is over."""
+
+    code: int
+    out: str
+    err: str
+
+
+def triggers(*arguments: str, folder: Path, given: str = "", **environ: str) -> Ended:
+    """Run a command to its end."""
+    done = subprocess.run(
+        (*TRIGGERS, *arguments),
+        cwd=folder,
+        env=environment(**environ),
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+class Serving:
+    """``triggers serve`` on a free port."""
+
+    def __init__(self, folder: Path, *arguments: str, **environ: str) -> None:
+        self._err = (folder / "stderr.txt").open("ab+")
+        self._process = subprocess.Popen(
+            (*TRIGGERS, "serve", "--port", "0", *arguments),
+            cwd=folder,
+            env=environment(**environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._err,
+            text=True,
+        )
+        self.greeting = self._greeting()
+        found = re.search(r"http://[\d.]+:\d+", self.greeting)
+        assert found, self.greeting + self.log
+        self.url = found[0]
+
+    def _greeting(self) -> str:
+        assert self._process.stdout is not None
+        lines = []
+        for line in self._process.stdout:
+            lines.append(line)
+            if line.lstrip().startswith("-d '"):
+                break
+        return "".join(lines)
+
+    @property
+    def log(self) -> str:
+        """All that was written to standard error."""
+        self._err.seek(0)
+        return self._err.read().decode()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self._process.send_signal(number)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it and wait; the exit code."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        return self._process.wait(LONGEST_S)
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._err.close()
+
+    def call(
+        self, method: str, path: str, key: str | None = None, body: object = None
+    ) -> tuple[int, Any]:
+        """One request; status and decoded body."""
+        headers = {"Content-Type": "application/json"}
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=30) as answer:
+                return answer.status, json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read() or b"null")
+
+
+Serve = Callable[..., Serving]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts services, and ends what is left of them."""
+    with ExitStack() as stack:
+
+        def serve(*arguments: str, folder: Path = tmp_path, **environ: str) -> Serving:
+            serving = Serving(folder, *arguments, **environ)
+            stack.callback(serving.close)
+            return serving
+
+        yield serve
+
+
+def keys_of(serving: Serving) -> Mapping[str, str]:
+    """The keys that a first start prints."""
+    return dict(re.findall(r"^  (API key|admin key) +(\S+)$", serving.greeting, re.MULTILINE))

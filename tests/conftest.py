@@ -1,0 +1,133 @@
+"""What the tests of the running service share: a loop, the service, a receiver, and its log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from contextlib import AbstractAsyncContextManager, ExitStack
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+import pytest
+import structlog
+import uvloop
+
+from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+PATIENCE_S: Final = 30.0
+"""Real seconds that anything awaited gets before it counts as hanging."""
+
+
+class Run(Protocol):
+    """Runs a coroutine to its end in the loop of the test; what runs beside it stands still after."""
+
+    def __call__(self, main: Coroutine[Any, Any, T], /) -> T: ...
+
+
+class Enter(Protocol):
+    """Enters a service or a receiver for the rest of the test."""
+
+    def __call__(self, entered: AbstractAsyncContextManager[T], /) -> T: ...
+
+
+Log = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """The loop that the service has in production."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+
+        def run(main: Coroutine[Any, Any, T], /) -> T:
+            return runner.run(asyncio.wait_for(main, PATIENCE_S))
+
+        yield run
+
+
+@pytest.fixture
+def enter(run: Run) -> Iterator[Enter]:
+    with ExitStack() as stack:
+
+        def enter(entered: AbstractAsyncContextManager[T], /) -> T:
+            inside = run(entered.__aenter__())
+            stack.callback(lambda: run(_leave(entered)))
+            return inside
+
+        yield enter
+
+
+async def _leave(entered: AbstractAsyncContextManager[object]) -> None:
+    await entered.__aexit__(None, None, None)
+
+
+@pytest.fixture
+def leave(run: Run) -> Callable[[AbstractAsyncContextManager[object]], None]:
+    """Ends a service before the test does; leaving it once more is harmless."""
+    return lambda entered: run(_leave(entered))
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    return FrozenClock()
+
+
+@pytest.fixture
+def service(enter: Enter, tmp_path: Path, clock: FrozenClock) -> Service:
+    """The service with time standing still; `drain` does what is due."""
+    return enter(Service(tmp_path, clock=clock))
+
+
+@pytest.fixture
+def receiver(enter: Enter) -> Receiver:
+    return enter(Receiver())
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """Every line that is logged from here on."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+async def new_organization(service: Service, **fields: Any) -> tuple[str, str]:  # noqa: ANN401 - JSON
+    """The id and the key of another tenant."""
+    answer = await service.call(
+        "POST", "/api/admin/organizations", {"name": "another", **fields}, key=ADMIN_KEY
+    )
+    assert answer.status == 201, answer
+    return answer.json["id"], answer.json["api_key"]
+
+
+async def own_organization(service: Service) -> str:
+    """The id of the tenant that the service began with."""
+    answer = await service.call("GET", "/api/organization")
+    organization_id: str = answer.json["id"]
+    return organization_id
+
+
+async def new_key(
+    service: Service,
+    organization_id: str,
+    **fields: Any,  # noqa: ANN401 - JSON
+) -> dict[str, Any]:
+    """Another key of a tenant."""
+    answer = await service.call(
+        "POST",
+        f"/api/admin/organizations/{organization_id}/keys",
+        {"name": "another", **fields},
+        key=ADMIN_KEY,
+    )
+    assert answer.status == 201, answer
+    created: dict[str, Any] = answer.json
+    return created
+
+
+async def turn(service: Service, **switches: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    """The switches after turning some."""
+    answer = await service.call("PATCH", "/api/admin/controls", switches, key=ADMIN_KEY)
+    assert answer.status == 200, answer
+    controls: dict[str, Any] = answer.json
+    return controls

@@ -1,0 +1,172 @@
+"""Runs the command line of the product with one thing broken on purpose.
+
+``python broken.py BUG serve --port 0``. The bugs take a guarantee away, so that ``test_canaries.py`` can
+see the checks fail; the flaws make routing fail, which the product must survive. Nothing of this is in
+the product: it is patched into a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from triggers_api.cli.main import main
+
+# ── bugs ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def answers_before_the_commit() -> None:
+    """A 202 leaves while its event still waits for its transaction."""
+    from triggers_api.store.sqlite.writer import Writer  # noqa: PLC0415
+
+    append: Any = Writer.append
+
+    def broken(self: Any, events: Any, *, size: int) -> Any:  # noqa: ANN401
+        append(self, events, size=size)
+        answered = self._loop.create_future()
+        answered.set_result([None] * len(events))
+        return answered
+
+    Writer.append = broken  # type: ignore[method-assign]
+
+
+def never_syncs() -> None:
+    """``synchronous=OFF``, which a killed process survives and a power cut does not."""
+    from triggers_api.store.sqlite.store import SqliteStore  # noqa: PLC0415
+
+    defaults: Any = SqliteStore.open.__func__.__kwdefaults__  # type: ignore[attr-defined]
+    defaults["synchronous"] = 0
+
+
+def settles_without_a_fence() -> None:
+    """Whoever settles last is right, whether or not the lease is still its own."""
+    _sql(
+        "deliveries_held",
+        "WHERE d.lease_token = held.token AND d.status = 3"
+        " AND d.lease_until > (SELECT now FROM moment)",
+        "",
+    )
+
+
+def has_no_unique_index() -> None:
+    """Duplicates are for somebody else to notice."""
+    from triggers_api.store.sqlite import schema  # noqa: PLC0415
+
+    migrate: Any = schema.migrate
+
+    def broken(db: Any, *, now: int) -> Any:  # noqa: ANN401
+        done = migrate(db, now=now)
+        db.execute("DROP INDEX IF EXISTS events_dedup")
+        return done
+
+    schema.migrate = broken
+    _sql(
+        "append_events",
+        "ON CONFLICT (organization_id, dedup_id) WHERE dedup_id IS NOT NULL DO NOTHING",
+        "",
+    )
+
+
+def follows_redirects() -> None:
+    """Wherever a receiver points to."""
+    import aiohttp  # noqa: PLC0415
+
+    post: Any = aiohttp.ClientSession.post
+
+    def broken(self: Any, url: Any, **options: Any) -> Any:  # noqa: ANN401
+        return post(self, url, **options | {"allow_redirects": True})
+
+    aiohttp.ClientSession.post = broken  # type: ignore[method-assign]
+
+
+def limits_nothing() -> None:
+    """The rate limiter lets everything through."""
+    from triggers_api.ingest.limits import RateDecision, RateLimiter  # noqa: PLC0415
+
+    def broken(*_: Any, **__: Any) -> RateDecision:  # noqa: ANN401
+        return RateDecision(True, 1, 0.0, 0.0)
+
+    RateLimiter.check = broken  # type: ignore[method-assign]
+
+
+def fans_out_twice() -> None:
+    """Deliveries are stored, and the queue row is forgotten."""
+    from triggers_api.store.sqlite import schema  # noqa: PLC0415
+
+    migrate: Any = schema.migrate
+
+    def broken(db: Any, *, now: int) -> Any:  # noqa: ANN401
+        done = migrate(db, now=now)
+        db.execute("DROP INDEX IF EXISTS deliveries_once")
+        return done
+
+    schema.migrate = broken
+    _sql("fan_out_deliveries", "ON CONFLICT (event_id, subscription_id, origin_id) DO NOTHING", "")
+    _sql("queue_rows_done", "WHERE", "WHERE false AND")
+
+
+def _sql(name: str, old: str, new: str) -> None:
+    from triggers_api.store.sqlite.tables import SQL  # noqa: PLC0415
+
+    text = SQL._texts[name]
+    assert old in text, f"{name}.sql is not what it was; adapt broken.py"
+    SQL._texts[name] = text.replace(old, new)
+
+
+# ── flaws ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def routing_fails_once() -> None:
+    """Every event's first routing raises, so that every event passes ``release``."""
+    _route(lambda event: _raise() if event.attempts == 1 else None)
+
+
+def routing_fails() -> None:
+    """Routing an event of the type ``poison`` raises."""
+    _route(lambda event: _raise() if event.type == "poison" else None)
+
+
+def routing_kills() -> None:
+    """Routing an event of the type ``poison`` kills the process."""
+    _route(lambda event: os.kill(os.getpid(), signal.SIGKILL) if event.type == "poison" else None)
+
+
+def _raise() -> None:
+    raise RuntimeError("broken on purpose")
+
+
+def _route(before: Callable[[Any], None]) -> None:
+    from triggers_api.process.processor import Processor  # noqa: PLC0415
+
+    ask: Any = Processor._ask_directory
+
+    def broken(self: Processor, event: Any) -> Any:  # noqa: ANN401
+        before(event)
+        return ask(self, event)
+
+    Processor._ask_directory = broken  # type: ignore[method-assign]
+
+
+BREAKS: Final[dict[str, Callable[[], None]]] = {
+    each.__name__: each
+    for each in (
+        answers_before_the_commit,
+        never_syncs,
+        settles_without_a_fence,
+        has_no_unique_index,
+        follows_redirects,
+        limits_nothing,
+        fans_out_twice,
+        routing_fails_once,
+        routing_fails,
+        routing_kills,
+    )
+}
+
+
+if __name__ == "__main__":
+    BREAKS[sys.argv.pop(1)]()
+    main()

@@ -1,0 +1,167 @@
+"""No room left: what cannot be stored is refused, and when there is room again all goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.faults.endpoint import Exchange, healthy
+from tests.faults.history import Outcome, load
+from tests.faults.server import NotStarted, until
+from tests.faults.volume import Volume, mounted
+
+if TYPE_CHECKING:
+    from tests.faults.rig import Rig
+
+RED_WITHIN_S = 2.0
+
+
+@pytest.fixture(
+    params=["tmpfs", pytest.param("ext4", marks=pytest.mark.faults)],
+)
+def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Volume]:
+    """12 MB (ext4 takes some of its 24 for itself)."""
+    megabytes = {"tmpfs": 12, "ext4": 24}[request.param]
+    with mounted(request.param, tmp_path, megabytes=megabytes) as volume:
+        yield volume
+
+
+def on(rig: Rig, volume: Volume, **settings: Any) -> None:  # noqa: ANN401 - the settings' own
+    """Have the database on the volume; logs stay where there is room."""
+    server = rig.serve(database_url=f"sqlite:///{volume.folder / 'triggers.db'}", **settings)
+    server.database = volume.folder / "triggers.db"
+
+
+async def post_until_refused(rig: Rig) -> None:
+    """Post until five answers in a row are refusals."""
+    in_a_row = 0
+    while in_a_row < 5:
+        request = rig.history.new("order.created", size=2000)
+        await load(rig.server, rig.history, [request])
+        (told,) = request.told
+        assert told.status in {202, 503}, told
+        assert told.code in {None, "storage-full"}
+        in_a_row = in_a_row + 1 if told.status == 503 else 0
+
+
+@pytest.mark.timeout(90)
+def test_a_full_disk_refuses_events_and_goes_on_when_there_is_room(
+    rig: Rig, volume: Volume
+) -> None:
+    async def run() -> None:
+        on(rig, volume)
+        async with rig:
+            await rig.server.start()
+            await rig.endpoint("healthy", healthy)
+            await rig.post(50)
+            await rig.healed()
+            volume.fill()
+            await post_until_refused(rig)
+
+            async def red() -> bool:
+                return (await rig.server.ready()).status == 503
+
+            await until(red, "readiness is red", within_s=RED_WITHIN_S)
+            checks = (await rig.server.ready()).json["checks"]
+            assert checks["store"] == "storage-full", checks
+            await post_until_refused(rig)
+            assert rig.server.poll() is None
+            assert await red()
+
+            volume.free()
+
+            async def green() -> bool:
+                return (await rig.server.ready()).status == 200
+
+            await until(green, "readiness is green", within_s=10)
+            again = await rig.post(50)
+            assert {request.outcome for request in again} == {Outcome.ACCEPTED}
+            refused = rig.history.of(Outcome.REFUSED)
+            assert len(refused) >= 10
+            await rig.check_after_healing()
+
+    asyncio.run(run())
+
+
+@pytest.mark.timeout(90)
+def test_outcomes_that_find_the_disk_full_are_kept_until_there_is_room(
+    rig: Rig, volume: Volume
+) -> None:
+    in_flight = 20
+    gate = asyncio.Event()
+
+    async def holds(_: Exchange) -> int:
+        await gate.wait()
+        return 204
+
+    async def run() -> None:
+        on(rig, volume, delivery_timeout_s=30, lease_s=60)
+        async with rig:
+            await rig.server.start()
+            endpoint = await rig.endpoint("holds", holds)
+            await rig.post(in_flight)
+            await endpoint.wait_for(in_flight)
+            volume.fill()
+            await post_until_refused(rig)
+            gate.set()
+            await until(
+                lambda: len(rig.server.logged("turn failed")) > 0, "a settlement is refused"
+            )
+            await post_until_refused(rig)
+            volume.free()
+            found = await rig.check_after_healing()
+            once = [
+                e
+                for e in endpoint.exchanges
+                if e.event_id in {x.event_id for x in endpoint.exchanges[:in_flight]}
+            ]
+            assert len(once) == in_flight, "a delivery whose outcome was known was sent again"
+            assert {delivery.attempt_count for delivery in found.deliveries} == {1}
+
+    asyncio.run(run())
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(60)
+def test_it_ends_in_order_while_the_disk_is_full(rig: Rig, volume: Volume) -> None:
+    async def run() -> None:
+        on(rig, volume, shutdown_grace_s=3)
+        async with rig:
+            await rig.server.start()
+            await rig.endpoint("healthy", healthy)
+            await rig.post(20)
+            volume.fill()
+            await post_until_refused(rig)
+            await until(lambda: len(rig.server.logged("turn failed")) > 3, "loops back off")
+            await rig.server.stop(within_s=10)
+            assert "Traceback" not in rig.server.said()
+            volume.free()
+            await rig.server.start()
+            await rig.check_after_healing()
+
+    asyncio.run(run())
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(60)
+def test_it_says_so_when_there_is_no_room_to_start(rig: Rig, volume: Volume) -> None:
+    async def run() -> None:
+        on(rig, volume)
+        async with rig:
+            await rig.server.start()
+            await rig.post(20)
+            rig.server.kill()
+            volume.fill()
+            with pytest.raises(NotStarted) as refused:
+                await rig.server.start()
+            assert refused.value.code == 1
+            assert "Traceback" not in refused.value.said
+            assert "full" in refused.value.said or "space" in refused.value.said
+            volume.free()
+            await rig.server.start()
+            await rig.check_after_healing()
+
+    asyncio.run(run())

@@ -1,0 +1,68 @@
+"""A small file system of our own that can be filled up. Needs root, and nothing that pip installs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+class Volume:
+    """Where it is mounted, and the ballast that fills it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ballast = folder / "ballast"
+
+    def fill(self, *, spare: int = 0) -> None:
+        """Take all room but so many bytes."""
+        with self._ballast.open("ab", buffering=0) as file:
+            for size in (1 << 20, 4096):
+                try:
+                    while True:
+                        file.write(b"\0" * size)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+            if spare:
+                file.truncate(max(0, self._ballast.stat().st_size - spare))
+            os.fsync(file.fileno())
+
+    def free(self) -> None:
+        """Give the room back."""
+        self._ballast.unlink()
+
+    def make_read_only(self) -> None:
+        """Nothing can be written to it from now on."""
+        subprocess.run(["mount", "-o", "remount,ro", self.folder], check=True)
+
+
+@contextmanager
+def mounted(kind: str, folder: Path, *, megabytes: int) -> Iterator[Volume]:
+    """A fresh file system for the time of a test: ``tmpfs``, or ``ext4`` on a file.
+
+    Skips the test where nothing may be mounted.
+    """
+    point = folder / "volume"
+    point.mkdir()
+    if kind == "tmpfs":
+        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(point)]
+    else:
+        image = folder / "volume.img"
+        with image.open("wb") as file:
+            file.truncate(megabytes << 20)
+        if subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=False).returncode:
+            pytest.skip("mkfs.ext4 is missing: apt install e2fsprogs")
+        command = ["mount", "-o", "loop", str(image), str(point)]
+    made = subprocess.run(command, check=False, capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"a {kind} cannot be mounted here (it needs root): {made.stderr.strip()}")
+    try:
+        yield Volume(point)
+    finally:
+        subprocess.run(["umount", point], check=True)

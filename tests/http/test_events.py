@@ -1,0 +1,86 @@
+"""``/api/events/{id}``: an event with what became of it, and its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.conftest import Enter, Run
+from tests.http.conftest import assert_problem
+
+from triggers_api.testing import FrozenClock, Receiver, Service
+
+
+@pytest.fixture
+def service(enter: Enter, tmp_path: Any, clock: FrozenClock) -> Service:  # noqa: ANN401 - a path
+    return enter(Service(tmp_path, clock=clock, retry_schedule=(10.0,)))
+
+
+def test_an_event_tells_what_became_of_it(
+    service: Service, run: Run, receiver: Receiver, clock: FrozenClock
+) -> None:
+    receiver.replies(500, 204)
+    subscription = run(service.subscribe(receiver.url))
+    event_id = run(service.send("order.created", {"n": 1})).json["id"]
+    clock.advance(seconds=1)
+    run(service.drain())
+    clock.advance(seconds=12)
+    run(service.drain())
+    found = run(service.call("GET", f"/api/events/{event_id}")).json
+    assert found["status"] == "processed"
+    (delivery,) = found["deliveries"]
+    assert set(delivery) == {
+        "id", "event_id", "event_type", "subscription_id", "status", "reason", "origin",
+        "attempt_count", "next_attempt_at", "created_at", "finished_at",
+    }  # fmt: skip
+    assert delivery["event_id"] == event_id
+    assert delivery["event_type"] == "order.created"
+    assert delivery["subscription_id"] == subscription["id"]
+    assert (delivery["status"], delivery["attempt_count"]) == ("succeeded", 2)
+    assert delivery["origin"] == "event"
+    assert delivery["next_attempt_at"] is None
+    assert delivery["created_at"] == "2026-01-01T12:00:01.000Z"
+    assert delivery["finished_at"] == "2026-01-01T12:00:13.000Z"
+    assert [(each["at"], each["what"]) for each in found["timeline"]] == [
+        ("2026-01-01T12:00:00.000Z", "received"),
+        ("2026-01-01T12:00:01.000Z", "processed"),
+        ("2026-01-01T12:00:01.000Z", "attempt"),
+        ("2026-01-01T12:00:13.000Z", "attempt"),
+        ("2026-01-01T12:00:13.000Z", "succeeded"),
+    ]
+    assert [each["detail"] for each in found["timeline"] if each["what"] == "attempt"] == [
+        "1: 500",
+        "2: 204",
+    ]
+
+
+def test_a_deleted_event_is_gone_and_what_was_pending_for_it_is_cancelled(
+    service: Service, run: Run, receiver: Receiver, clock: FrozenClock
+) -> None:
+    receiver.replies(204, 500)
+    run(service.subscribe(receiver.url))
+    run(service.subscribe(receiver.url))
+    event_id = run(service.send("order.created", "the payload", dedup_id="once")).json["id"]
+    run(service.drain())
+    assert run(service.call("DELETE", f"/api/events/{event_id}")).status == 204
+    assert_problem(run(service.call("GET", f"/api/events/{event_id}")), 404, "not-found")
+    assert_problem(run(service.call("DELETE", f"/api/events/{event_id}")), 404, "not-found")
+    for query in ("", "?dedup_id=once", "?type=order.created", "?status=processed"):
+        assert run(service.call("GET", f"/api/events{query}")).json["data"] == []
+    clock.advance(seconds=60)
+    run(service.drain())
+    assert len(receiver.requests) == 2
+    deliveries = run(service.call("GET", "/api/deliveries")).json["data"]
+    assert sorted(each["status"] for each in deliveries) == ["cancelled", "succeeded"]
+
+
+def test_an_event_deleted_before_it_was_routed_goes_nowhere(
+    service: Service, run: Run, receiver: Receiver
+) -> None:
+    run(service.subscribe(receiver.url))
+    event_id = run(service.send("order.created")).json["id"]
+    answer = run(service.call("DELETE", f"/api/events/{event_id}"))
+    assert (answer.status, answer.body) == (204, b"")
+    run(service.drain())
+    assert receiver.requests == []
+    assert run(service.call("GET", "/api/deliveries")).json["data"] == []

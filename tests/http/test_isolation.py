@@ -1,0 +1,281 @@
+"""Who may ask what. Generated from the OpenAPI document, so that no new route escapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import pytest
+from tests.conftest import Run, new_key, new_organization, own_organization
+from tests.http.conftest import assert_problem
+
+from triggers_api.http.application import Application
+from triggers_api.testing import ADMIN_KEY, API_KEY, FrozenClock, Receiver, Service
+
+INGEST: Final = {"ingest"}
+READ: Final = {"read"}
+MANAGE: Final = {"manage"}
+READ_OR_MANAGE: Final = {"read", "manage"}
+OPERATOR: Final = {"admin"}
+READ_OR_OPERATOR: Final = {"read", "admin"}
+NOBODY_ASKED: Final[set[str]] = set()
+
+SCOPES: Final = {
+    "POST /api/events": INGEST,
+    "GET /api/events": READ,
+    "GET /api/events/{event_id}": READ,
+    "DELETE /api/events/{event_id}": MANAGE,
+    "POST /api/subscriptions": MANAGE,
+    "GET /api/subscriptions": READ_OR_MANAGE,
+    "GET /api/subscriptions/{subscription_id}": READ_OR_MANAGE,
+    "PATCH /api/subscriptions/{subscription_id}": MANAGE,
+    "DELETE /api/subscriptions/{subscription_id}": MANAGE,
+    "POST /api/subscriptions/{subscription_id}/pause": MANAGE,
+    "POST /api/subscriptions/{subscription_id}/resume": MANAGE,
+    "GET /api/deliveries": READ,
+    "GET /api/deliveries/{delivery_id}": READ,
+    "POST /api/deliveries/{delivery_id}/retry": MANAGE,
+    "POST /api/deliveries/{delivery_id}/cancel": MANAGE,
+    "GET /api/dead-letters": READ_OR_MANAGE,
+    "GET /api/organization": READ_OR_MANAGE,
+    "PATCH /api/organization": MANAGE,
+    "POST /api/admin/organizations": OPERATOR,
+    "GET /api/admin/organizations": OPERATOR,
+    "GET /api/admin/organizations/{organization_id}": OPERATOR,
+    "PATCH /api/admin/organizations/{organization_id}": OPERATOR,
+    "DELETE /api/admin/organizations/{organization_id}": OPERATOR,
+    "POST /api/admin/organizations/{organization_id}/keys": OPERATOR,
+    "GET /api/admin/organizations/{organization_id}/keys": OPERATOR,
+    "DELETE /api/admin/organizations/{organization_id}/keys/{key_id}": OPERATOR,
+    "GET /api/admin/controls": OPERATOR,
+    "PATCH /api/admin/controls": OPERATOR,
+    "GET /api/admin/verify": OPERATOR,
+    "GET /api/health/detailed": READ_OR_OPERATOR,
+    "GET /api/health": NOBODY_ASKED,
+    "GET /health": NOBODY_ASKED,
+    "GET /health/ready": NOBODY_ASKED,
+    "GET /livez": NOBODY_ASKED,
+    "GET /readyz": NOBODY_ASKED,
+    "GET /metrics": NOBODY_ASKED,
+}
+"""Each route and the scopes of which a key must have one, by the contract's table."""
+
+BODIES: Final[dict[str, object]] = {
+    "POST /api/events": {"type": "a", "payload": 1},
+    "POST /api/subscriptions": {"url": "http://127.0.0.1:9/", "event_types": ["*"]},
+    "PATCH /api/subscriptions/{subscription_id}": {"description": "changed", "enabled": False},
+    "PATCH /api/organization": {"name": "changed"},
+    "POST /api/admin/organizations": {"name": "made"},
+    "PATCH /api/admin/organizations/{organization_id}": {"name": "changed", "rate_limit": 1},
+    "POST /api/admin/organizations/{organization_id}/keys": {"name": "made"},
+    "PATCH /api/admin/controls": {},
+}
+GUARDED: Final = sorted(route for route, scopes in SCOPES.items() if scopes)
+OF_ORGANIZATIONS: Final = [route for route in GUARDED if "/admin/" not in route]
+WITH_ID: Final = [route for route in OF_ORGANIZATIONS if "{" in route]
+
+
+class Tenant(NamedTuple):
+    """One organization and what belongs to it."""
+
+    id: str
+    key: str
+    ids: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def clock() -> FrozenClock:
+    return FrozenClock()
+
+
+@pytest.fixture(scope="module")
+def document(service: Service) -> dict[str, Any]:
+    application = service.app.asgi
+    assert isinstance(application, Application)
+    return application.openapi
+
+
+async def settle_in(service: Service, organization_id: str, key: str) -> Tenant:
+    """Something of every kind, for one organization."""
+
+    async def call(method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+        answer = await service.call(method, path, body, key=key)
+        assert answer.status < 300, answer
+        return answer.json
+
+    async with Receiver() as receiver:
+        receiver.always(500)
+        made = await call(
+            "POST",
+            "/api/subscriptions",
+            {"url": receiver.url, "event_types": ["*"], "retry_schedule": [60, 60]},
+        )
+        sent = {"type": "order.created", "payload": {"secret": key}, "dedup_id": "same"}
+        event = await call("POST", "/api/events", sent)
+        await service.drain()
+    (delivery,) = (await call("GET", "/api/deliveries"))["data"]
+    first = await new_key(service, organization_id)
+    return Tenant(
+        organization_id,
+        key,
+        {
+            "event_id": event["id"],
+            "subscription_id": made["id"],
+            "delivery_id": delivery["id"],
+            "organization_id": organization_id,
+            "key_id": first["id"],
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def tenants(service: Service, run: Run) -> tuple[Tenant, Tenant]:
+    async def main() -> tuple[Tenant, Tenant]:
+        mine = await settle_in(service, await own_organization(service), API_KEY)
+        theirs = await settle_in(service, *await new_organization(service))
+        return mine, theirs
+
+    return run(main())
+
+
+async def everything_of(service: Service, tenant: Tenant) -> dict[str, Any]:
+    """All that the API shows of one organization."""
+    seen = {}
+    paths = [
+        "/api/organization", "/api/events", "/api/subscriptions", "/api/deliveries",
+        "/api/dead-letters", f"/api/events/{tenant.ids['event_id']}",
+        f"/api/subscriptions/{tenant.ids['subscription_id']}",
+        f"/api/deliveries/{tenant.ids['delivery_id']}",
+    ]  # fmt: skip
+    for path in paths:
+        answer = await service.call("GET", path, key=tenant.key)
+        assert answer.status == 200, path
+        seen[path] = answer.json
+    keys = f"/api/admin/organizations/{tenant.id}/keys"
+    seen[keys] = (await service.call("GET", keys, key=ADMIN_KEY)).json
+    books = (await service.call("GET", "/api/admin/verify", key=ADMIN_KEY)).json
+    assert books["ok"]
+    seen["books"] = [b for b in books["organizations"] if b["organization_id"] == tenant.id]
+    return seen
+
+
+def routes_of(document: dict[str, Any]) -> Iterator[str]:
+    for path, item in document["paths"].items():
+        for method in item:
+            yield f"{method.upper()} {path}"
+
+
+def filled(route: str, ids: dict[str, str]) -> tuple[str, str]:
+    method, path = route.split(" ")
+    return method, re.sub(r"\{(\w+)\}", lambda name: ids[name[1]], path)
+
+
+def test_every_documented_route_is_in_the_table_and_every_other_way_round(
+    document: dict[str, Any],
+) -> None:
+    assert set(routes_of(document)) == set(SCOPES)
+
+
+@pytest.mark.parametrize("route", WITH_ID)
+def test_with_another_organizations_ids_there_is_nothing(
+    route: str, service: Service, run: Run, tenants: tuple[Tenant, Tenant]
+) -> None:
+    mine, theirs = tenants
+    method, path = filled(route, mine.ids)
+    before = run(everything_of(service, mine))
+    for _ in range(2):
+        answer = run(service.call(method, path, BODIES.get(route), key=theirs.key))
+        assert_problem(answer, 404, "not-found")
+        assert mine.id.encode() not in answer.body
+    assert run(everything_of(service, mine)) == before
+
+
+def test_lists_and_filters_show_ones_own_only(
+    service: Service, run: Run, tenants: tuple[Tenant, Tenant]
+) -> None:
+    mine, theirs = tenants
+    for path in (
+        "/api/events", "/api/events?dedup_id=same", "/api/events?type=*", "/api/subscriptions",
+        "/api/deliveries", "/api/dead-letters", "/api/organization",
+        f"/api/deliveries?event_id={mine.ids['event_id']}",
+        f"/api/deliveries?subscription_id={mine.ids['subscription_id']}",
+        f"/api/dead-letters?subscription_id={mine.ids['subscription_id']}",
+    ):  # fmt: skip
+        answer = run(service.call("GET", path, key=theirs.key))
+        assert answer.status == 200
+        for identifier in mine.ids.values():
+            assert identifier.encode() not in answer.body, path
+        assert mine.key.encode() not in answer.body
+
+
+def test_with_ones_own_ids_there_is_something(
+    service: Service, run: Run, tenants: tuple[Tenant, Tenant]
+) -> None:
+    for tenant in tenants:
+        for route in WITH_ID:
+            if route.startswith("GET"):
+                method, path = filled(route, tenant.ids)
+                assert run(service.call(method, path, key=tenant.key)).status == 200
+
+
+@pytest.mark.parametrize("route", GUARDED)
+def test_without_a_valid_key_nothing_is_said(
+    route: str, service: Service, run: Run, tenants: tuple[Tenant, Tenant]
+) -> None:
+    mine, _ = tenants
+    method, path = filled(route, mine.ids)
+    before = run(everything_of(service, mine))
+    for key in (None, "a-key-that-nobody-has", ""):
+        answer = run(service.call(method, path, BODIES.get(route), key=key))
+        assert_problem(answer, 401, "unauthorized")
+    # Also before anything is said about the request itself.
+    answer = run(service.call(method, f"{path}?colour=red", b"nonsense", key=None))
+    assert_problem(answer, 401, "unauthorized")
+    assert run(everything_of(service, mine)) == before
+
+
+@pytest.mark.parametrize("scope", ["ingest", "read", "manage", "admin"])
+@pytest.mark.parametrize("route", GUARDED)
+def test_a_key_opens_what_its_scope_says_and_nothing_else(
+    route: str, scope: str, service: Service, run: Run, tenants: tuple[Tenant, Tenant]
+) -> None:
+    mine, _ = tenants
+    # Ids that do not exist, so that what is allowed changes nothing here.
+    nowhere = {name: f"{value[:4]}{'0' * 32}" for name, value in mine.ids.items()}
+    method, path = filled(route, nowhere)
+    key = ADMIN_KEY
+    if scope != "admin":
+        key = run(new_key(service, mine.id, scopes=[scope]))["key"]
+    answer = run(service.call(method, path, b"[" if route in BODIES else None, key=key))
+    if scope in SCOPES[route]:
+        assert answer.status in {200, 400, 404}
+    else:
+        assert_problem(answer, 403, "forbidden")
+
+
+@pytest.mark.parametrize("route", sorted(set(SCOPES) - set(GUARDED)))
+def test_who_only_looks_after_the_service_needs_no_key(
+    route: str, service: Service, run: Run
+) -> None:
+    method, path = route.split(" ")
+    for query in ("", "?cache-buster=1"):
+        assert run(service.call(method, path + query, key=None)).status == 200
+    assert run(service.call(method, path, key="a-key-that-nobody-has")).status == 200
+
+
+def test_every_address_refuses_other_methods_in_the_one_shape(
+    service: Service, run: Run, document: dict[str, Any], tenants: tuple[Tenant, Tenant]
+) -> None:
+    mine, _ = tenants
+    for path, item in document["paths"].items():
+        taken = {method.upper() for method in item}
+        taken |= {"OPTIONS"} | ({"HEAD"} if "GET" in taken else set())
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"):
+            if method in taken:
+                continue
+            _, address = filled(f"{method} {path}", mine.ids)
+            for key in (API_KEY, None):
+                answer = run(service.call(method, address, key=key))
+                assert_problem(answer, 405, "method-not-allowed")
+                assert set(answer.headers["allow"].split(", ")) == taken, (method, path)

@@ -1,0 +1,321 @@
+"""``/api/subscriptions``: made, shown, changed as a merge patch, paused, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from base64 import b64decode, b64encode
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from tests.conftest import Enter, Run
+from tests.http.conftest import assert_problem, assert_stamped
+
+from triggers_api.testing import FrozenClock, Receiver, Service
+
+URL: Final = "http://127.0.0.1:9/hook"
+FULL: Final[dict[str, Any]] = {
+    "url": "https://127.0.0.1:9/hook?token=1",
+    "event_types": ["order.*", "invoice.paid"],
+    "description": "orders ü",
+    "headers": {"Authorization": "Bearer abc", "X-Env": "test"},
+    "payload_format": "raw",
+    "retry_schedule": [1.5, 10.0],
+    "timeout_s": 5.0,
+    "max_concurrency": 3,
+    "enabled": True,
+    "expires_at": "2026-06-01T00:00:00.000Z",
+    "metadata": {"team": "billing"},
+}
+DEFAULTS: Final[dict[str, Any]] = {
+    "description": None,
+    "headers": None,
+    "payload_format": "standard",
+    "retry_schedule": None,
+    "timeout_s": None,
+    "max_concurrency": None,
+    "enabled": True,
+    "expires_at": None,
+    "metadata": None,
+}
+STATE: Final = {"id", "status", "disabled_reason", "created_at", "updated_at"}
+
+
+@pytest.fixture
+def subscription(service: Service, run: Run) -> dict[str, Any]:
+    """One with every field given."""
+    answer = run(service.call("POST", "/api/subscriptions", FULL))
+    assert answer.status == 201, answer
+    created: dict[str, Any] = answer.json
+    return created
+
+
+def get(service: Service, run: Run, subscription_id: str) -> dict[str, Any]:
+    answer = run(service.call("GET", f"/api/subscriptions/{subscription_id}"))
+    assert answer.status == 200
+    shown: dict[str, Any] = answer.json
+    return shown
+
+
+def change(service: Service, run: Run, subscription_id: str, **patch: Any) -> dict[str, Any]:  # noqa: ANN401
+    answer = run(service.call("PATCH", f"/api/subscriptions/{subscription_id}", patch))
+    assert answer.status == 200, answer
+    shown: dict[str, Any] = answer.json
+    return shown
+
+
+def test_what_was_asked_for_is_shown_with_a_secret_this_once(
+    service: Service, run: Run, subscription: dict[str, Any]
+) -> None:
+    secret = subscription.pop("secret")
+    assert secret.startswith("whsec_")
+    assert 24 <= len(b64decode(secret.removeprefix("whsec_"))) <= 64
+    assert set(subscription) == set(FULL) | STATE
+    assert {name: subscription[name] for name in FULL} == FULL
+    assert (subscription["status"], subscription["disabled_reason"]) == ("active", None)
+    assert subscription["created_at"] == subscription["updated_at"] == "2026-01-01T12:00:00.000Z"
+    assert get(service, run, subscription["id"]) == subscription
+    listed = run(service.call("GET", "/api/subscriptions")).json["data"]
+    assert subscription in listed
+    assert secret.encode() not in run(service.call("GET", "/api/subscriptions")).body
+
+
+def test_what_was_not_asked_for_has_its_default(service: Service, run: Run) -> None:
+    shown = run(service.subscribe(URL, ["*"]))
+    assert {name: shown[name] for name in DEFAULTS} == DEFAULTS
+    nulls = run(service.subscribe(URL, ["*"], **dict.fromkeys([*DEFAULTS, "secret"])))
+    assert {name: nulls[name] for name in DEFAULTS} == DEFAULTS
+    assert nulls["secret"] != shown["secret"]
+
+
+def test_a_secret_may_be_brought_along(service: Service, run: Run) -> None:
+    secret = "whsec_" + b64encode(b"0123456789abcdef01234567").decode()
+    assert run(service.subscribe(URL, ["*"], secret=secret))["secret"] == secret
+
+
+@pytest.mark.parametrize("name", sorted(set(FULL) - {"expires_at", "enabled"}))
+def test_a_patch_changes_what_it_names_and_nothing_else(
+    service: Service, run: Run, subscription: dict[str, Any], name: str
+) -> None:
+    del subscription["secret"]
+    new = {
+        "url": "http://127.0.0.1:10/other", "event_types": ["a"], "description": "other",
+        "headers": {"X-New": "1"}, "payload_format": "standard", "retry_schedule": [],
+        "timeout_s": 0.5, "max_concurrency": 1, "metadata": {},
+    }[name]  # fmt: skip
+    shown = change(service, run, subscription["id"], **{name: new})
+    assert shown == subscription | {name: new}
+    assert get(service, run, subscription["id"]) == shown
+
+
+@pytest.mark.parametrize("name", sorted(DEFAULTS))
+def test_null_in_a_patch_puts_the_default_back(
+    service: Service, run: Run, subscription: dict[str, Any], name: str
+) -> None:
+    del subscription["secret"]
+    shown = change(service, run, subscription["id"], **{name: None})
+    assert shown == subscription | {name: DEFAULTS[name]}
+
+
+def test_an_empty_patch_changes_nothing(
+    service: Service, run: Run, subscription: dict[str, Any]
+) -> None:
+    del subscription["secret"]
+    assert change(service, run, subscription["id"]) == subscription
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"url": None},
+        {"event_types": None},
+        {"event_types": []},
+        {"url": "http://10.0.0.1/"},
+        {"secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"},
+        {"id": "sub_1"},
+        {"status": "active"},
+        {"created_at": "2026-01-01T00:00:00Z"},
+        {"timeout_s": 31, "description": "must not be kept"},
+        {"headers": {"Host": "x"}},
+        {"retry_schedule": [1, "2"]},
+    ],
+    ids=str,
+)
+def test_a_patch_with_a_fault_changes_nothing(
+    service: Service, run: Run, subscription: dict[str, Any], patch: dict[str, object]
+) -> None:
+    del subscription["secret"]
+    path = f"/api/subscriptions/{subscription['id']}"
+    assert_problem(run(service.call("PATCH", path, patch)), 422, "validation-failed")
+    assert get(service, run, subscription["id"]) == subscription
+
+
+def test_every_fault_is_named_with_its_place(service: Service, run: Run) -> None:
+    answer = run(
+        service.call(
+            "POST",
+            "/api/subscriptions",
+            {
+                "url": "ftp://127.0.0.1/",
+                "event_types": ["ok", "not ok"],
+                "headers": {"Host": "x", "X-Ok": "1"},
+                "timeout_s": 99,
+                "retry_schedule": [1, -1],
+                "secret": "short",
+                "expires_at": "never",
+                "metadata": {"": "x"},
+            },
+        )
+    )
+    assert_problem(answer, 422, "validation-failed")
+    assert sorted((error["pointer"], error["code"]) for error in answer.json["errors"]) == [
+        ("/event_types/1", "invalid-event-type"),
+        ("/expires_at", "invalid-timestamp"),
+        ("/headers/Host", "invalid-header"),
+        ("/metadata", "invalid-key"),
+        ("/retry_schedule/1", "out-of-range"),
+        ("/secret", "invalid-secret"),
+        ("/timeout_s", "out-of-range"),
+        ("/url", "invalid-url"),
+    ]
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254", "[::ffff:10.1.1.1]", "0.0.0.0"])
+def test_addresses_that_deliveries_may_not_go_to_are_refused(
+    service: Service, run: Run, address: str
+) -> None:
+    answer = run(
+        service.call(
+            "POST", "/api/subscriptions", {"url": f"http://{address}/", "event_types": ["*"]}
+        )
+    )
+    assert_problem(answer, 422, "validation-failed")
+    assert [(e["pointer"], e["code"]) for e in answer.json["errors"]] == [
+        ("/url", "blocked-address")
+    ]
+
+
+def test_pause_and_resume_are_shown_and_may_be_repeated(
+    service: Service, run: Run, subscription: dict[str, Any]
+) -> None:
+    path = f"/api/subscriptions/{subscription['id']}"
+    for action, status in (
+        ("pause", "paused"), ("pause", "paused"), ("resume", "active"), ("resume", "active"),
+    ):  # fmt: skip
+        answer = run(service.call("POST", f"{path}/{action}"))
+        assert (answer.status, answer.json["status"]) == (200, status)
+        assert_stamped(answer)
+        assert "secret" not in answer.json
+        assert get(service, run, subscription["id"])["status"] == status
+
+
+def test_one_that_is_not_enabled_is_disabled_until_it_is(service: Service, run: Run) -> None:
+    shown = run(service.subscribe(URL, ["*"], enabled=False))
+    assert (shown["status"], shown["disabled_reason"]) == ("disabled", "disabled by request")
+    path = f"/api/subscriptions/{shown['id']}"
+    assert run(service.call("POST", f"{path}/pause")).json["status"] == "disabled"
+    enabled = change(service, run, shown["id"], enabled=True)
+    assert (enabled["status"], enabled["disabled_reason"]) == ("active", None)
+    assert change(service, run, shown["id"], enabled=False)["status"] == "disabled"
+    resumed = run(service.call("POST", f"{path}/resume")).json
+    assert (resumed["status"], resumed["enabled"]) == ("active", True)
+
+
+def test_a_change_of_something_else_leaves_a_paused_one_paused(
+    service: Service, run: Run, subscription: dict[str, Any]
+) -> None:
+    run(service.call("POST", f"/api/subscriptions/{subscription['id']}/pause"))
+    assert change(service, run, subscription["id"], description="x")["status"] == "paused"
+    assert change(service, run, subscription["id"], enabled=True)["status"] == "paused"
+
+
+def test_one_past_its_time_is_shown_as_expired(
+    run: Run,
+    enter: Enter,
+    tmp_path: Path,
+    clock: FrozenClock,
+) -> None:
+    service = enter(Service(tmp_path, clock=clock))
+    shown = run(service.subscribe(URL, ["*"], expires_at="2026-01-01T12:00:10Z"))
+    clock.advance(seconds=9.999)
+    assert get(service, run, shown["id"])["status"] == "active"
+    clock.advance(seconds=0.001)
+    assert get(service, run, shown["id"])["status"] == "expired"
+    listed = run(service.call("GET", "/api/subscriptions")).json["data"]
+    assert [each["status"] for each in listed] == ["expired"]
+    later = change(service, run, shown["id"], expires_at="2026-01-01T13:00:00Z")
+    assert later["status"] == "active"
+
+
+def test_updated_at_moves_and_created_at_does_not(
+    run: Run,
+    enter: Enter,
+    tmp_path: Path,
+    clock: FrozenClock,
+) -> None:
+    service = enter(Service(tmp_path, clock=clock))
+    shown = run(service.subscribe(URL))
+    clock.advance(seconds=5)
+    changed = change(service, run, shown["id"], description="x")
+    assert changed["created_at"] == shown["created_at"]
+    assert changed["updated_at"] == "2026-01-01T12:00:05.000Z"
+
+
+def test_a_deleted_one_is_gone(service: Service, run: Run, subscription: dict[str, Any]) -> None:
+    path = f"/api/subscriptions/{subscription['id']}"
+    answer = run(service.call("DELETE", path))
+    assert (answer.status, answer.body) == (204, b"")
+    for method, suffix in (
+        ("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume"),
+    ):  # fmt: skip
+        body = {} if method == "PATCH" else None
+        assert_problem(run(service.call(method, path + suffix, body)), 404, "not-found")
+    listed = run(service.call("GET", "/api/subscriptions?limit=1000")).json["data"]
+    assert subscription["id"] not in json.dumps(listed)
+
+
+def test_simultaneous_patches_of_different_fields_are_all_kept(
+    service: Service, run: Run, subscription: dict[str, Any]
+) -> None:
+    path = f"/api/subscriptions/{subscription['id']}"
+    patches: list[dict[str, Any]] = [
+        {"description": "new"},
+        {"timeout_s": 1.5},
+        {"max_concurrency": 9},
+        {"metadata": {"new": "new"}},
+        {"headers": None},
+        {"event_types": ["new"]},
+    ]
+
+    async def main() -> None:
+        answers = await asyncio.gather(
+            *(service.call("PATCH", path, patch) for patch in patches),
+            service.call("POST", f"{path}/pause"),
+        )
+        assert {answer.status for answer in answers} == {200}
+
+    run(main())
+    shown = get(service, run, subscription["id"])
+    for patch in patches:
+        assert {name: shown[name] for name in patch} == patch
+    assert shown["status"] == "paused"
+
+
+def test_a_receiver_that_is_gone_disables_its_subscription_until_it_is_resumed(
+    service: Service, run: Run, receiver: Receiver
+) -> None:
+    shown = run(service.subscribe(receiver.url, ["gone.*"]))
+    receiver.replies(410)
+    run(service.send("gone.first"))
+    run(service.drain())
+    disabled = get(service, run, shown["id"])
+    assert disabled["status"] == "disabled"
+    assert disabled["enabled"] is False
+    assert "410" in disabled["disabled_reason"]
+    run(service.send("gone.second"))
+    resumed = run(service.call("POST", f"/api/subscriptions/{shown['id']}/resume")).json
+    assert (resumed["status"], resumed["disabled_reason"]) == ("active", None)
+    third = run(service.send("gone.third")).json["id"]
+    run(service.drain())
+    assert receiver.ids[-1] == third

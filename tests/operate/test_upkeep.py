@@ -1,0 +1,168 @@
+"""Reaper and monitor: what is stuck is freed and counted, what is seen is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.conftest import Enter, Log, Run
+
+from triggers_api.errors import StorageFull
+from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
+
+
+@pytest.fixture(autouse=True)
+def fresh_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triggers_api.store.sqlite.store._STATS_KEPT_S", -1)
+
+
+def recovered(service: Service, kind: str) -> float:
+    value = service.app.metrics.registry.get_sample_value(
+        "triggers_recovered_total", {"kind": kind}
+    )
+    return value or 0.0
+
+
+# ── reaper ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_sweep_frees_what_a_lost_worker_held_and_counts_it(
+    service: Service, run: Run, clock: FrozenClock, receiver: Receiver, log: Log
+) -> None:
+    run(service.subscribe(receiver.url))
+    run(service.send("a"))
+    run(service.app.processor.run_once())
+    run(service.app.store.claim_deliveries(10, 45, room={}, default_room=10))
+    for number in range(3):
+        run(service.send("a", number))
+    run(service.app.store.claim_queue(10, 45))
+    assert run(service.app.reaper.run_once()) == 300.0
+    assert (recovered(service, "event"), recovered(service, "delivery")) == (0, 0)
+    assert not [line for line in log if line["event"] == "stuck items recovered"]
+    clock.advance(seconds=45)
+    run(service.app.reaper.run_once())
+    assert (recovered(service, "event"), recovered(service, "delivery")) == (3, 1)
+    (line,) = [line for line in log if line["event"] == "stuck items recovered"]
+    assert (line["events"], line["deliveries"], line["cancelled"]) == (3, 1, 0)
+    assert line["log_level"] == "warning"
+    run(service.app.reaper.run_once())
+    assert (recovered(service, "event"), recovered(service, "delivery")) == (3, 1)
+    run(service.drain())
+    assert len(receiver.requests) == 4
+
+
+def test_an_old_backlog_is_not_stuck(service: Service, run: Run, clock: FrozenClock) -> None:
+    for number in range(3):
+        run(service.send("a", number))
+    clock.advance(seconds=86_400)
+    run(service.app.reaper.run_once())
+    assert recovered(service, "event") == 0
+    books = run(service.call("GET", "/api/admin/verify", key=ADMIN_KEY)).json
+    assert books["organizations"][0]["queued"] == 3
+
+
+def test_live_the_first_sweep_is_at_the_start_and_others_follow(
+    run: Run, enter: Enter, tmp_path: Path
+) -> None:
+    service = Service(tmp_path, sweep_s=0.1)
+    sweeps = 0
+
+    async def counted() -> None:
+        while sweeps < 3:
+            await service.call("GET", "/livez")
+
+    enter(service)
+    reap = service.app.store.reap
+
+    async def reaping() -> object:
+        nonlocal sweeps
+        sweeps += 1
+        return await reap()
+
+    service.app.store.reap = reaping  # type: ignore[method-assign, assignment]
+    run(counted())
+
+
+# ── monitor ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def gauge(service: Service, name: str) -> float:
+    value = service.app.metrics.registry.get_sample_value(name)
+    assert value is not None
+    return value
+
+
+def test_a_look_is_shown_in_the_gauges(
+    service: Service, run: Run, clock: FrozenClock, receiver: Receiver
+) -> None:
+    receiver.replies(500)
+    run(service.subscribe(receiver.url))
+    run(service.send("a"))
+    run(service.drain())
+    for number in range(4):
+        run(service.send("a", number))
+    run(service.send("a", deliver_at="2030-01-01T00:00:00Z"))
+    run(service.app.store.claim_queue(2, 45))
+    clock.advance(seconds=3)
+    assert run(service.app.monitor.run_once()) == 0.5
+    assert gauge(service, "triggers_queue_depth") == 4
+    assert gauge(service, "triggers_queue_scheduled") == 1
+    assert gauge(service, "triggers_queue_leased") == 2
+    assert gauge(service, "triggers_queue_stuck") == 0
+    assert gauge(service, "triggers_queue_oldest_age_seconds") == 3
+    assert gauge(service, "triggers_deliveries_waiting") == 1
+    assert gauge(service, "triggers_deliveries_in_flight") == 0
+    clock.advance(seconds=60)
+    run(service.app.monitor.run_once())
+    assert gauge(service, "triggers_queue_stuck") == 2
+
+
+@pytest.mark.parametrize(
+    ("depth", "level"),
+    [(0, "normal"), (100, "normal"), (101, "warning"), (1000, "warning"), (1001, "critical")],
+)
+def test_levels(
+    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch, depth: int, level: str
+) -> None:
+    import msgspec  # noqa: PLC0415
+
+    async def stats() -> object:
+        return msgspec.structs.replace(service.app.monitor.stats, depth=depth)
+
+    monkeypatch.setattr(service.app.store, "stats", stats)
+    run(service.app.monitor.run_once())
+    assert service.app.monitor.level == level
+
+
+def test_a_store_problem_is_said_once_and_its_end_as_well(
+    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    async def full() -> None:
+        raise StorageFull
+
+    with monkeypatch.context() as broken:
+        broken.setattr(service.app.store, "check", full)
+        for _ in range(3):
+            run(service.app.monitor.run_once())
+        assert isinstance(service.app.monitor.store_problem, StorageFull)
+    for _ in range(3):
+        run(service.app.monitor.run_once())
+    assert service.app.monitor.store_problem is None
+    assert [(line["event"], line["log_level"]) for line in log] == [
+        ("the store cannot be written to", "error"),
+        ("the store can be written to again", "info"),
+    ]
+
+
+def test_a_look_takes_in_what_another_process_changed(
+    service: Service, run: Run, clock: FrozenClock
+) -> None:
+    del clock
+    store = service.app.store
+    controls = service.app.directory.controls
+    import msgspec  # noqa: PLC0415
+
+    run(store.save_controls(msgspec.structs.replace(controls, batch_size=7)))
+    assert service.app.directory.controls.batch_size is None
+    run(service.app.monitor.run_once())
+    assert service.app.directory.controls.batch_size == 7

@@ -1,0 +1,239 @@
+"""Every statement finds its rows by the index that was made for it, however much lies around them.
+
+The tables hold tens of thousands of rows and ANALYZE has never run, as in the product. A plan that
+changes is a decision to be made, not an accident to be found in production.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import apsw
+import pytest
+
+from triggers_api.store.sqlite import schema
+from triggers_api.store.sqlite.connection import open_writer
+from triggers_api.store.sqlite.tables import SQL
+
+ROWS: Final = 50_000
+SUBSCRIPTIONS: Final = 500
+
+BIG: Final = ("events", "event_payloads", "event_queue", "event_failures", "deliveries", "attempts")
+
+_COUNT = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) "
+_FILL: Final = (
+    (
+        ROWS,
+        "INSERT INTO events (id, organization_id, status, status_at, type, dedup_id)"
+        " SELECT (i << 20), 1 + i % 20, i % 7, i, 'order.created', iif(i % 2, 'd' || i, NULL) FROM n",
+    ),
+    (ROWS, "INSERT INTO event_payloads (event_id, payload) SELECT (i << 20), x'6e756c6c' FROM n"),
+    (
+        ROWS,
+        "INSERT INTO event_queue (due_at, event_id, lease_until, lease_token, attempts)"
+        " SELECT i, (i << 20), i % 3, iif(i % 3, 1 << 50, 1 << 62), 0 FROM n",
+    ),
+    (
+        ROWS // 10,
+        "INSERT INTO event_failures (event_id, reason, attempts) SELECT (i << 20), 'no', 5 FROM n",
+    ),
+    (
+        ROWS,
+        "INSERT INTO deliveries (id, organization_id, event_id, subscription_id, origin, origin_id,"
+        " status, status_at, attempt_count, attempt_base, due_at, lease_until, lease_token)"
+        f" SELECT (i << 20) + 1, 1 + i % 20, (i << 20), i % {SUBSCRIPTIONS}, 0, 0, 2 + i % 7, i, 1, 0,"
+        " iif(i % 7 < 3, i, NULL), i, 1 << 50 FROM n",
+    ),
+    (
+        ROWS,
+        "INSERT INTO attempts (id, delivery_id, number, started_at, duration_ms)"
+        " SELECT (i << 20) + 2, (i << 20) + 1, 1, i, 1 FROM n",
+    ),
+    (
+        SUBSCRIPTIONS,
+        "INSERT INTO subscriptions (id, organization_id, state, body, secrets, from_organization,"
+        " version) SELECT i, 1 + i % 20, i % 3, x'7b7d', x'5b5d', 0, i FROM n",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apsw.Connection]:
+    connection = open_writer(tmp_path_factory.mktemp("plans") / "triggers.db")
+    schema.migrate(connection, now=1)
+    schema.identity(connection)
+    with connection:
+        for rows, statement in _FILL:
+            connection.execute(_COUNT.format(rows=rows) + statement)
+    yield connection
+    connection.close()
+
+
+def plan_of(db: apsw.Connection, name: str) -> list[str]:
+    """The lines of a plan that say how rows of tables are found and sorted."""
+    statement = SQL.rows(name, 3)
+    names = set(re.findall(r":(\w+)", statement))
+    numbered = max((int(each) for each in re.findall(r"\?(\d+)", statement)), default=0)
+    bindings = (
+        dict.fromkeys(names)
+        if names
+        else [None] * (numbered + len(re.findall(r"\?(?!\d)", statement)))
+    )
+    lines = [line for *_, line in db.execute(f"EXPLAIN QUERY PLAN {statement}", bindings)]
+    return [
+        line
+        for line in lines
+        if re.match(r"(SEARCH|SCAN|USE TEMP)", line)
+        and not re.match(
+            r"SCAN (carray|CONSTANT ROW|\d+-ROW VALUES|\d+ CONSTANT ROWS|held|moment)", line
+        )
+    ]
+
+
+EVENT = "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"
+PAYLOAD = "SEARCH p USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"
+SUBSCRIPTION = "SEARCH s USING INTEGER PRIMARY KEY (rowid=?)"
+BY_ID = "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"
+QUEUE_ROW = "SEARCH event_queue USING PRIMARY KEY (due_at=? AND event_id=?)"
+SORTED = "USE TEMP B-TREE FOR ORDER BY"
+
+PLANS: Final = {
+    # append
+    "holder_of_dedup_id": [
+        "SEARCH events USING COVERING INDEX events_dedup (organization_id=? AND dedup_id=?)"
+    ],
+    "first_event": [EVENT, PAYLOAD],
+    # route
+    "claim_queue": ["SEARCH q USING PRIMARY KEY (due_at<?)", EVENT],
+    "claim_queue_lease": [QUEUE_ROW],
+    "queue_rows_held": [QUEUE_ROW],
+    "queue_rows_done": [QUEUE_ROW],
+    "release_queue": [QUEUE_ROW],
+    "erase_queue_row": [QUEUE_ROW],
+    "set_event_status": ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"],
+    "delivery_numbers": [BY_ID],
+    # claim
+    "claim_due": ["SEARCH d USING INDEX deliveries_due (due_at<?)", SUBSCRIPTION],
+    "claim_lane": [
+        "SEARCH d USING INDEX deliveries_lane (subscription_id=? AND due_at>? AND due_at<?)"
+    ],
+    "claim_lane_limit": ["SEARCH subscriptions USING INTEGER PRIMARY KEY (rowid=?)"],
+    "claim_next_lane": ["SEARCH d USING COVERING INDEX deliveries_lane (subscription_id>?)"],
+    "claim_deliveries_lease": [BY_ID],
+    "next_delivery_at": ["SEARCH deliveries USING COVERING INDEX deliveries_due (due_at>?)"],
+    # settle
+    "deliveries_held": ["SEARCH d USING INTEGER PRIMARY KEY (rowid=?)"],
+    "settle": [BY_ID],
+    "delivery_standing": ["SEARCH d USING INTEGER PRIMARY KEY (rowid=?)", EVENT, SUBSCRIPTION],
+    "cancel_delivery": [BY_ID],
+    "reopen_delivery": [BY_ID],
+    "bring_delivery_forward": [BY_ID],
+    "cancel_event_deliveries": ["SEARCH deliveries USING INDEX deliveries_once (event_id=?)"],
+    # read
+    "event": [EVENT, PAYLOAD, "SEARCH f USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"],
+    "events": [
+        "SEARCH e USING INDEX events_organization (organization_id=? AND rowid>? AND rowid<?)",
+        PAYLOAD,
+    ],
+    "events_by_dedup_id": [
+        "SEARCH e USING INDEX events_dedup"
+        " (organization_id=? AND dedup_id=? AND rowid>? AND rowid<?)",
+        PAYLOAD,
+    ],
+    "event_deliveries": ["SEARCH d USING INDEX deliveries_once (event_id=?)", EVENT, SORTED],
+    "event_attempts": [
+        "SEARCH d USING COVERING INDEX deliveries_once (event_id=?)",
+        "SEARCH a USING INDEX attempts_delivery (delivery_id=?)",
+        SORTED,
+    ],
+    "delivery": ["SEARCH d USING INTEGER PRIMARY KEY (rowid=?)", EVENT],
+    "delivery_attempts": ["SEARCH attempts USING INDEX attempts_delivery (delivery_id=?)"],
+    "deliveries": [
+        "SEARCH d USING INDEX deliveries_organization (organization_id=? AND rowid>? AND rowid<?)",
+        EVENT,
+    ],
+    "deliveries_by_subscription": [
+        "SEARCH d USING INDEX deliveries_subscription (subscription_id=? AND rowid>? AND rowid<?)",
+        EVENT,
+    ],
+    # One event has few deliveries; they are sorted after they were found.
+    "deliveries_by_event": ["SEARCH d USING INDEX deliveries_once (event_id=?)", EVENT, SORTED],
+    "dead_deliveries": [
+        "SEARCH d USING INDEX deliveries_dead (organization_id=? AND rowid>? AND rowid<?)",
+        EVENT,
+    ],
+    # settings, asked for twice a second
+    "changed_keys": ["SEARCH api_keys USING INDEX api_keys_version (version>?)"],
+    "changed_organizations": ["SEARCH organizations USING INDEX organizations_version (version>?)"],
+    "changed_subscriptions": ["SEARCH subscriptions USING INDEX subscriptions_version (version>?)"],
+}
+
+
+@pytest.mark.parametrize("name", sorted(PLANS))
+def test_a_statement_is_run_as_it_was_meant_to_be(db: apsw.Connection, name: str) -> None:
+    assert plan_of(db, name) == PLANS[name]
+
+
+def test_what_was_claimed_is_read_by_row_number(db: apsw.Connection) -> None:
+    # At most a claim's worth of rows is sorted, so whether it is does not matter.
+    found = [line for line in plan_of(db, "claimed_deliveries") if line != SORTED]
+    assert found == ["SEARCH d USING INTEGER PRIMARY KEY (rowid=?)", EVENT, PAYLOAD, SUBSCRIPTION]
+
+
+def test_what_waits_for_ended_subscriptions_is_found_lane_by_lane(db: apsw.Connection) -> None:
+    plan = plan_of(db, "cancel_ended")
+    assert any("deliveries_lane (subscription_id=?" in line for line in plan)
+    assert any("subscriptions_ended" in line for line in plan)
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("free_queue", "event_queue_leased"), ("free_deliveries", "deliveries_leased")],
+)
+def test_a_sweep_looks_only_at_what_is_leased(db: apsw.Connection, name: str, index: str) -> None:
+    (line,) = plan_of(db, name)
+    assert re.match(rf"SEARCH \w+ USING INDEX {index} \(lease_until<\?\)", line)
+
+
+READ_WHOLE: Final = {
+    "account_delivery_states": "the books are counted row by row, on request",
+    "account_event_states": "the same",
+    "queue_depths": "depths are counts; twice a second at most, over indexes of what is open",
+}
+
+
+def statements() -> list[str]:
+    return sorted(set(SQL._texts) - {"make_migrations"})
+
+
+@pytest.mark.parametrize("name", statements())
+def test_no_statement_reads_a_large_table_from_end_to_end(db: apsw.Connection, name: str) -> None:
+    statement = SQL[name]
+    aliases = {
+        alias: table
+        for table, alias in re.findall(r"\b(\w+)\s+AS\s+(\w+)", statement)
+        if table in BIG
+    }
+    large = {*BIG, *aliases}
+    scanned = [
+        line for line in plan_of(db, name) if line.startswith("SCAN") and line.split()[1] in large
+    ]
+    assert (not scanned) or name in READ_WHOLE, scanned
+
+
+@pytest.mark.parametrize("name", sorted(READ_WHOLE))
+def test_an_exception_from_that_rule_is_still_needed(db: apsw.Connection, name: str) -> None:
+    assert any(line.startswith("SCAN") for line in plan_of(db, name))
+
+
+def test_a_count_of_what_is_open_does_not_touch_what_is_finished(db: apsw.Connection) -> None:
+    for line in plan_of(db, "queue_depths"):
+        table = line.split()[1]
+        assert table == "event_queue" or "COVERING INDEX deliveries_" in line, line
+
+
+def test_the_tables_were_filled_and_never_analyzed(db: apsw.Connection) -> None:
+    assert list(db.execute("SELECT count(*) FROM deliveries")) == [(ROWS,)]
+    assert not list(db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1'"))

@@ -1,0 +1,307 @@
+"""What an operator greps for, by its exact name, and what must never be found."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import pytest
+from aiohttp import web
+from tests.cli.conftest import Serving
+from tests.conftest import Enter, Log, Run
+from tests.scenario.conftest import Ask
+
+from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
+
+
+def lines(log: Log, event: str) -> list[dict[str, Any]]:
+    return [dict(line) for line in log if line["event"] == event]
+
+
+def test_a_batch_is_summed_up_in_one_line(
+    service: Service, run: Run, ask: Ask, receiver: Receiver, log: Log
+) -> None:
+    run(service.subscribe(receiver.url))
+    run(service.subscribe(receiver.url))
+    for number in range(5):
+        ask.event(payload=number)
+    ask.drain()
+    (line,) = lines(log, "batch summary")
+    assert line.pop("duration_ms") > 0
+    assert line == {
+        "event": "batch summary", "log_level": "info", "events": 5, "ok": 5, "stale": 0, "error": 0,
+        "timeout": 0, "set_aside": 0, "deliveries": 10,
+    }  # fmt: skip
+
+
+def test_a_duplicate_is_named_by_the_first_events_id(ask: Ask, log: Log) -> None:
+    first = ask.event(dedup_id="twice")
+    ask.run(ask.service.send("order.created", 1, dedup_id="twice"))
+    (line,) = lines(log, "duplicate by constraint")
+    assert (line["event_id"], line["log_level"]) == (first, "info")
+    assert set(line) == {"event", "log_level", "event_id", "organization_id"}
+
+
+def test_a_queue_above_its_threshold_is_warned_about_once_a_minute(
+    run: Run, enter: Enter, tmp_path: Path, clock: FrozenClock, log: Log,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("triggers_api.store.sqlite.store._STATS_KEPT_S", -1)
+    service = enter(Service(tmp_path, clock=clock, queue_warn_depth=3))
+    ask = Ask(service, run)
+    for _ in range(3):
+        ask.event()
+    run(service.app.monitor.run_once())
+    assert lines(log, "queue depth exceeds threshold") == []
+    clock.advance(seconds=2)
+    ask.event()
+    for _ in range(5):
+        run(service.app.monitor.run_once())
+    assert lines(log, "queue depth exceeds threshold") == [
+        {
+            "event": "queue depth exceeds threshold",
+            "log_level": "warning",
+            "depth": 4,
+            "threshold": 3,
+            "oldest_age_s": 2.0,
+        }
+    ]
+    # When it was below and rises again, that is news.
+    ask.drain()
+    run(service.app.monitor.run_once())
+    for _ in range(4):
+        ask.event()
+    run(service.app.monitor.run_once())
+    assert len(lines(log, "queue depth exceeds threshold")) == 2
+
+
+def test_an_empty_queue_is_said_once_when_the_longest_pause_is_reached(
+    service: Service, run: Run, ask: Ask, log: Log
+) -> None:
+    for _ in range(12):
+        run(service.app.processor.run_once())
+    backing_off = {"event": "queue empty, backing off", "log_level": "info", "poll_s": 2.0}
+    assert lines(log, "queue empty, backing off") == [backing_off]
+    ask.event()
+    for _ in range(12):
+        run(service.app.processor.run_once())
+    assert lines(log, "queue empty, backing off") == [backing_off] * 2
+
+
+def test_switched_off_delivery_is_counted_in_one_line(
+    service: Service, run: Run, ask: Ask, log: Log, receiver: Receiver
+) -> None:
+    run(service.subscribe(receiver.url))
+    ask.turn(delivery="skip")
+    for number in range(4):
+        ask.event(payload=number)
+    run(service.app.processor.run_once())
+    run(service.app.dispatcher.run_once())
+    assert lines(log, "delivery off, skipped") == [
+        {"event": "delivery off, skipped", "log_level": "info", "count": 4}
+    ]
+
+
+def test_an_attempt_is_one_wide_line(
+    service: Service, run: Run, ask: Ask, log: Log, receiver: Receiver
+) -> None:
+    subscription = run(service.subscribe(receiver.url, retry_schedule=[10]))
+    receiver.replies(500)
+    sent = ask.event()
+    ask.drain()
+    (line,) = lines(log, "delivery attempted")
+    assert line["event_id"] == sent
+    assert line["subscription_id"] == subscription["id"]
+    assert line["delivery_id"] == ask.delivery(sent)["id"]
+    assert (line["attempt"], line["outcome"], line["status_code"]) == (1, "retrying", 500)
+    assert line["next_attempt_at"] == ask.delivery(sent)["next_attempt_at"]
+    # A receiver's failure is an outcome, not an error of ours.
+    assert line["log_level"] == "info"
+
+
+# ── what must never be found ──────────────────────────────────────────────────────────────────────
+
+CANARY: Final = "CANARY"
+KEYS: Final = {
+    "TRIGGERS_API_KEY": f"{CANARY}-api-key-0123456789",
+    "TRIGGERS_ADMIN_KEY": f"{CANARY}-admin-key-0123456789",
+    "TRIGGERS_SECRET_KEY": f"{CANARY}-secret-key-0123456789",
+}
+SECRET: Final = "whsec_" + base64.b64encode(f"{CANARY}-signing-secret-01".encode()).decode()
+ENCODED: Final = SECRET.removeprefix("whsec_")[:16]
+
+
+class Seen:
+    """Everything that the service said where nobody's data belongs."""
+
+    def __init__(self) -> None:
+        self.refusals: list[str] = []
+        self.metrics = ""
+        self.log = ""
+
+    def everywhere(self) -> Iterator[str]:
+        yield self.log
+        yield self.metrics
+        yield from self.refusals
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_no_ones_data_and_no_secret_reaches_logs_metrics_or_refusals(
+    run: Run, enter: Enter, tmp_path: Path, log_format: str
+) -> None:
+    receiver = enter(Receiver())
+    serving = Serving(
+        tmp_path,
+        "--log-level",
+        "debug",
+        "--log-format",
+        log_format,
+        "--allow-cidrs",
+        "127.0.0.0/8",
+        "--rate-limit",
+        "60",
+        "--rate-burst",
+        "40",
+        **KEYS,
+    )
+    try:
+        seen = run(story(serving, receiver))
+        assert serving.end() == 0
+        seen.log = serving.log
+    finally:
+        serving.close()
+    # The story was told: each kind of line is there.
+    for event in (
+        "batch summary", "delivery attempted", "duplicate by constraint", "delivery off, skipped"
+    ):  # fmt: skip
+        assert event in seen.log
+    assert 'outcome="limited"' in seen.metrics
+    assert len(seen.refusals) > 30
+    for text in seen.everywhere():
+        for needle in (CANARY, CANARY.lower(), ENCODED, "Traceback"):
+            assert needle not in text, text[max(0, text.find(needle) - 300) :][:600]
+
+
+async def story(serving: Serving, receiver: Receiver) -> Seen:
+    """Canaries in every field, through success, failure and refusal."""
+    seen = Seen()
+    api, admin = KEYS["TRIGGERS_API_KEY"], KEYS["TRIGGERS_ADMIN_KEY"]
+    async with aiohttp.ClientSession() as session:
+
+        async def call(
+            method: str,
+            path: str,
+            body: Any = None,
+            *,
+            key: str = api,
+            **headers: str,  # noqa: ANN401
+        ) -> Any:  # noqa: ANN401 - JSON
+            sent = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"} | headers
+            data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+            async with session.request(
+                method, serving.url + path, data=data, headers=sent
+            ) as answer:
+                text = await answer.text()
+                if answer.status >= 400:
+                    seen.refusals.append(text + str(answer.headers))
+                    return None
+                return json.loads(text) if text else None
+
+        event = {
+            "type": f"{CANARY}.type",
+            "payload": {f"{CANARY}-key": f"{CANARY}-value", "n": [f"{CANARY}-deep"]},
+            "source": f"{CANARY}-source",
+            "key": f"{CANARY}-key",
+            "metadata": {f"{CANARY}-name": f"{CANARY}-value"},
+        }
+        fields = {
+            "event_types": [f"{CANARY}.*"],
+            "headers": {f"X-{CANARY}": f"{CANARY}-header"},
+            "description": f"{CANARY}-description",
+            "metadata": {f"{CANARY}-name": f"{CANARY}-value"},
+            "secret": SECRET,
+            "retry_schedule": [0.01],
+        }
+        query = f"/{CANARY}-path?token={CANARY}-query"
+        echo = web.Response(status=500, text=f"{CANARY}-answer", headers={"Retry-After": CANARY})
+        receiver.replies(echo, echo, 302, 429, 200)
+        for url in (receiver.url + query, f"http://127.0.0.1:9{query}"):
+            await call("POST", "/api/subscriptions", {"url": url, **fields})
+        await call(
+            "PATCH",
+            "/api/organization",
+            {"name": f"{CANARY}-name", "webhook_url": receiver.url + query},
+        )
+        for number in range(4):
+            await call("POST", "/api/events", event | {"dedup_id": f"{CANARY}-{number}"})
+        await call("POST", "/api/events", event | {"dedup_id": f"{CANARY}-0"})
+        await call("POST", "/api/events", event, **{"Idempotency-Key": f"{CANARY}-1"})
+        await receiver.wait_for(8)
+        gone = web.Response(status=410, text=f"{CANARY}-gone")
+        receiver.always(gone)
+        await call("POST", "/api/events", event | {"dedup_id": f"{CANARY}-gone"})
+        await receiver.wait_for(10)
+        # Refusals of every kind.
+        for name, value in (
+            ("type", f"{CANARY} not a type"), ("dedup_id", f"{CANARY}\n"), ("source", f"{CANARY}\0"),
+            ("key", CANARY * 100), ("occurred_at", CANARY), ("deliver_at", CANARY),
+            ("metadata", {"a": f"{CANARY}\0"}), ("metadata", CANARY), ("payload", ...),
+            ("type", [CANARY]), ("event_type", f"{CANARY}.other"), ("event_id", f"{CANARY}-x"),
+        ):  # fmt: skip
+            bad = {k: v for k, v in (event | {name: value}).items() if v is not ...}
+            await call("POST", "/api/events", bad | {"external_id": f"{CANARY}-y"})
+        for body in (
+            f'{{"type":"{CANARY}',
+            f'"{CANARY}"',
+            f'{{"payload":{CANARY}}}',
+            "[" * 99 + CANARY,
+        ):
+            await call("POST", "/api/events", body.encode())
+        for name, value in (
+            ("url", f"ftp://{CANARY}:{CANARY}@x/{CANARY}"), ("url", f"http://10.0.0.1{query}"),
+            ("secret", f"{CANARY}-short"), ("secret", f"whsec_{CANARY}!"), ("expires_at", CANARY),
+            ("headers", {"X-A": f"{CANARY}\n"}), ("event_types", [f"{CANARY} x"]),
+            ("url", f"https://{CANARY}.invalid{query}"), ("retry_schedule", CANARY),
+        ):  # fmt: skip
+            url = {"url": f"http://127.0.0.1:9{query}"}
+            await call("POST", "/api/subscriptions", url | fields | {name: value})
+        await call("GET", "/api/events", key=f"{CANARY}-wrong-key-0123")
+        await call("POST", "/api/events", event, key=f"{CANARY}-wrong-key-0123")
+        await call("GET", f"/api/events?api_key={CANARY}")
+        await call("GET", f"/api/events?cursor={CANARY}")
+        await call("GET", f"/api/events/{CANARY}")
+        await call("GET", f"/{CANARY}?{CANARY}={CANARY}")
+        await call("GET", "/api/events", **{"X-API-Key": f"{CANARY}-another-key"})
+        await call("DELETE", f"/api/subscriptions/{CANARY}")
+        made = await call("GET", "/api/admin/organizations", key=admin)
+        await call("POST", f"/api/admin/organizations/{made['data'][0]['id']}/keys",
+                   {"name": f"{CANARY}-key"}, key=admin)  # fmt: skip
+        await call(
+            "PATCH", "/api/admin/controls", {"delivery": "skip", "reason": f"{CANARY}"}, key=admin
+        )
+        await call("POST", "/api/subscriptions", {"url": receiver.url + query} | fields)
+        await call("POST", "/api/events", event | {"dedup_id": f"{CANARY}-skipped"})
+        for _ in range(60):
+            await call("POST", "/api/events", event)
+        async with session.get(f"{serving.url}/metrics") as answer:
+            seen.metrics = await answer.text()
+    return seen
+
+
+def test_in_the_process_even_a_bug_does_not_tell_what_an_event_holds(
+    service: Service, ask: Ask, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def route(event: Any) -> Any:  # noqa: ANN401 - a queued event
+        raise ValueError(f"{CANARY} {event!r}")
+
+    monkeypatch.setattr(service.app.processor, "_route", route)
+    sent = ask.event(payload=CANARY, dedup_id=CANARY, source=CANARY)
+    ask.drain()
+    (line,) = lines(log, "routing failed")
+    assert (line["event_id"], line["error"]) == (sent, "ValueError")
+    assert CANARY not in str(log)
+    assert ADMIN_KEY not in str(log)
