@@ -212,6 +212,20 @@ def test_an_old_attempt_does_not_settle_a_delivery_cancelled_and_opened_again(
     assert world.status_of(organization, due) == "succeeded"
 
 
+def test_a_clock_set_back_revives_no_lease_that_has_ended(
+    world: World, organization: str, subscription: str, clock: FrozenClock
+) -> None:
+    cancelled, settled = world.due(organization, subscription, 2)
+    claimed = world.claim_deliveries(lease_s=45).deliveries
+    clock.advance(seconds=30)
+    world.run(world.store.cancel_delivery(organization, cancelled))
+    world.settle(world.outcome(claimed[1], "retrying", status_code=500, retry_in_s=5))
+    clock.advance(seconds=-3600)
+    assert sorted(world.settle(*map(world.outcome, claimed))) == sorted([cancelled, settled])
+    assert world.status_of(organization, cancelled) == "cancelled"
+    assert world.status_of(organization, settled) == "retrying"
+
+
 def test_a_sweep_does_not_revive_what_was_cancelled_in_flight(
     world: World, organization: str, subscription: str, clock: FrozenClock
 ) -> None:

@@ -194,6 +194,20 @@ def test_room_is_the_same_however_much_stands_before_it(
     assert len(claim.deliveries) == 5
 
 
+def test_what_is_leased_is_not_found_again_behind_a_backlog_either(
+    world: World, organization: str, clock: FrozenClock
+) -> None:
+    full, other = world.subscription(organization), world.subscription(organization)
+    world.due(organization, full, 600)
+    clock.advance(seconds=1)
+    due = world.due(organization, other, 5)
+    got = [
+        ids_of(world.claim_deliveries(20, room={full: 0, other: room}, default_room=50))
+        for room in (2, 50, 50)
+    ]
+    assert got == [due[:2], due[2:], []]
+
+
 def test_many_full_subscriptions_do_not_keep_one_free_one_waiting_for_ever(
     world: World, organization: str, clock: FrozenClock
 ) -> None:

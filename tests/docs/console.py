@@ -152,7 +152,9 @@ class Session:
         if command.startswith("make "):
             command = self._recipe(command)
         if command.startswith("export "):
-            self.environment.update(word.split("=", 1) for word in shlex.split(command)[1:])
+            for word in shlex.split(command)[1:]:
+                name, _, text = word.partition("=")
+                self.environment[name] = text
             return ""
         if _STAYS.search(command):
             self._begin(command)

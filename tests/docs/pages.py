@@ -40,8 +40,8 @@ def every_page() -> list[Path]:
 
 
 def name_of(page: Path) -> str:
-    """A page's name in the project, for the names of tests."""
-    return page.relative_to(ROOT).as_posix()
+    """A page's name in the project, for the names of tests and for messages."""
+    return page.relative_to(ROOT).as_posix() if page.is_relative_to(ROOT) else page.name
 
 
 @cache

@@ -6,7 +6,6 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-
 from tests.docs.pages import ROOT, anchors, every_page, links, name_of
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-
 from tests.docs.console import Failed, Session, has, missing_line
 from tests.docs.pages import ROOT, code_blocks, name_of
+
 from triggers_api.deliver.signature import new_secret, sign
 
 DOCS: Final = ROOT / "docs"

@@ -198,7 +198,7 @@ async def story(serving: Serving, receiver: Receiver) -> Seen:
             body: Any = None,
             *,
             key: str = api,
-            **headers: str,  # noqa: ANN401
+            **headers: str,
         ) -> Any:  # noqa: ANN401 - JSON
             sent = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"} | headers
             data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()

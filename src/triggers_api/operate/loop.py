@@ -1,7 +1,7 @@
 """The only ``while`` of the background parts: run a turn, wait, run a turn."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import structlog
@@ -52,7 +52,7 @@ class Loop:
         return self._failures >= _FAILING_AFTER
 
     def start(self) -> None:
-        """Begin."""
+        """Begin; after :meth:`stop` nothing begins any more."""
         self._task = asyncio.create_task(self._run(), name=self._part.name)
 
     async def stop(self) -> None:
@@ -66,24 +66,32 @@ class Loop:
 
     async def _run(self) -> None:
         while not self._stopping:
-            pause = await self._turn()
-            if pause > 0 and not self._stopping:
-                self._waiting = True
-                await self._part.wait(pause)
-                self._waiting = False
+            try:
+                pause = await self._part.run_once()
+                self._failures = 0
+                if pause > 0:
+                    await self._rest(self._part.wait, pause)
+                else:
+                    # A part that always finds work must not keep everybody else from theirs.
+                    await asyncio.sleep(0)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the loop goes on
+                self._note(error)
+                backoff = min(_FIRST_BACKOFF_S * 2**self._failures, _LONGEST_BACKOFF_S)
+                await self._rest(asyncio.sleep, backoff)
 
-    async def _turn(self) -> float:
+    async def _rest(self, how: Callable[[float], Awaitable[None]], seconds: float) -> None:
+        """Wait in a way that :meth:`stop` may cut short."""
+        if self._stopping:
+            return
+        self._waiting = True
         try:
-            pause = await self._part.run_once()
-        except Exception as error:
-            self._failures += 1
-            self._crashed(self.name)
-            # A store that is away is not a fault of the part: one line instead of a traceback.
-            traceback = None if isinstance(error, Unavailable) else error
-            log.error(  # noqa: TRY400 - the traceback is shown where it says something
-                "turn failed", part=self.name, error=str(error), exc_info=traceback
-            )
-            await asyncio.sleep(min(_FIRST_BACKOFF_S * 2**self._failures, _LONGEST_BACKOFF_S))
-            return 0.0
-        self._failures = 0
-        return pause
+            await how(seconds)
+        finally:
+            self._waiting = False
+
+    def _note(self, error: Exception) -> None:
+        self._failures += 1
+        self._crashed(self.name)
+        # A store that is away is not a fault of the part: one line instead of a traceback.
+        traceback = None if isinstance(error, Unavailable) else error
+        log.error("turn failed", part=self.name, error=str(error), exc_info=traceback)
