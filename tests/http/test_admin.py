@@ -80,7 +80,7 @@ def test_a_deleted_organization_is_gone_with_its_keys_and_its_deliveries(
     run(service.drain())
     assert receiver.requests == []
     for method, suffix in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/keys")):
-        body = {} if method == "PATCH" else None
+        body: object = {} if method == "PATCH" else None
         assert_problem(admin(service, run, method, path + suffix, body), 404, "not-found")
     assert (
         organization_id.encode() not in admin(service, run, "GET", "/organizations?limit=1000").body

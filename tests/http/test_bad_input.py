@@ -949,7 +949,8 @@ def test_an_action_takes_no_body_or_an_empty_object_and_nothing_else(
 ) -> None:
     path = path.format(**ids)
     usual = 404 if "dlv_" in path else 200
-    for body in (None, b"", {}, b" {} "):
+    bodies: tuple[object, ...] = (None, b"", {}, b" {} ")
+    for body in bodies:
         assert run(service.call("POST", path, body)).status == usual
     assert_problem(run(service.call("POST", path, {"a": 1})), 422, "validation-failed")
     assert_problem(run(service.call("POST", path, b"{")), 400, "invalid-json")

@@ -269,7 +269,7 @@ def test_a_deleted_one_is_gone(service: Service, run: Run, subscription: dict[st
     for method, suffix in (
         ("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume"),
     ):  # fmt: skip
-        body = {} if method == "PATCH" else None
+        body: object = {} if method == "PATCH" else None
         assert_problem(run(service.call(method, path + suffix, body)), 404, "not-found")
     listed = run(service.call("GET", "/api/subscriptions?limit=1000")).json["data"]
     assert subscription["id"] not in json.dumps(listed)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.conftest import Enter, Log, Run
 
-from triggers_api.errors import StorageFull
+from triggers_api.errors import Problem, StorageFull
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 
 
@@ -124,14 +125,16 @@ def test_a_look_is_shown_in_the_gauges(
 def test_levels(
     service: Service, run: Run, monkeypatch: pytest.MonkeyPatch, depth: int, level: str
 ) -> None:
-    import msgspec  # noqa: PLC0415
-
     async def stats() -> object:
         return msgspec.structs.replace(service.app.monitor.stats, depth=depth)
 
     monkeypatch.setattr(service.app.store, "stats", stats)
     run(service.app.monitor.run_once())
     assert service.app.monitor.level == level
+
+
+def problem(service: Service) -> Problem | None:
+    return service.app.monitor.store_problem
 
 
 def test_a_store_problem_is_said_once_and_its_end_as_well(
@@ -144,24 +147,19 @@ def test_a_store_problem_is_said_once_and_its_end_as_well(
         broken.setattr(service.app.store, "check", full)
         for _ in range(3):
             run(service.app.monitor.run_once())
-        assert isinstance(service.app.monitor.store_problem, StorageFull)
+        assert isinstance(problem(service), StorageFull)
     for _ in range(3):
         run(service.app.monitor.run_once())
-    assert service.app.monitor.store_problem is None
+    assert problem(service) is None
     assert [(line["event"], line["log_level"]) for line in log] == [
         ("the store cannot be written to", "error"),
         ("the store can be written to again", "info"),
     ]
 
 
-def test_a_look_takes_in_what_another_process_changed(
-    service: Service, run: Run, clock: FrozenClock
-) -> None:
-    del clock
+def test_a_look_takes_in_what_another_process_changed(service: Service, run: Run) -> None:
     store = service.app.store
     controls = service.app.directory.controls
-    import msgspec  # noqa: PLC0415
-
     run(store.save_controls(msgspec.structs.replace(controls, batch_size=7)))
     assert service.app.directory.controls.batch_size is None
     run(service.app.monitor.run_once())

@@ -195,7 +195,7 @@ async def story(serving: Serving, receiver: Receiver) -> Seen:
         async def call(
             method: str,
             path: str,
-            body: Any = None,
+            body: object = None,
             *,
             key: str = api,
             **headers: str,
@@ -267,8 +267,8 @@ async def story(serving: Serving, receiver: Receiver) -> Seen:
             ("headers", {"X-A": f"{CANARY}\n"}), ("event_types", [f"{CANARY} x"]),
             ("url", f"https://{CANARY}.invalid{query}"), ("retry_schedule", CANARY),
         ):  # fmt: skip
-            url = {"url": f"http://127.0.0.1:9{query}"}
-            await call("POST", "/api/subscriptions", url | fields | {name: value})
+            usual = {"url": f"http://127.0.0.1:9{query}"} | fields
+            await call("POST", "/api/subscriptions", usual | {name: value})
         await call("GET", "/api/events", key=f"{CANARY}-wrong-key-0123")
         await call("POST", "/api/events", event, key=f"{CANARY}-wrong-key-0123")
         await call("GET", f"/api/events?api_key={CANARY}")
