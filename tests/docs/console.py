@@ -317,9 +317,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_listening(port: str) -> bool:
-    """Whether somebody listens on a port of this machine."""
+    """Whether somebody listens on a port of this machine; nobody does on what is no port."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", int(port))) == 0
+        return port.isdecimal() and probe.connect_ex(("127.0.0.1", int(port))) == 0
 
 
 class Request(NamedTuple):
