@@ -11,6 +11,7 @@ from collections.abc import MutableMapping
 from typing import Any, Final
 
 import structlog
+from structlog.typing import Processor
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -29,32 +30,46 @@ def configure(*, level: str, format_: str | None) -> None:
     """
     if format_ is None:
         format_ = "console" if sys.stderr.isatty() else "json"
-    processors: list[structlog.typing.Processor] = [
+    begin: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    # A traceback is formatted here, in both: the console's own way shows the local variables.
+    end: list[Processor] = [structlog.processors.format_exc_info]
     if format_ == "json":
-        processors += [
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ]
+        end.append(structlog.processors.JSONRenderer())
     else:
-        processors += [_escape, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        end += [_escape, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     structlog.configure(
-        processors=processors,
+        processors=[*begin, *end],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # Libraries speak through the standard library; only what needs attention is let through.
-    logging.basicConfig(level=max(_LEVELS[level], logging.WARNING), stream=sys.stderr, force=True)
+    # Libraries speak through the standard library; what needs attention joins our lines.
+    libraries = logging.StreamHandler(sys.stderr)
+    libraries.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*begin, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *end],
+        )
+    )
+    logging.basicConfig(
+        level=max(_LEVELS[level], logging.WARNING), handlers=[libraries], force=True
+    )
 
 
 def _escape(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     for name, value in event.items():
-        if isinstance(value, str) and not value.isprintable() and name != "exception":
-            event[name] = value.encode("unicode_escape").decode()
+        if isinstance(value, str) and not value.isprintable():
+            # A traceback keeps its lines, and nothing else.
+            lines = value.splitlines() if name == "exception" else [value]
+            event[name] = "\n".join(map(_escaped, lines))
     return event
+
+
+def _escaped(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
