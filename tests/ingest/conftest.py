@@ -34,12 +34,17 @@ def _nested(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-_JSON = st.recursive(
-    _NUMBERS | _STRINGS | st.sampled_from(["null", "true", "false"]), _nested, max_leaves=25
-)
+_FLAT = _NUMBERS | _STRINGS | st.sampled_from(["null", "true", "false"])
+_JSON = st.recursive(_FLAT, _nested, max_leaves=25)
 
 
 @pytest.fixture(scope="session")
 def json_texts() -> st.SearchStrategy[str]:
     """JSON as others may write it: any spacing and escapes, big numbers, members named twice."""
     return _JSON
+
+
+@pytest.fixture(scope="session")
+def flat_json_texts() -> st.SearchStrategy[str]:
+    """Numbers, strings and the three words: what nests nothing."""
+    return _FLAT
