@@ -16,8 +16,8 @@ import structlog
 
 from triggers_api.deliver.dispatcher import Dispatcher, DispatcherSettings
 from triggers_api.deliver.egress import Egress
-from triggers_api.deliver.webhook import Sender
-from triggers_api.errors import StartError
+from triggers_api.deliver.webhook import Sender, Sent
+from triggers_api.errors import Problem, StartError, Unavailable
 from triggers_api.failpoints import Failpoints, armed
 from triggers_api.http.application import Application
 from triggers_api.http.auth import Authenticator
@@ -42,6 +42,7 @@ from triggers_api.operate.reaper import Reaper
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
 from triggers_api.settings import table as settings_table
+from triggers_api.store.base import ClaimedDelivery
 from triggers_api.store.connect import open_store, sqlite_path
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
@@ -49,6 +50,7 @@ from triggers_api.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 FIRST_ORGANIZATION: Final = "default"
+_DISK_FAILED: Final = "the disk failed; see the log. Nothing that was accepted is given up"
 
 
 def wall_clock() -> Timestamp:
@@ -78,7 +80,7 @@ class App:
 
         Args:
             settings: of this process.
-            clock: milliseconds since the epoch.
+            clock: the wall clock, in milliseconds since the epoch; may go back.
             failpoints: for tests; by default those that the environment arms.
         """
         self.settings = settings
@@ -87,6 +89,10 @@ class App:
         self.first_keys: FirstKeys | None = None
         self.failed = asyncio.Event()
         """Set when the process must end because its store failed for good."""
+        self.failure = ""
+        """Then: why, for a person."""
+        self.hurried = asyncio.Event()
+        """Set by whoever wants the end at once: what is being sent is given up."""
         self._clock = clock
         self._failpoints = armed() if failpoints is None else failpoints
         self._stack = AsyncExitStack()
@@ -105,7 +111,10 @@ class App:
             stack.push_async_callback(store.close)
             directory = self.directory = Directory(store, forced=_forced(settings))
             await directory.refresh()
-            await self._settle_in()
+            try:
+                await self._settle_in()
+            except Unavailable as problem:
+                raise StartError(f"cannot use {settings.database_url}: {problem.detail}") from None
             self.monitor = Monitor(
                 store, directory, metrics=metrics, warn_depth=settings.queue_warn_depth
             )
@@ -135,7 +144,7 @@ class App:
             self.dispatcher = Dispatcher(
                 store,
                 directory,
-                sender,
+                _ByWallClock(sender, self._clock),
                 settings=DispatcherSettings(
                     concurrency=settings.delivery_concurrency,
                     timeout_s=settings.delivery_timeout_s,
@@ -146,7 +155,7 @@ class App:
                 ),
                 metrics=metrics,
             )
-            stack.push_async_callback(self.dispatcher.finish)
+            stack.push_async_callback(self._finish_deliveries)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
             self._build_http()
             self._stack = stack.pop_all()
@@ -220,8 +229,29 @@ class App:
     def _crashed(self, loop: str) -> None:
         self.metrics.loop_crashes.labels(loop).inc()
 
-    def _fatal(self, _error: BaseException) -> None:
+    def _fatal(self, error: BaseException) -> None:
+        self.failure = error.detail if isinstance(error, Problem) else _DISK_FAILED
         self.failed.set()
+
+    async def _finish_deliveries(self) -> None:
+        """Settle what is being sent, as far as time and the store allow.
+
+        What is not settled is sent again: leases are freed at the next start.
+        """
+        finishing = asyncio.create_task(self.dispatcher.finish())
+        hurried = asyncio.create_task(self.hurried.wait())
+        await asyncio.wait((finishing, hurried), return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not finishing.done():
+            finishing.cancel()
+            await asyncio.wait((finishing,))
+            log.warning("ended at once, what was being sent is sent again")
+            return
+        try:
+            finishing.result()
+        except Unavailable as problem:
+            # One line: the fault is the disk's, and not in this code.
+            log.error("outcomes not stored at the end, sent again", code=problem.code)  # noqa: TRY400
 
     async def _settle_in(self) -> None:
         """Make the first organization and its keys; apply the keys that the settings give."""
@@ -268,6 +298,25 @@ class App:
         )
 
 
+class _ByWallClock:
+    """Sends by the wall clock's time, with which receivers compare the time in a signature.
+
+    The dispatcher's time is the store's, which stays ahead for a while when the other was set back.
+    """
+
+    def __init__(self, sender: Sender, clock: Callable[[], Timestamp]) -> None:
+        self._sender = sender
+        self._clock = clock
+
+    async def send(
+        self, delivery: ClaimedDelivery, *, attempt_number: int, timeout_s: float, now: Timestamp
+    ) -> Sent:
+        del now
+        return await self._sender.send(
+            delivery, attempt_number=attempt_number, timeout_s=timeout_s, now=self._clock()
+        )
+
+
 def _own_addresses(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
     """The address that is listened on, if it is one: deliveries may not come back to it."""
     try:
@@ -299,6 +348,11 @@ def _secret(settings: Settings) -> bytes:
         if not kept:
             raise StartError(f"{path} is empty; delete it and start again") from None
         return kept
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_hex(32).encode())
-    return path.read_bytes()
+    made = secrets.token_hex(32).encode()
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(made)
+    except OSError as error:
+        path.unlink()
+        raise StartError(f"cannot write {path}: {error.strerror}") from None
+    return made

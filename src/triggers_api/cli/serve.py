@@ -56,6 +56,7 @@ async def serve(settings: Settings, *, demo_rate: float | None = None) -> int:
 
         def force() -> None:
             server.force_exit = True
+            app.hurried.set()
 
         ended = asyncio.Event()
         _on_signals(ended, force)
@@ -75,7 +76,7 @@ async def serve(settings: Settings, *, demo_rate: float | None = None) -> int:
         server.should_exit = True
         await serving
     if app.failed.is_set():
-        raise StartError("the disk failed; see the log. Nothing that was accepted is given up")
+        raise StartError(app.failure)
     return 0
 
 

@@ -1,5 +1,6 @@
 """One process owns the file: an advisory lock beside it, held as long as the store is open."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -31,7 +32,7 @@ class OwnerLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            owner = os.read(self._descriptor, 64).decode(errors="replace").strip()
+            owner = _first_line(os.read(self._descriptor, 64))
             os.close(self._descriptor)
             if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
                 raise StartError(f"cannot lock {path}: {error.strerror}") from None
@@ -41,17 +42,28 @@ class OwnerLock:
             ) from None
         self.was_closed = os.read(self._descriptor, 64) in {b"", b"closed\n"}
         """Whether the last owner, if any, closed the database in order."""
-        self._write(f"{os.getpid()}\n")
+        try:
+            self._write(f"{os.getpid()}\n")
+        except OSError as error:
+            os.close(self._descriptor)
+            raise StartError(f"cannot write {path}: {error.strerror}") from None
 
     def release(self, *, in_order: bool) -> None:
         """Let go; with ``in_order`` the next owner need not look the file over."""
         if in_order:
-            self._write("closed\n")
+            # Where it cannot be written, the next owner looks over a file that is in order.
+            with contextlib.suppress(OSError):
+                self._write("closed\n")
         os.close(self._descriptor)
 
     def _write(self, text: str) -> None:
-        os.ftruncate(self._descriptor, 0)
+        # In place and only then cut: an empty file has no room of its own on a full disk.
         os.pwrite(self._descriptor, text.encode(), 0)
+        os.ftruncate(self._descriptor, len(text))
+
+
+def _first_line(content: bytes) -> str:
+    return content.decode(errors="replace").partition("\n")[0].strip()
 
 
 def file_system_of(path: Path, mounts: str | None = None) -> str:

@@ -1,6 +1,7 @@
 """The embedded engine as a whole: opens the file, and puts each verb on the right thread."""
 
 import asyncio
+import os
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ from triggers_api.store.base import (
     RoutedEvent,
     Settlement,
 )
+from triggers_api.store.clock import StoreClock
 from triggers_api.store.notice import Notice
 from triggers_api.store.sqlite import codes, schema
 from triggers_api.store.sqlite.checkpointer import Checkpointer
@@ -67,7 +69,9 @@ class SqliteStore:
         lock: OwnerLock,
         writer_connection: apsw.Connection,
         *,
-        clock: Callable[[], Timestamp],
+        clock: StoreClock,
+        tail: int,
+        last: int,
         metrics: Metrics,
         failpoints: Failpoints,
         vfs: str | None,
@@ -83,8 +87,9 @@ class SqliteStore:
         self._synchronous = synchronous
         self._closed = False
         self._failed = False
+        self._refused: Unavailable | None = None
+        self._files = _files(path)
 
-        tail, last = schema.identity(writer_connection)
         keys = self._keys = Keys(tail)
         self._ids = ids.IdGenerator(clock, tail=tail, after=last)
         self._queue = QueueVerbs(keys)
@@ -125,7 +130,7 @@ class SqliteStore:
 
         Args:
             path: the database file.
-            clock: milliseconds since the epoch.
+            clock: the wall clock, in milliseconds since the epoch; may go back.
             metrics: is told about commits.
             failpoints: for tests.
             fatal: called in the event loop when the disk failed for good; the process must end.
@@ -144,13 +149,17 @@ class SqliteStore:
                 if not lock.was_closed:
                     schema.check_after_crash(connection, path)
                 schema.migrate(connection, now=clock())
+                tail, last = schema.identity(connection)
+                store_clock = StoreClock(clock, not_before=ids.made_at(last))
                 # Whoever held a lease was a process that had this lock: it is gone.
-                schema.free_all_leases(connection, now=clock())
+                schema.free_all_leases(connection, now=store_clock())
                 return cls(
                     path,
                     lock,
                     connection,
-                    clock=clock,
+                    clock=store_clock,
+                    tail=tail,
+                    last=last,
                     metrics=metrics,
                     failpoints=failpoints,
                     vfs=vfs,
@@ -184,9 +193,21 @@ class SqliteStore:
     async def check(self) -> None:
         if self._writer.broken:
             raise StoreUnavailable("the database failed or is closed")
-        if self._writer.last_refusal is not None:
-            # The last transaction was refused; find out whether that still holds.
+        if _files(self._path) != self._files:
+            # What is written now goes into a file that nobody will find.
+            moved = StoreUnavailable(
+                f"{self._path} or its -wal file was moved, removed or replaced while in use; "
+                "put both back together, and start again"
+            )
+            log.critical("the database file was moved; ending the process", path=str(self._path))
+            self._give_up(moved)
+            raise moved
+        refused = self._refused
+        if refused is not None:
+            # A transaction was refused; find out whether that still holds.
             await self._write("probe", lambda db: db.execute(SQL["probe"], (self.now(),)))
+            if self._refused is refused:
+                self._refused = None
 
     async def close(self) -> None:
         if self._closed:
@@ -212,18 +233,23 @@ class SqliteStore:
             self._delivery_notice.give()
 
     def commit_failed(self, reason: Unavailable) -> None:
+        self._refused = reason
         self._metrics.store_errors.labels(reason.code).inc()
         log.error("transaction refused by the database", code=reason.code, detail=reason.detail)
 
     def broken(self, error: BaseException) -> None:
         self._metrics.store_errors.labels(OutcomeUnknown.code).inc()
-        self._failed = True
         log.critical("the disk failed; ending the process", error=str(error))
-        self._fatal(error)
+        self._give_up(error)
 
     def _checkpoint_failed(self, error: BaseException) -> None:
         self._writer.fail(error)
         self._loop.call_soon_threadsafe(self.broken, error)
+
+    def _give_up(self, error: BaseException) -> None:
+        self._failed = True
+        self._writer.fail(error)
+        self._fatal(error)
 
     # ── the queue half ────────────────────────────────────────────────────────────────────────
 
@@ -467,6 +493,19 @@ class SqliteStore:
 
     def _event(self, event_id: str) -> int:
         return self._keys.find(ids.EVENT, event_id)
+
+
+def _files(path: Path) -> list[tuple[int, int] | None]:
+    """Which files lie where the database and its log should."""
+    found: list[tuple[int, int] | None] = []
+    for name in (str(path), f"{path}-wal"):
+        try:
+            status = os.stat(name)  # noqa: PTH116 - many times a minute
+        except FileNotFoundError:
+            found.append(None)
+        else:
+            found.append((status.st_dev, status.st_ino))
+    return found
 
 
 def _token() -> int:
