@@ -16,26 +16,20 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final, Self
 
-import aiohttp
 import msgspec
 import pytest
 import trustme
 import uvloop
+from aiohappyeyeballs import AddrInfoType
 from standardwebhooks.webhooks import Webhook
 
 from triggers_api import __version__
+from triggers_api.deliver.connection import BODY_LIMIT
 from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.signature import verify
-from triggers_api.deliver.webhook import (
-    BODY_LIMIT,
-    Sender,
-    Sent,
-    compose,
-    new_traceparent,
-    no_answer,
-)
+from triggers_api.deliver.webhook import Sender, Sent, compose, new_traceparent
 from triggers_api.errors import MalformedValue
-from triggers_api.model.outcome import ERRORS, Answered, NoAnswer
+from triggers_api.model.outcome import Answered, NoAnswer
 from triggers_api.model.subscription import (
     PayloadFormat,
     Subscription,
@@ -119,6 +113,7 @@ def test_every_header_is_there() -> None:
         "webhook-id": "evt_1",
         "webhook-timestamp": "1795379081",
         "user-agent": f"triggers-api/{__version__}",
+        "accept": "*/*",
         "accept-encoding": "identity",
         "traceparent": "00-1-2-01",
         "x-triggers-event-type": "order.created",
@@ -384,9 +379,8 @@ def test_a_delivery_arrives_as_composed_and_verifies_with_the_library(run: Run) 
         assert request.line == "POST /hook HTTP/1.1"
         assert request.body == body
         assert headers == expected | {
-            "Host": f"127.0.0.1:{receiver.port}",
-            "Accept": "*/*",
-            "Content-Length": str(len(body)),
+            "host": f"127.0.0.1:{receiver.port}",
+            "content-length": str(len(body)),
         }
 
     run(scenario())
@@ -1081,8 +1075,9 @@ def test_a_payload_of_a_mebibyte_arrives_whole(run: Run) -> None:
 
 
 async def answer_unread(
-    _receiver: Receiver, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    _receiver: Receiver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
+    await reader.readexactly(1)
     writer.write(OK)
     await asyncio.Event().wait()
 
@@ -1094,7 +1089,7 @@ def open_files() -> int:
 class Narrow(Egress):
     """Makes sockets that take little at once."""
 
-    def socket_factory(self, addr_info: aiohttp.AddrInfoType) -> socket.socket:
+    def socket_factory(self, addr_info: AddrInfoType) -> socket.socket:
         made = super().socket_factory(addr_info)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         return made
@@ -1168,7 +1163,7 @@ def test_many_failures_leave_no_task_connection_or_open_file_behind(run: Run) ->
         answering(b"garbage\r\n\r\n"),
         answering(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab"),
         dripping(b"HTTP/1.1 200 OK\r\n\r\n", b"a"),
-        serving(answer("500 Broken", body=b"a" * 100_000)),
+        serving(answer("500 Broken", body=b"a" * 2**20)),
     ]
 
     async def scenario() -> None:
@@ -1188,9 +1183,9 @@ def test_many_failures_leave_no_task_connection_or_open_file_behind(run: Run) ->
                     *(send(sender, "http://name.example:1024/") for _ in range(10)),
                     *(send(lost, "http://name.example/") for _ in range(10)),
                 )
-                assert not sender._session.connector._acquired  # type: ignore[union-attr]
-                assert not sender._session.connector._conns  # type: ignore[union-attr]
                 assert await open_files_fall_to(listening)
+                assert not sender._client._open
+                assert not sender._client._idle_count
         assert await open_files_fall_to(files)
         await asyncio.sleep(0)
         assert asyncio.all_tasks() == tasks
@@ -1206,6 +1201,114 @@ def test_a_sender_closes_its_connections(run: Run) -> None:
                 assert not receiver.ended.is_set()
             async with asyncio.timeout(2):
                 await receiver.ended.wait()
+
+    run(scenario())
+
+
+def test_an_answer_to_nothing_is_nobodys(run: Run) -> None:
+    # Whoever takes it for the next request's answer reports a success that never was.
+    async def twice(
+        receiver: Receiver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await receiver.request(reader)
+        if receiver.connections == 1:
+            writer.write(OK + OK)
+        elif receiver.connections == 2:
+            writer.write(OK)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.write(OK)
+        else:
+            writer.write(answer("500 Broken"))
+        await reader.read()
+
+    async def scenario() -> None:
+        async with Receiver(twice) as receiver, Sender(Egress(LOOPBACK)) as sender:
+            statuses = []
+            for _ in range(3):
+                sent = await send(sender, receiver)
+                assert isinstance(sent.outcome, Answered)
+                statuses.append(sent.outcome.status_code)
+                await asyncio.sleep(0.1)
+            assert statuses == [200, 200, 500]
+            assert receiver.connections == 3
+
+    run(scenario())
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggers_api.deliver.client._KEEPALIVE_S", 0.1)
+
+    async def scenario() -> None:
+        async with Receiver(serving()) as receiver, Sender(Egress(LOOPBACK)) as sender:
+            await asyncio.gather(*(send(sender, receiver) for _ in range(3)))
+            assert sender._client._idle_count == 3
+            await asyncio.sleep(0.25)
+            assert not sender._client._open
+            assert sender._client._sweeping is None
+            assert (await send(sender, receiver)).outcome == Answered(200)
+            assert receiver.connections == 4
+
+    run(scenario())
+
+
+def test_so_many_connections_are_kept_and_no_more(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggers_api.deliver.client._IDLE_LIMIT", 2)
+
+    async def scenario() -> None:
+        async with Receiver(serving()) as receiver, Sender(Egress(LOOPBACK)) as sender:
+            sent = await asyncio.gather(*(send(sender, receiver) for _ in range(5)))
+            assert [each.outcome for each in sent] == [Answered(200)] * 5
+            await asyncio.sleep(0.05)
+            assert len(sender._client._open) == sender._client._idle_count == 2
+
+    run(scenario())
+
+
+def test_a_name_is_looked_up_once_for_many(run: Run) -> None:
+    asked: list[str] = []
+
+    async def slow(host: str) -> Sequence[str]:
+        asked.append(host)
+        await asyncio.sleep(0.05)
+        return ("127.0.0.1",)
+
+    async def scenario() -> None:
+        async with (
+            Receiver(serving(answer("200 OK", "Connection: close"))) as receiver,
+            Sender(Egress(LOOPBACK, lookup=slow)) as sender,
+        ):
+            url = f"http://name.example:{receiver.port}/"
+            late = asyncio.gather(*(send(sender, url, timeout_s=0.02) for _ in range(3)))
+            sent = await asyncio.gather(*(send(sender, url) for _ in range(5)))
+            assert [each.outcome for each in await late] == [NoAnswer("timeout")] * 3
+            assert [each.outcome for each in sent] == [Answered(200)] * 5
+            assert (await send(sender, url)).outcome == Answered(200)
+            assert asked == ["name.example"]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "line"),
+    [
+        ("http://127.0.0.1:{port}", "127.0.0.1:{port}", "/"),
+        ("http://127.0.0.1:{port}?a=/b?c", "127.0.0.1:{port}", "/?a=/b?c"),
+        ("http://LocalHost:{port}/?", "LocalHost:{port}", "/?"),
+        ("HTTP://127.0.0.1:{port}//x", "127.0.0.1:{port}", "//x"),
+    ],
+)
+def test_each_way_to_spell_a_url(run: Run, url: str, host: str, line: str) -> None:
+    async def scenario() -> None:
+        async with Receiver(serving()) as receiver, Sender(Egress(LOOPBACK)) as sender:
+            sent = await send(sender, url.format(port=receiver.port))
+            assert sent.outcome == Answered(200)
+            assert receiver.requests[0].line == f"POST {line} HTTP/1.1"
+            assert receiver.requests[0].headers["Host"] == host.format(port=receiver.port)
 
     run(scenario())
 
@@ -1245,22 +1348,3 @@ def test_a_secret_that_is_none_is_an_error_of_ours_and_not_an_outcome(run: Run) 
             assert receiver.connections == 0
 
     run(scenario())
-
-
-def _every_error(base: type[BaseException]) -> set[type[BaseException]]:
-    return {base}.union(*map(_every_error, base.__subclasses__()))
-
-
-@pytest.mark.parametrize("kind", sorted(_every_error(aiohttp.ClientError), key=str))
-def test_every_error_of_the_library_has_a_word(kind: type[Exception]) -> None:
-    error = kind.__new__(kind)
-    error._os_error = OSError()  # type: ignore[attr-defined]
-    for secure in (False, True):
-        outcome = no_answer(error, secure=secure)
-        assert outcome is not None
-        assert outcome.error in ERRORS
-        assert outcome.permanent == (outcome.error == "invalid-url")
-
-
-def test_what_is_not_an_error_of_the_network_has_none() -> None:
-    assert no_answer(ValueError(), secure=False) is None

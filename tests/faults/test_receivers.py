@@ -14,7 +14,7 @@ import trustme
 from tests.faults.rig import Rig
 from tests.faults.scenarios import redirect
 
-from triggers_api.deliver.webhook import BODY_LIMIT
+from triggers_api.deliver.connection import BODY_LIMIT
 from triggers_api.testing import Receiver, Service
 
 TIMEOUT_S: Final = 0.5

@@ -108,8 +108,8 @@ class EgressRefused(TriggersError, OSError):
     """A URL or an address that deliveries may not go to.
 
     ``code`` is ``invalid-url`` or ``blocked-address``; the message follows "the url ...". It is an
-    ``OSError`` because aiohttp passes on what a socket factory or a resolver raises, wrapped in its
-    own errors, only if it is one: with several addresses to try it loses everything else.
+    ``OSError`` because that is what a socket factory may raise: with several addresses to try,
+    anything else would end the attempt at the first.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -286,7 +286,7 @@ class Egress:
         return found
 
     def socket_factory(self, addr_info: AddrInfo) -> socket.socket:
-        """A socket for a connection to this address, for ``aiohttp.TCPConnector``.
+        """A socket for a connection to this address, for ``aiohappyeyeballs.start_connection``.
 
         Raises:
             EgressRefused: the address is not permitted.

@@ -1,0 +1,225 @@
+"""One HTTP/1.1 connection to a receiver: a POST goes out, the beginning of its answer comes back.
+
+What an answer may be is bounded here, in bytes; how long it may take is the caller's deadline.
+"""
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final, cast
+
+import httptools
+import msgspec
+
+BODY_LIMIT: Final = 16 * 1024
+"""How many bytes of an answer's body are read and kept."""
+
+_HEAD_LIMIT: Final = 64 * 1024
+_HEADER_LIMIT: Final = 256
+_SWITCHING_PROTOCOLS: Final = 101
+
+
+class RequestFailed(Exception):
+    """No complete answer.
+
+    Attributes:
+        code: what happened, one of ``model.outcome.ERRORS``.
+        permanent: waiting will not change it.
+    """
+
+    def __init__(self, code: str, *, permanent: bool = False) -> None:
+        super().__init__(code)
+        self.code = code
+        self.permanent = permanent
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What a receiver answered.
+
+    Attributes:
+        status_code: 101 to 999.
+        retry_after: the header as it came, if it did.
+        body: at most :data:`BODY_LIMIT` bytes of it, not decompressed.
+    """
+
+    status_code: int
+    retry_after: bytes | None
+    body: bytes
+
+
+class _Part(Enum):
+    """How far the answer has come."""
+
+    HEAD = auto()
+    BODY = auto()
+    END = auto()
+
+
+class Connection(asyncio.Protocol):
+    """One exchange at a time. Whoever is not idle afterwards is cut, never closed in a friendly way:
+
+    asyncio keeps a connection that is closed open until the other side has taken everything that was
+    written to it, which a receiver that does not read can put off for ever.
+    """
+
+    def __init__(
+        self,
+        *,
+        idle: "Callable[[Connection], None]",
+        lost: "Callable[[Connection], None]",
+    ) -> None:
+        """Set up, to be connected by ``loop.create_connection``.
+
+        Args:
+            idle: called after an exchange that left the connection fit for another one.
+            lost: called once, when it is closed.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._idle = idle
+        self._lost = lost
+        self._parser = httptools.HttpResponseParser(self)
+        self._asking: asyncio.Future[Answer] | None = None
+        self._transport: asyncio.Transport
+        self.idle_since = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._part = _Part.HEAD
+        self._head_size = self._headers = 0
+        self._sized = self._fit = False
+        self._retry_after: bytes | None = None
+        self._body = b""
+
+    async def exchange(self, request: bytes) -> Answer:
+        """Send a request and wait for its answer; to be cancelled is to be cut.
+
+        Raises:
+            RequestFailed: ``bad-response`` or ``connection-lost``.
+        """
+        if self._transport.is_closing():
+            raise RequestFailed("connection-lost")
+        self._asking = self._loop.create_future()
+        self._transport.write(request)
+        try:
+            return await self._asking
+        except BaseException:
+            self.cut()
+            raise
+
+    def cut(self) -> None:
+        """Close it now, whatever has not been sent or read."""
+        self._asking = None
+        self._transport.abort()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be sent over it."""
+        return self._transport.is_closing()
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way out."""
+        # uvloop's are transports by their methods, not by their class.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of the answer."""
+        if self._asking is None:
+            # Nobody asked: what this is an answer to would be anyone's guess.
+            self.cut()
+            return
+        if self._part is _Part.HEAD:
+            self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fit = False
+        except httptools.HttpParserError:
+            self._fail("bad-response")
+            return
+        if self._headers > _HEADER_LIMIT:
+            self._fail("bad-response")
+        elif self._part is _Part.END:
+            self._answer()
+        elif self._part is _Part.BODY:
+            if len(self._body) >= BODY_LIMIT:
+                self._fit = False
+                self._answer()
+        elif self._head_size > _HEAD_LIMIT:
+            self._fail("bad-response")
+
+    def eof_received(self) -> bool:
+        """The other side sends no more, which is the end of a body without a length."""
+        if self._asking is not None and self._part is _Part.BODY and not self._sized:
+            self._fit = False
+            self._answer()
+        else:
+            self._fail("connection-lost")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed, by whomever."""
+        del exc
+        self._fail("connection-lost")
+        self._lost(self)
+
+    def _answer(self) -> None:
+        asking, self._asking = self._asking, None
+        if asking is not None and not asking.done():
+            asking.set_result(
+                Answer(self._parser.get_status_code(), self._retry_after, self._body[:BODY_LIMIT])
+            )
+        # An answer may come before all of the request has gone out; the rest would be taken for the
+        # beginning of the next one.
+        if self._fit and not self._transport.get_write_buffer_size():
+            self._begin()
+            self.idle_since = self._loop.time()
+            self._idle(self)
+        else:
+            self._transport.abort()
+
+    def _fail(self, code: str) -> None:
+        asking, self._asking = self._asking, None
+        if asking is not None and not asking.done():
+            asking.set_exception(RequestFailed(code))
+        self._transport.abort()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """An answer begins, the interim ones included."""
+        if self._part is _Part.END:
+            self._fit = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, or trailer."""
+        self._headers += 1
+        match name.lower():
+            case b"content-length" | b"transfer-encoding":
+                self._sized = True
+            case b"retry-after":
+                self._retry_after = value
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        if self._part is _Part.HEAD:
+            self._part = _Part.BODY
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._part is _Part.BODY and len(self._body) < BODY_LIMIT:
+            self._body += body
+
+    def on_message_complete(self) -> None:
+        """The end of an answer."""
+        if self._part is _Part.END:
+            return
+        status = self._parser.get_status_code()
+        if 100 <= status < 200 and status != _SWITCHING_PROTOCOLS:
+            # Interim: forget it, but not how much it was.
+            self._part = _Part.HEAD
+            self._sized, self._retry_after = False, None
+            return
+        self._part = _Part.END
+        self._fit = status != _SWITCHING_PROTOCOLS and self._parser.should_keep_alive()
