@@ -68,6 +68,9 @@ async def serve(settings: Settings, *, demo_rate: float | None = None) -> int:
         # What was made so far stays; the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        # What a request leaves behind is freed by its count; cycles are few and can wait. With the
+        # usual 700 the collector looks through the work in hand a hundred times a second.
+        gc.set_threshold(20_000, 50, 100)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         if demo is not None:
             demo.start()
