@@ -10,7 +10,9 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, field, fields
+from enum import EnumType
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,20 +39,20 @@ def _choice(*allowed: str) -> Callable[[str], str]:
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
-        number = int(value)
-        if not low <= number <= high:
-            raise ValueError(f"must be from {low} to {high}")
-        return number
+        with suppress(ValueError):
+            if low <= (number := int(value)) <= high:
+                return number
+        raise ValueError(f"must be a whole number from {low} to {high}")
 
     return parse
 
 
 def _number(low: float, high: float) -> Callable[[str], float]:
     def parse(value: str) -> float:
-        number = float(value)
-        if not low <= number <= high:
-            raise ValueError(f"must be from {low:g} to {high:g}")
-        return number
+        with suppress(ValueError):
+            if low <= (number := float(value)) <= high:
+                return number
+        raise ValueError(f"must be a number from {low:g} to {high:g}")
 
     return parse
 
@@ -74,7 +76,9 @@ def _delivery_switch(value: str) -> DeliveryMode | None:
     # DISABLE_WEBHOOK_DELIVERY=true is the older spelling of "skip".
     if value.lower() in {"false", "0", "no", ""}:
         return None
-    return DeliveryMode.SKIP if value.lower() in {"true", "1", "yes"} else DeliveryMode(value)
+    if value.lower() in {"true", "1", "yes"}:
+        return DeliveryMode.SKIP
+    return DeliveryMode(_choice(*DeliveryMode)(value))
 
 
 def _setting(
@@ -209,6 +213,9 @@ class Settings:
                 f"TRIGGERS_LEASE_S ({self.lease_s:g}) must exceed TRIGGERS_DELIVERY_TIMEOUT_S "
                 f"({self.delivery_timeout_s:g})"
             )
+        if self.api_key is not None and self.api_key == self.admin_key:
+            # A key stands for an organization or for the operator; one cannot be both.
+            raise SettingsError("TRIGGERS_API_KEY and TRIGGERS_ADMIN_KEY must differ")
         if self.min_poll_ms > self.max_poll_ms:
             raise SettingsError(
                 f"TRIGGERS_MIN_POLL_MS ({self.min_poll_ms}) must not exceed TRIGGERS_MAX_POLL_MS "
@@ -263,8 +270,11 @@ def load(
 
 
 def _parse(row: Field[Any], name: str, value: str) -> object:
+    parse = row.metadata["parse"]
     try:
-        return row.metadata["parse"](value)
+        if isinstance(parse, EnumType):
+            return parse(_choice(*parse)(value))
+        return parse(value)
     except ValueError as error:
         shown = "" if row.metadata["secret"] else f" {value!r}"
         raise SettingsError(f"{name}{shown}: {error}") from None

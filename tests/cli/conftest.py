@@ -12,8 +12,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from threading import Thread
+from typing import Any, Final, NamedTuple, Self
 
 import pytest
 
@@ -37,19 +39,18 @@ class Ended(NamedTuple):
     err: str
 
 
-def triggers(*arguments: str, folder: Path, given: str = "", **environ: str) -> Ended:
+def triggers(*arguments: str | bytes, folder: Path, given: str = "", **environ: str) -> Ended:
     """Run a command to its end."""
     done = subprocess.run(
         (*TRIGGERS, *arguments),
         cwd=folder,
         env=environment(**environ),
-        input=given,
+        input=given.encode(errors="surrogateescape"),
         capture_output=True,
-        text=True,
         timeout=LONGEST_S,
         check=False,
     )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 class Serving:
@@ -67,18 +68,22 @@ class Serving:
             text=True,
         )
         self.greeting = self._greeting()
-        found = re.search(r"http://[\d.]+:\d+", self.greeting)
+        found = re.search(r"http://(\[[\da-f:]+\]|[\w.]+):\d+", self.greeting)
         assert found, self.greeting + self.log
         self.url = found[0]
 
     def _greeting(self) -> str:
-        assert self._process.stdout is not None
         lines = []
-        for line in self._process.stdout:
+        while line := self.line():
             lines.append(line)
             if line.lstrip().startswith("-d '"):
                 break
         return "".join(lines)
+
+    def line(self) -> str:
+        """The next line of standard output; empty when it has ended."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
 
     @property
     def log(self) -> str:
@@ -144,6 +149,52 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         yield serve
 
 
+class Endpoint:
+    """Where webhooks go; answers with ``status``."""
+
+    def __init__(self) -> None:
+        endpoint = self
+        self.status = 204
+        self.ids: list[str] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                endpoint.ids.append(self.headers["webhook-id"])
+                self.send_response(endpoint.status)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+
+    def __enter__(self) -> Self:
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
 def keys_of(serving: Serving) -> Mapping[str, str]:
     """The keys that a first start prints."""
     return dict(re.findall(r"^  (API key|admin key) +(\S+)$", serving.greeting, re.MULTILINE))
+
+
+def pasted(greeting: str, **environ: str) -> list[str]:
+    """The arguments that curl gets when the greeting's command is pasted into a shell."""
+    command = greeting[greeting.index("curl ") :]
+    shell = subprocess.run(
+        ["sh", "-eu", "-c", f"curl() {{ printf '%s\\0' \"$@\"; }}\n{command}"],
+        env=environment(**environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return shell.stdout.split("\0")[:-1]

@@ -1,9 +1,10 @@
 """``triggers serve --demo``: a receiver on this machine, and real events on their way to it."""
 
 import asyncio
+import contextlib
 import dataclasses
 import ipaddress
-import json
+import time
 from itertools import cycle
 from typing import Final, Self
 
@@ -14,7 +15,7 @@ from aiohttp import web
 from triggers_api.app import App
 from triggers_api.deliver.signature import new_secret, verify
 from triggers_api.demo import payloads
-from triggers_api.errors import MalformedValue
+from triggers_api.errors import MalformedValue, Unavailable
 from triggers_api.model import ids
 from triggers_api.model.organization import ORGANIZATION_SCOPES, key_record, new_api_key
 from triggers_api.model.subscription import (
@@ -24,7 +25,8 @@ from triggers_api.model.subscription import (
 )
 from triggers_api.settings import Settings
 
-_DESCRIPTION: Final = "demo receiver"
+_NAME: Final = "triggers serve --demo"
+"""Of the key and the subscription, by which those of a killed demo are found."""
 
 
 def demo_settings(settings: Settings) -> Settings:
@@ -46,8 +48,10 @@ class Demo:
         self._rate = rate
         self._secret = new_secret()
         self._task: asyncio.Task[None] | None = None
-        self.api_key = new_api_key()
-        """A key made for this run."""
+        known = app.first_keys.api_key if app.first_keys else app.settings.api_key
+        self._needs_key = known is None
+        self.api_key = known or new_api_key()
+        """The service's own, or where nobody knows it any more one that ends with the demo."""
 
     async def __aenter__(self) -> Self:
         receiver = web.Application(client_max_size=16 << 20)
@@ -63,7 +67,8 @@ class Demo:
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
             self._task.cancel()
-        await self._unsubscribe()
+        with contextlib.suppress(Unavailable):  # the next demo does it
+            await self._clear()
         await self._runner.cleanup()
 
     def start(self) -> None:
@@ -74,18 +79,19 @@ class Demo:
         app, store = self._app, self._app.store
         organization_id = app.directory.organizations()[-1].id
         self._organization_id = organization_id
-        await self._unsubscribe()  # one that a killed demo left behind
+        await self._clear()  # what a killed demo left behind
         now = store.now()
-        await store.create_key(
-            key_record(
-                store.ids.new(ids.KEY),
-                self.api_key,
-                organization_id=organization_id,
-                name="demo",
-                scopes=ORGANIZATION_SCOPES,
-                now=now,
+        if self._needs_key:
+            await store.create_key(
+                key_record(
+                    store.ids.new(ids.KEY),
+                    self.api_key,
+                    organization_id=organization_id,
+                    name=_NAME,
+                    scopes=ORGANIZATION_SCOPES,
+                    now=now,
+                )
             )
-        )
         await store.save_subscription(
             SubscriptionRecord(
                 organization_id=organization_id,
@@ -93,7 +99,7 @@ class Demo:
                     id=store.ids.new(ids.SUBSCRIPTION),
                     url=url,
                     event_types=("*",),
-                    description=_DESCRIPTION,
+                    description=_NAME,
                     status=SubscriptionStatus.ACTIVE,
                     created_at=now,
                     updated_at=now,
@@ -103,26 +109,27 @@ class Demo:
         )
         await app.directory.refresh()
 
-    async def _unsubscribe(self) -> None:
-        for record in self._app.directory.subscriptions(self._organization_id):
-            if record.subscription.description == _DESCRIPTION:
-                await self._app.store.delete_subscription(
-                    self._organization_id, record.subscription.id
-                )
+    async def _clear(self) -> None:
+        store, organization_id = self._app.store, self._organization_id
+        for record in self._app.directory.subscriptions(organization_id):
+            if record.subscription.description == _NAME:
+                await store.delete_subscription(organization_id, record.subscription.id)
+        for key in await store.keys(organization_id):
+            if key.name == _NAME and key.revoked_at is None:
+                await store.revoke_key(organization_id, key.id)
         await self._app.directory.refresh()
 
     async def _receive(self, request: web.Request) -> web.Response:
         body = await request.read()
         try:
-            now = int(self._app.store.now() / 1000)
-            verify(self._secret, headers=request.headers, body=body, now=now)
+            verify(self._secret, headers=request.headers, body=body, now=int(time.time()))
         except MalformedValue as error:
-            click.echo(f"  ✗ {request.headers.get('webhook-id')}: {error}")
+            _say(f"✗ {request.headers.get('webhook-id')}: {error}")
             return web.Response(status=401)
-        sent = json.loads(body)
-        click.echo(
-            f"  ✓ delivered {sent['type']}  {request.headers['webhook-id']}  "
-            f"attempt {request.headers['x-triggers-attempt']}  {len(body)} bytes  signature ok"
+        sent = request.headers
+        _say(
+            f"✓ delivered {sent['x-triggers-event-type']}  {sent['webhook-id']}  "
+            f"attempt {sent['x-triggers-attempt']}  {len(body)} bytes  signature ok"
         )
         return web.Response(status=204)
 
@@ -135,6 +142,14 @@ class Demo:
                     event_type.encode(),
                     payload,
                 )
-                async with session.post(f"{self._url}/api/events", data=body) as answer:
-                    if answer.status != 202:
-                        click.echo(f"  {answer.status} {await answer.text()}", err=True)
+                try:
+                    async with session.post(f"{self._url}/api/events", data=body) as answer:
+                        if answer.status != 202 and not self._app.ingest.draining:
+                            _say(f"✗ {answer.status} {await answer.text()}")
+                except aiohttp.ClientConnectionError:
+                    return  # the service is ending
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # nobody watches any more; the service goes on
+        click.echo(f"  {text}")

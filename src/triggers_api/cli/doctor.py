@@ -1,39 +1,11 @@
 """``triggers doctor``."""
 
-import os
-import platform
-import shutil
-import socket
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
 
-import apsw
 import click
 
 from triggers_api.cli.options import load_settings, setting_flags
-from triggers_api.deliver.egress import Egress
-from triggers_api.errors import StartError
-from triggers_api.settings import Settings
-from triggers_api.store.connect import sqlite_path
-from triggers_api.store.sqlite import schema
-from triggers_api.store.sqlite.connection import version_gate
-from triggers_api.store.sqlite.lock import file_system_of, refuse_network_file_system
-
-_SLOW_SYNC_MS: Final = 20.0
-_LITTLE_SPACE: Final = 256 << 20
-_SYNCS: Final = 50
-
-
-class Finding(NamedTuple):
-    """One line of the report: ``ok``, ``warn`` or ``fail``, about what, in words."""
-
-    level: str
-    about: str
-    text: str
 
 
 @click.command(name="doctor")
@@ -41,128 +13,14 @@ class Finding(NamedTuple):
 @click.option("--deep", is_flag=True, help="Read through the whole database file.")
 def command(config: Path | None, deep: bool, **flags: str | None) -> None:  # noqa: FBT001 - click's
     """Check the machine, the settings and the database. Exits with 1 if something must be mended."""
+    # Imported here so that --help does not wait for it.
+    from triggers_api.cli.findings import examine  # noqa: PLC0415
+
     settings = load_settings(config, flags)
     colors = {"ok": "green", "warn": "yellow", "fail": "red"}
-    worst = "ok"
-    for finding in _examine(settings, deep=deep):
+    failed = False
+    for finding in examine(settings, deep=deep):
         mark = click.style(f"{finding.level:>4}", fg=colors[finding.level])
         click.echo(f"{mark}  {finding.about:<14} {finding.text}")
-        if finding.level == "fail" or worst == "ok":
-            worst = finding.level
-    sys.exit(1 if worst == "fail" else 0)
-
-
-def _examine(settings: Settings, *, deep: bool) -> Iterator[Finding]:
-    yield Finding(
-        "ok", "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    )
-    yield _sqlite()
-    path = sqlite_path(settings.database_url).resolve()
-    yield from _disk(path)
-    yield from _database(path, deep=deep)
-    yield _port(settings)
-    yield _egress(settings)
-    yield Finding(
-        "ok",
-        "leases",
-        f"{settings.lease_s:g} s, more than a delivery's {settings.delivery_timeout_s:g} s",
-    )
-
-
-def _sqlite() -> Finding:
-    version = apsw.sqlite_lib_version()
-    try:
-        version_gate(version)
-    except StartError as error:
-        return Finding("fail", "sqlite", str(error))
-    return Finding("ok", "sqlite", f"{version}, without the WAL-reset bug")
-
-
-def _disk(path: Path) -> Iterator[Finding]:
-    folder = path.parent
-    if not folder.is_dir():
-        yield Finding("fail", "folder", f"{folder} does not exist")
-        return
-    if not os.access(folder, os.W_OK):
-        yield Finding("fail", "folder", f"{folder} cannot be written to")
-        return
-    try:
-        refuse_network_file_system(path)
-        yield Finding("ok", "file system", file_system_of(folder) or "local")
-    except StartError as error:
-        yield Finding("fail", "file system", str(error))
-    free = shutil.disk_usage(folder).free
-    yield Finding(
-        "ok" if free > _LITTLE_SPACE else "warn", "free space", f"{free >> 20} MiB in {folder}"
-    )
-    milliseconds = _sync_ms(folder)
-    text = f"{milliseconds:.2f} ms (median of {_SYNCS} writes of 4 KiB)"
-    if milliseconds > _SLOW_SYNC_MS:
-        yield Finding("warn", "fsync", f"{text}: every group of events waits for one")
-    elif milliseconds < 0.005:
-        yield Finding("warn", "fsync", f"{text}: too fast to be true; is this a memory disk?")
-    else:
-        yield Finding("ok", "fsync", text)
-
-
-def _sync_ms(folder: Path) -> float:
-    times = []
-    with tempfile.NamedTemporaryFile(dir=folder) as file:
-        for _ in range(_SYNCS):
-            file.write(b"\0" * 4096)
-            file.flush()
-            started = time.perf_counter()
-            os.fdatasync(file.fileno())
-            times.append(time.perf_counter() - started)
-    return sorted(times)[_SYNCS // 2] * 1000
-
-
-def _database(path: Path, *, deep: bool) -> Iterator[Finding]:
-    if not path.exists():
-        yield Finding("ok", "database", f"{path} will be made at the first start")
-        return
-    mode = path.stat().st_mode & 0o077
-    if mode:
-        yield Finding("warn", "permissions", f"{path} can be read by others; chmod 600")
-    try:
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-        missing = schema.pending(connection)
-        yield Finding(
-            "ok" if not missing else "warn",
-            "schema",
-            "up to date" if not missing else f"{len(missing)} migration(s) to be applied",
-        )
-        check = "integrity_check" if deep else "quick_check(1)"
-        if deep or path.stat().st_size < 64 << 20:
-            ((verdict,), *_) = list(connection.execute(f"PRAGMA {check}"))
-            level = "ok" if verdict == "ok" else "fail"
-            yield Finding(level, "database", f"{path} is {'intact' if level == 'ok' else verdict}")
-        connection.close()
-    except (apsw.Error, StartError) as error:
-        yield Finding("fail", "database", f"{path}: {error}")
-
-
-def _port(settings: Settings) -> Finding:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            return Finding("warn", "port", f"{settings.host}:{settings.port}: {error.strerror}")
-    return Finding("ok", "port", f"{settings.host}:{settings.port} is free")
-
-
-def _egress(settings: Settings) -> Finding:
-    guard = Egress(settings.allow_cidrs)
-    open_ = [
-        address
-        for address in ("127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "fd00::1")
-        if guard.permits(address)
-    ]
-    if not guard.permits("1.1.1.1"):
-        return Finding("fail", "egress", "public addresses are refused")
-    if open_:
-        return Finding(
-            "warn", "egress", f"deliveries may go to {', '.join(open_)} (TRIGGERS_ALLOW_CIDRS)"
-        )
-    return Finding("ok", "egress", "private, loopback and metadata addresses are refused")
+        failed |= finding.level == "fail"
+    sys.exit(1 if failed else 0)

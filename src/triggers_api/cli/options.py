@@ -1,12 +1,14 @@
 """Flags made from the settings' table."""
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from triggers_api.settings import (
+    PREFIX,
     Settings,
     load,
     shown_default,
@@ -45,5 +47,11 @@ def setting_flags(*names: str) -> Callable[[F], F]:
 def load_settings(config: Path | None, flags: dict[str, str | None]) -> Settings:
     """The merged settings; names in the environment that look misspelt are pointed out."""
     for name in unknown_variables():
-        click.echo(f"triggers: {name} is not a setting; is it misspelt?", err=True)
+        click.echo(f"triggers: {name} is not a setting; {_hint(name)}", err=True)
     return load(flags=flags, file=config)
+
+
+def _hint(name: str) -> str:
+    known = [row.name.upper() for row in table()]
+    near = get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.7)
+    return f"did you mean {PREFIX}{near[0]}?" if near else "is it misspelt?"

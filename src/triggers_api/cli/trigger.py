@@ -1,17 +1,23 @@
 """``triggers trigger``."""
 
+import http.client
 import json
+import os
 import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
+from urllib.parse import urlsplit
 
 import click
 
 UNREACHABLE: Final = 3
+_SENT: Final = {200, 201, 202}
+_WAITING: Final = {"queued", "scheduled"}
 _FINISHED: Final = {"succeeded", "dead", "skipped", "cancelled"}
+_POLL_S: Final = 0.1
 
 
 class Api:
@@ -24,19 +30,47 @@ class Api:
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
-        """Status and decoded body; ends the process when nothing answers."""
+        """Status and decoded body; ends the process when no such service answers."""
         request = urllib.request.Request(  # noqa: S310 - the user's own URL
             self._url + path, data=body, headers=self._headers, method=method
         )
         try:
-            with self._opener.open(request, timeout=30) as answer:
-                return answer.status, json.loads(answer.read() or b"null")
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read() or b"null")
-        except (OSError, ValueError) as error:
+            try:
+                with self._opener.open(request, timeout=30) as answer:
+                    return answer.status, _decoded(answer.read())
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code, _decoded(error.read())
+        except OSError as error:
             reason = getattr(error, "reason", error)
-            click.echo(f"triggers: no answer from {self._url}: {reason}", err=True)
-            sys.exit(UNREACHABLE)
+            self._give_up(f"no answer from {self._url}: {reason}")
+        except (http.client.HTTPException, ValueError):
+            self._give_up(f"what answers at {self._url} is not this service")
+
+    @staticmethod
+    def _give_up(why: str) -> NoReturn:
+        click.echo(f"triggers: {why}", err=True)
+        sys.exit(UNREACHABLE)
+
+
+def _decoded(body: bytes) -> Any:  # noqa: ANN401 - JSON
+    document = json.loads(body)
+    if not isinstance(document, dict):
+        raise ValueError("the API answers with objects")  # noqa: TRY004 - as for what is no JSON
+    return document
+
+
+def _url(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise click.BadParameter(f"{value!r} does not begin with http://host or https://host")
+    return value
+
+
+def _api_key(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if not (value.isascii() and value.isprintable() and value):
+        raise click.BadParameter("not a key: printable ASCII characters are expected")
+    return value
 
 
 @click.command(name="trigger")
@@ -45,14 +79,22 @@ class Api:
 @click.option("--dedup-id", help="Sending it again with the same one stores nothing new.")
 @click.option("--source", help="Where the event comes from.")
 @click.option("--key", "event_key", help="What the event is about.")
-@click.option("--count", default=1, show_default=True, help="How many to send.")
+@click.option(
+    "--count", type=click.IntRange(min=1), default=1, show_default=True, help="How many to send."
+)
 @click.option("--wait", is_flag=True, help="Wait for every delivery; fail if one does not succeed.")
-@click.option("--timeout", default=60.0, show_default=True, help="Seconds that --wait waits.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True,
+    help="Seconds that --wait waits.",
+)  # fmt: skip
 @click.option(
     "--url", envvar="TRIGGERS_URL", default="http://127.0.0.1:8000", show_default=True,
-    help="The service. [env: TRIGGERS_URL]",
+    callback=_url, help="The service. [env: TRIGGERS_URL]",
 )  # fmt: skip
-@click.option("--api-key", envvar="TRIGGERS_API_KEY", required=True, help="[env: TRIGGERS_API_KEY]")
+@click.option(
+    "--api-key", envvar="TRIGGERS_API_KEY", required=True, callback=_api_key,
+    help="[env: TRIGGERS_API_KEY]",
+)  # fmt: skip
 def command(
     event_type: str,
     data: str,
@@ -72,39 +114,57 @@ def command(
     for _ in range(count):
         status, answer = api.call("POST", "/api/events", body)
         click.echo(json.dumps(answer))
-        if status not in {200, 201, 202}:
+        if status not in _SENT:
             failed = True
         elif wait:
             failed |= not _wait(api, answer["id"], timeout)
     sys.exit(1 if failed else 0)
 
 
-def _payload(data: str) -> str:
+def _payload(data: str) -> bytes:
+    """The payload's bytes as they were written.
+
+    Raises:
+        click.BadParameter: they are not one JSON document, or cannot be read.
+    """
     if data == "-":
-        return sys.stdin.read()
-    if data.startswith("@"):
+        payload = sys.stdin.buffer.read()
+    elif data.startswith("@"):
         try:
-            return Path(data[1:]).read_text()
+            payload = Path(data[1:]).read_bytes()
         except OSError as error:
-            raise click.BadParameter(f"{data[1:]}: {error.strerror}") from None
-    return data
+            raise click.BadParameter(f"{data[1:]}: {error.strerror}", param_hint="--data") from None
+    else:
+        payload = os.fsencode(data)
+    try:
+        # Numbers stay text: whether they are too large is for the service to say, not for us.
+        json.loads(payload.decode(), parse_int=str, parse_float=str)
+    except ValueError as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint="--data") from None
+    except RecursionError:
+        raise click.BadParameter("nested too deep", param_hint="--data") from None
+    return payload
 
 
 def _body(
-    event_type: str, payload: str, dedup_id: str | None, source: str | None, key: str | None
+    event_type: str, payload: bytes, dedup_id: str | None, source: str | None, key: str | None
 ) -> bytes:
     given = {"type": event_type, "dedup_id": dedup_id, "source": source, "key": key}
-    fields = [f"{json.dumps(k)}:{json.dumps(v)}" for k, v in given.items() if v is not None]
+    fields = json.dumps({name: value for name, value in given.items() if value is not None})
     # The payload goes as it was written, not through a decoder that would change it.
-    return ("{" + ",".join([*fields, f'"payload":{payload}']) + "}").encode()
+    return b'%b, "payload": %b}' % (fields.removesuffix("}").encode(), payload)
 
 
 def _wait(api: Api, event_id: str, timeout: float) -> bool:
+    """Whether every delivery succeeded in time; says on the way what became of each."""
     deadline = time.monotonic() + timeout
     told: set[str] = set()
     while True:
-        _, event = api.call("GET", f"/api/events/{event_id}")
-        deliveries = event.get("deliveries", [])
+        status, event = api.call("GET", f"/api/events/{event_id}")
+        if status != 200:
+            click.echo(json.dumps(event), err=True)
+            return False
+        deliveries = event["deliveries"]
         for delivery in deliveries:
             if delivery["status"] in _FINISHED and delivery["id"] not in told:
                 told.add(delivery["id"])
@@ -114,9 +174,12 @@ def _wait(api: Api, event_id: str, timeout: float) -> bool:
                     f"{delivery['attempt_count']} attempt(s){reason}",
                     err=True,
                 )
-        if event.get("status") == "processed" and len(told) == len(deliveries):
+        if event["status"] not in _WAITING and len(told) == len(deliveries):
+            if event["status"] != "processed":
+                click.echo(f"triggers: {event_id} is {event['status']}", err=True)
+                return False
             return all(delivery["status"] == "succeeded" for delivery in deliveries)
         if time.monotonic() > deadline:
             click.echo(f"triggers: {event_id} is not done after {timeout:g} s", err=True)
             return False
-        time.sleep(0.1)
+        time.sleep(_POLL_S)
