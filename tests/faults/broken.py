@@ -49,6 +49,7 @@ def settles_without_a_fence() -> None:
         " AND d.lease_until > (SELECT now FROM moment)",
         "",
     )
+    _sql("deliveries_held", "SELECT d.id, d.lease_token", "SELECT d.id, held.token")
 
 
 def has_no_unique_index() -> None:

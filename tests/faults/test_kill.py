@@ -51,7 +51,7 @@ async def kill_under_load(rig: Rig, rounds: int) -> None:
 
 @pytest.mark.timeout(60)
 def test_a_killed_server_has_lost_nothing_that_it_accepted(rig: Rig) -> None:
-    asyncio.run(kill_under_load(rig, rounds=3))
+    asyncio.run(kill_under_load(rig, rounds=2))
 
 
 @pytest.mark.faults

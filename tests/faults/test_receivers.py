@@ -166,7 +166,6 @@ async def finished(
 
 FAST: Final = {
     "never answers",
-    "drips its body",
     "answers without end",
     "speaks no HTTP",
     "resets the connection",
