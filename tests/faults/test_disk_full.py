@@ -165,3 +165,30 @@ def test_it_says_so_when_there_is_no_room_to_start(rig: Rig, volume: Volume) -> 
             await rig.check_after_healing()
 
     asyncio.run(run())
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(60)
+def test_a_first_start_says_so_wherever_it_runs_out_of_room(rig: Rig, tmp_path: Path) -> None:
+    """Lock, database, log, their index, migrations, first rows: for each the room ends once."""
+
+    async def run() -> None:
+        with mounted("tmpfs", tmp_path, megabytes=2) as volume:
+            on(rig, volume)
+            async with rig:
+                for spare in (0, 4096, 8192, 20_480, 40_960, 122_880, 204_800):
+                    volume.fill(spare=spare)
+                    with pytest.raises(NotStarted) as refused:
+                        await rig.server.start()
+                    assert refused.value.code == 1
+                    said = refused.value.said.splitlines()[-1]
+                    assert "Traceback" not in refused.value.said
+                    assert str(rig.server.database) in said
+                    assert "full" in said or "No space" in said, (spare, said)
+                    volume.free()
+                    for left in volume.folder.iterdir():
+                        left.unlink()
+                await rig.server.start()
+                assert await rig.server.stop() == 0
+
+    asyncio.run(run())

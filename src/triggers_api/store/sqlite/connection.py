@@ -71,7 +71,7 @@ def open_writer(path: Path, *, vfs: str | None = None, synchronous: int = 2) -> 
             db.pragma("fullfsync", 1)
             db.pragma("checkpoint_fullfsync", 1)
     except apsw.Error as error:
-        raise StartError(f"cannot open {path}: {_plain(error)}") from None
+        raise StartError(f"cannot open {path}: {plain(error)}") from None
     return db
 
 
@@ -101,5 +101,8 @@ def open_reader(path: Path, *, vfs: str | None = None) -> apsw.Connection:
     return db
 
 
-def _plain(error: apsw.Error) -> str:
+def plain(error: apsw.Error) -> str:
+    """What is wrong, for a person."""
+    if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
+        return "no room for its -shm file, the disk is full"
     return str(error).partition(": ")[2] or str(error)

@@ -39,7 +39,12 @@ from triggers_api.store.clock import StoreClock
 from triggers_api.store.notice import Notice
 from triggers_api.store.sqlite import codes, schema
 from triggers_api.store.sqlite.checkpointer import Checkpointer
-from triggers_api.store.sqlite.connection import open_checkpointer, open_reader, open_writer
+from triggers_api.store.sqlite.connection import (
+    open_checkpointer,
+    open_reader,
+    open_writer,
+    plain,
+)
 from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
@@ -167,7 +172,7 @@ class SqliteStore:
                     fatal=fatal,
                 )
             except apsw.Error as error:
-                raise StartError(f"cannot use {path}: {error}") from None
+                raise StartError(f"cannot use {path}: {plain(error)}") from None
         except BaseException:
             lock.release(in_order=lock.was_closed)
             raise
