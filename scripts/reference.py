@@ -317,7 +317,8 @@ def _values(option: click.Option) -> str:
         return ", ".join(f"`{choice}`" for choice in option.type.choices)
     if isinstance(option.type, click.IntRange | click.FloatRange):
         kind = "whole number" if isinstance(option.type, click.IntRange) else "number"
-        return f"{kind}, {option.type.min:g} to {option.type.max:.0f}"
+        least, most = option.type.min, option.type.max
+        return f"{kind}, {least:g} or more" if most is None else f"{kind}, {least:g} to {most:.0f}"
     return {"text": "text", "file": "path", "integer": "whole number", "float": "number"}[
         option.type.name
     ]

@@ -142,7 +142,8 @@ def known_names() -> dict[str, set[str]]:
     routes = {row[0].strip("`") for row in made("http.md", "routes").rows}
     return {
         "variable": variables
-        | {"TRIGGERS_CONFIG", "TRIGGERS_URL", "TRIGGERS_TEST_FAILPOINTS", "TRIGGERS_"},
+        | {"TRIGGERS_CONFIG", "TRIGGERS_URL", "TRIGGERS_"}
+        | {"TRIGGERS_TEST_FAILPOINTS", "TRIGGERS_TEST_SEED"},
         "metric": metrics | parts | {"triggers_api"},
         "route": routes | {f"GET {path}" for path in OTHER_PATHS},
     }

@@ -16,8 +16,6 @@ from tests.conftest import Enter, Run
 from tests.faults.server import Server, until
 from tests.scenario.conftest import Ask
 
-from triggers_api.model.controls import DeliveryMode
-from triggers_api.settings import load
 from triggers_api.testing import API_KEY, Received, Receiver, Service
 
 PRD_S: Final = 0.1
@@ -181,13 +179,3 @@ def test_five_hundred_callers_at_once_are_all_answered_and_their_events_processe
             assert counts["accepted"] == counts["processed"] == 2000
 
     asyncio.run(run())
-
-
-def test_the_variables_of_the_founding_documents_are_understood() -> None:
-    given = {"PORT": "4000", "MAX_CONCURRENT_EVENTS": "5", "DISABLE_WEBHOOK_DELIVERY": "true"}
-    settings = load(environ=given)
-    assert settings.port == 4000
-    assert settings.max_concurrent_events == 5
-    assert settings.delivery is DeliveryMode.SKIP
-    # Ours win where both are there.
-    assert load(environ=given | {"TRIGGERS_PORT": "5000"}).port == 5000
