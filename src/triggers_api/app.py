@@ -16,7 +16,7 @@ import structlog
 
 from triggers_api.deliver.dispatcher import Dispatcher, DispatcherSettings
 from triggers_api.deliver.egress import Egress
-from triggers_api.deliver.webhook import Sender, Sent
+from triggers_api.deliver.webhook import Sender
 from triggers_api.errors import Problem, StartError, Unavailable
 from triggers_api.failpoints import Failpoints, armed
 from triggers_api.http.application import Application
@@ -42,7 +42,6 @@ from triggers_api.operate.reaper import Reaper
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
 from triggers_api.settings import table as settings_table
-from triggers_api.store.base import ClaimedDelivery
 from triggers_api.store.connect import open_store, sqlite_path
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
@@ -144,7 +143,7 @@ class App:
             self.dispatcher = Dispatcher(
                 store,
                 directory,
-                _ByWallClock(sender, self._clock),
+                sender,
                 settings=DispatcherSettings(
                     concurrency=settings.delivery_concurrency,
                     timeout_s=settings.delivery_timeout_s,
@@ -153,6 +152,7 @@ class App:
                     max_poll_ms=settings.max_poll_ms,
                     grace_s=settings.shutdown_grace_s,
                 ),
+                wall=self._clock,
                 metrics=metrics,
             )
             stack.push_async_callback(self._finish_deliveries)
@@ -295,25 +295,6 @@ class App:
             name=name,
             scopes=scopes,
             now=self.store.now(),
-        )
-
-
-class _ByWallClock:
-    """Sends by the wall clock's time, with which receivers compare the time in a signature.
-
-    The dispatcher's time is the store's, which stays ahead for a while when the other was set back.
-    """
-
-    def __init__(self, sender: Sender, clock: Callable[[], Timestamp]) -> None:
-        self._sender = sender
-        self._clock = clock
-
-    async def send(
-        self, delivery: ClaimedDelivery, *, attempt_number: int, timeout_s: float, now: Timestamp
-    ) -> Sent:
-        del now
-        return await self._sender.send(
-            delivery, attempt_number=attempt_number, timeout_s=timeout_s, now=self._clock()
         )
 
 

@@ -60,14 +60,19 @@ class Dispatcher:
         sender: Sends,
         *,
         settings: DispatcherSettings,
+        wall: Callable[[], Timestamp],
         metrics: Metrics,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Set up; ``draw`` gives random numbers in [0, 1) for the jitter."""
+        """Set up; ``draw`` gives random numbers in [0, 1) for the jitter.
+
+        ``wall`` is the wall clock, with which receivers compare the time in a signature.
+        """
         self._store = store
         self._directory = directory
         self._sender = sender
         self._settings = settings
+        self._wall = wall
         self._metrics = metrics
         self._draw = draw
         self._lanes = Lanes(settings.concurrency)
@@ -214,7 +219,7 @@ class Dispatcher:
                 timeout_s=min(
                     subscription.timeout_s or self._settings.timeout_s, self._settings.timeout_s
                 ),
-                now=started_at,
+                now=self._wall(),
             )
         except Exception:
             log.exception("sending failed in an unforeseen way", delivery_id=delivery.id)

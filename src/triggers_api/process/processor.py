@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 Route = Callable[[QueuedEvent], tuple[NewDelivery, ...]]
 
+_GROUP_EVENTS: Final = 50
+_NEVER_ANSWERED: Final = "its worker died or stood still each time"
 _RETRY_IN_S: Final = 1.0
 """How long an event waits after routing it failed; doubled with each further failure."""
 
@@ -112,6 +114,10 @@ class Processor:
         routed: list[RoutedEvent] = []
         failed: list[FailedEvent] = []
         for event in events:
+            if event.attempts > self._settings.max_attempts:
+                # Claimed as often as it may be and never heard of again: it kills who routes it.
+                failed.append(FailedEvent(event, _NEVER_ANSWERED, None))
+                continue
             try:
                 routed.append(RoutedEvent(event, self._route(event)))
             except Exception as error:  # noqa: BLE001 - one event's fault is nobody else's
@@ -216,8 +222,9 @@ class Processor:
         )
 
 
-def _groups(events: Sequence[QueuedEvent], count: int) -> Iterator[Sequence[QueuedEvent]]:
-    size = -(-len(events) // count)
+def _groups(events: Sequence[QueuedEvent], most: int) -> Iterator[Sequence[QueuedEvent]]:
+    """At most so many groups, each worth a transaction."""
+    size = max(_GROUP_EVENTS, -(-len(events) // most))
     for start in range(0, len(events), size):
         yield events[start : start + size]
 

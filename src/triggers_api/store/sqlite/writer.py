@@ -119,8 +119,6 @@ class Writer:
         self._disk_failed = False
         self._last = 0
         self._wal_pages = 0
-        self.last_refusal: Unavailable | None = None
-        """Why the last transaction could not be stored; ``None`` after one that was."""
         connection.set_wal_hook(self._note_wal_pages)
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
@@ -282,7 +280,6 @@ class Writer:
             for item in items:
                 failpoints.hit(f"{item.verb}.before_commit")
         db.execute("COMMIT")
-        self.last_refusal = None
         if failpoints:
             for item in items:
                 failpoints.hit(f"{item.verb}.after_commit")
@@ -295,7 +292,6 @@ class Writer:
         for item in items:
             item.result = reason
         if isinstance(reason, Unavailable):
-            self.last_refusal = reason
             self._call(self._observer.commit_failed, reason)
 
     def _break(self, items: list[_Item], error: BaseException) -> None:
