@@ -14,6 +14,11 @@ import uvloop
 
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 
+# Here, because tests of other folders use them too: once imported they are not rewritten.
+pytest.register_assert_rewrite(
+    *(f"tests.faults.{name}" for name in ("invariants", "rig", "scenarios", "server"))
+)
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 

@@ -1,19 +1,12 @@
 """What ``wrk`` is given, and what it says."""
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-
 import pytest
 
 from triggers_api.bench.errors import RunFailed
-from triggers_api.bench.machine import Watch
 from triggers_api.bench.statistics import Latency
 from triggers_api.bench.wrk import (
-    find_wrk,
     lua_string,
     parse_output,
-    run_wrk,
     script_of,
     wrk_version,
 )
@@ -80,46 +73,3 @@ def test_bytes_become_a_lua_string_of_printable_characters() -> None:
 def test_the_script_holds_every_request() -> None:
     script = script_of([b"GET /1\r\n", b"GET /2\r\n"])
     assert '"GET /1\\013\\010",\n"GET /2\\013\\010"' in script
-
-
-@pytest.mark.skipif(find_wrk() is None, reason="wrk is not installed")
-def test_it_sends_the_requests_in_turn_and_counts_the_answers(tmp_path: Path) -> None:
-    wrk = find_wrk()
-    assert wrk is not None
-    bodies: list[bytes] = []
-
-    class Echo(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            bodies.append(body)
-            self.send_response(429 if body == b'"3"' else 200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    requests = [
-        b'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"%d"' % n for n in range(4)
-    ]
-    result = run_wrk(
-        wrk,
-        requests,
-        url=f"http://127.0.0.1:{server.server_port}/",
-        connections=1,
-        seconds=1,
-        folder=tmp_path,
-        watch=Watch(None),
-        progress=lambda _: None,
-    )
-    server.shutdown()
-    server.server_close()
-    assert set(bodies) == {b'"0"', b'"1"', b'"2"', b'"3"'}
-    assert 0 <= len(bodies) - result.requests <= 1
-    assert abs(result.refused - bodies.count(b'"3"')) <= 1
-    assert result.lost == 0

@@ -191,8 +191,9 @@ def test_another_name_for_the_same_file_is_the_same_file(
 
 
 @pytest.mark.usefixtures("store")
-def test_only_its_owner_can_read_what_lies_beside_the_file(owner: Owner) -> None:
-    assert (owner.path.with_name("triggers.db.lock").stat().st_mode & 0o777) == 0o600
+def test_only_its_owner_can_read_the_file_and_what_lies_beside_it(owner: Owner) -> None:
+    for name in ("triggers.db", "triggers.db-wal", "triggers.db-shm", "triggers.db.lock"):
+        assert (owner.path.with_name(name).stat().st_mode & 0o777) == 0o600
 
 
 def test_a_folder_that_is_not_there_is_told(owner: Owner) -> None:

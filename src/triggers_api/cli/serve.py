@@ -125,6 +125,8 @@ def _greet(app: "App", url: str, demo_key: str | None) -> None:
         lines.append(f"  API key     {api_key}")
     if keys is not None:
         lines += [f"  admin key   {keys.admin_key}", "  (keys are shown this once)"]
+    elif demo_key is None and app.settings.api_key is not None:
+        lines.append("  API key     what TRIGGERS_API_KEY says")
     elif demo_key is None:
         lines.append(
             "  API key     the one shown when the database was made, or set TRIGGERS_API_KEY"
@@ -134,7 +136,7 @@ def _greet(app: "App", url: str, demo_key: str | None) -> None:
         "  Send an event:",
         "",
         f"    curl -i {url}/api/events \\",
-        f"      -H 'Authorization: Bearer {api_key or '$TRIGGERS_API_KEY'}' \\",
+        f'      -H "Authorization: Bearer {api_key or "$TRIGGERS_API_KEY"}" \\',
         "      -H 'Content-Type: application/json' \\",
         """      -d '{"type": "order.created", "payload": {"id": 42, "total": 99.5}}'""",
         "",

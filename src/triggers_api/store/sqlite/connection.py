@@ -1,6 +1,8 @@
 """Connections to the embedded file, with every setting asserted by reading it back."""
 
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +60,10 @@ def open_writer(path: Path, *, vfs: str | None = None, synchronous: int = 2) -> 
     """
     version_gate(apsw.sqlite_lib_version())
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    # It holds signing secrets: nobody else's to read. SQLite gives its other files the same mode.
+    # What hinders this hinders SQLite as well, which says what it is.
+    with suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     try:
         db = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=STATEMENTS_KEPT)
         db.set_busy_timeout(BUSY_TIMEOUT_MS)
