@@ -66,6 +66,13 @@ def test_a_later_start_does_not_tell_keys_and_they_still_open(serve: Serve) -> N
     assert second.call("GET", "/api/admin/organizations", keys["admin key"])[0] == 200
 
 
+def test_the_curl_of_a_later_start_takes_the_key_from_the_environment(serve: Serve) -> None:
+    assert serve().end() == 0
+    serving = serve(**KEYS)
+    curl = pasted(serving.greeting, TRIGGERS_API_KEY=KEYS["TRIGGERS_API_KEY"])
+    assert f"Authorization: Bearer {KEYS['TRIGGERS_API_KEY']}" in curl
+
+
 def test_keys_are_on_the_screen_and_nowhere_else(serve: Serve, tmp_path: Path) -> None:
     serving = serve()
     keys = [key.encode() for key in keys_of(serving).values()]

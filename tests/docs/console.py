@@ -267,6 +267,8 @@ class Session:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise Failed("a program did not end when it was asked to") from None
+        # The shell may be gone before what it started, which would be taken for its successor.
+        self._until(lambda: not is_listening(port), "still listened to", None)
 
     # ── words of the page and words of this machine ───────────────────────────────────────────
 
