@@ -94,7 +94,8 @@ class Disk:
 
     def left(self, database: Path, copy: Path, fate: Unsynced, rng: random.Random) -> None:
         """Write what a cut leaves of a database at this moment; call it from ``on_cut``, or at rest."""
-        for suffix in ("", "-wal"):
+        # The first page of all is written before there is a write-ahead log: a journal covers it.
+        for suffix in ("", "-journal", "-wal"):
             file = self._files.get(f"{database}{suffix}")
             if file is not None:
                 Path(f"{copy}{suffix}").write_bytes(file.after_cut(fate, rng))
