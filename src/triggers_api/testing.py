@@ -2,7 +2,7 @@
 
 ::
 
-    async with Receiver() as receiver, Service(tmp_path, allow=receiver.network) as service:
+    async with Receiver() as receiver, Service(tmp_path) as service:
         await service.subscribe(receiver.url, ["order.*"])
         await service.send("order.created", {"id": 42})
         await service.drain()

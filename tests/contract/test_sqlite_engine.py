@@ -574,6 +574,36 @@ def test_a_writer_that_does_not_come_round_refuses_more_but_not_outcomes(
     assert len(owner.stored(store)) == 1
 
 
+def test_a_commit_is_bounded_in_bytes(
+    owner: Owner, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_BYTES_PER_COMMIT", 50_000)
+    busy, free = threading.Event(), threading.Event()
+    together: list[int] = []
+    monkeypatch.setattr(
+        store, "committed", lambda verbs, **_: together.append(verbs[writer.APPEND])
+    )
+
+    def hang(_: apsw.Connection) -> None:
+        busy.set()
+        assert free.wait(PATIENCE_S)
+
+    async def scenario() -> None:
+        hanging = store._writer.submit("test", hang)
+        await asyncio.to_thread(busy.wait, PATIENCE_S)
+        waiting = []
+        for _ in range(10):
+            waiting.append(store.append([owner.event(store, b"1" * 20_000)]))
+            await asyncio.sleep(0)  # each from another turn of the loop
+        free.set()
+        await hanging
+        assert await asyncio.gather(*waiting) == [[None]] * 10
+
+    owner.run(scenario())
+    assert together == [0, 3, 3, 3, 1]
+    assert len(owner.stored(store)) == 10
+
+
 def test_a_caller_that_goes_away_does_not_disturb_the_others(
     owner: Owner, store: SqliteStore
 ) -> None:

@@ -1005,7 +1005,7 @@ def test_a_connection_that_the_receiver_closed_in_between_is_replaced(run: Run) 
         async with Receiver(answering(OK)) as receiver, Sender(Egress(LOOPBACK)) as sender:
             for _ in range(3):
                 assert (await send(sender, receiver)).outcome == Answered(200)
-                await asyncio.sleep(0.05)
+                assert await soon(lambda: not sender._client._open)
             assert receiver.connections == 3
 
     run(scenario())
@@ -1095,13 +1095,17 @@ class Narrow(Egress):
         return made
 
 
-async def open_files_fall_to(number: int) -> bool:
-    """Whether so few are open, now or soon."""
+async def soon(holds: Callable[[], bool]) -> bool:
+    """Whether something holds, now or within two seconds."""
     for _ in range(100):
-        if open_files() <= number:
+        if holds():
             return True
         await asyncio.sleep(0.02)
     return False
+
+
+async def open_files_fall_to(number: int) -> bool:
+    return await soon(lambda: open_files() <= number)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -1207,6 +1211,8 @@ def test_a_sender_closes_its_connections(run: Run) -> None:
 
 def test_an_answer_to_nothing_is_nobodys(run: Run) -> None:
     # Whoever takes it for the next request's answer reports a success that never was.
+    first_is_read = asyncio.Event()
+
     async def twice(
         receiver: Receiver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
@@ -1215,8 +1221,7 @@ def test_an_answer_to_nothing_is_nobodys(run: Run) -> None:
             writer.write(OK + OK)
         elif receiver.connections == 2:
             writer.write(OK)
-            await writer.drain()
-            await asyncio.sleep(0.05)
+            await first_is_read.wait()
             writer.write(OK)
         else:
             writer.write(answer("500 Broken"))
@@ -1229,7 +1234,11 @@ def test_an_answer_to_nothing_is_nobodys(run: Run) -> None:
                 sent = await send(sender, receiver)
                 assert isinstance(sent.outcome, Answered)
                 statuses.append(sent.outcome.status_code)
-                await asyncio.sleep(0.1)
+                if len(statuses) == 2:
+                    assert sender._client._idle_count == 1
+                    first_is_read.set()
+                if len(statuses) < 3:
+                    assert await soon(lambda: not sender._client._open)
             assert statuses == [200, 200, 500]
             assert receiver.connections == 3
 
@@ -1245,8 +1254,7 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(
         async with Receiver(serving()) as receiver, Sender(Egress(LOOPBACK)) as sender:
             await asyncio.gather(*(send(sender, receiver) for _ in range(3)))
             assert sender._client._idle_count == 3
-            await asyncio.sleep(0.25)
-            assert not sender._client._open
+            assert await soon(lambda: not sender._client._open)
             assert sender._client._sweeping is None
             assert (await send(sender, receiver)).outcome == Answered(200)
             assert receiver.connections == 4
@@ -1263,8 +1271,8 @@ def test_so_many_connections_are_kept_and_no_more(
         async with Receiver(serving()) as receiver, Sender(Egress(LOOPBACK)) as sender:
             sent = await asyncio.gather(*(send(sender, receiver) for _ in range(5)))
             assert [each.outcome for each in sent] == [Answered(200)] * 5
-            await asyncio.sleep(0.05)
-            assert len(sender._client._open) == sender._client._idle_count == 2
+            assert await soon(lambda: len(sender._client._open) == 2)
+            assert sender._client._idle_count == 2
 
     run(scenario())
 

@@ -17,7 +17,7 @@ from triggers_api.bench.statistics import median
 from triggers_api.store.sqlite.lock import file_system_of
 
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
-_SYNCS: Final = 50
+SYNCS: Final = 50
 _SHORTEST_S: Final = 0.25
 """The kernel counts in hundredths of a second; over less than this a share says nothing."""
 
@@ -73,7 +73,7 @@ def examine(folder: Path) -> Machine:
         packages={name: version(name) for name in ("uvicorn", "httptools", "uvloop", "aiohttp")},
         folder=str(folder),
         file_system=file_system_of(folder) or "unknown",
-        sync_ms=_sync_ms(folder),
+        sync_ms=sync_ms(folder),
         load_average=os.getloadavg()[0],
     )
 
@@ -234,10 +234,11 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _sync_ms(folder: Path) -> float:
+def sync_ms(folder: Path) -> float:
+    """What a sync of 4 KiB to a file in a folder takes, in milliseconds; the median of some."""
     times = []
     with tempfile.NamedTemporaryFile(dir=folder) as file:
-        for _ in range(_SYNCS):
+        for _ in range(SYNCS):
             file.write(b"\0" * 4096)
             file.flush()
             started = time.perf_counter()

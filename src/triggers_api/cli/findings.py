@@ -4,14 +4,13 @@ import os
 import platform
 import shutil
 import socket
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import apsw
 
+from triggers_api.bench.machine import SYNCS, sync_ms
 from triggers_api.deliver.egress import Egress
 from triggers_api.errors import StartError
 from triggers_api.settings import Settings
@@ -22,7 +21,6 @@ from triggers_api.store.sqlite.lock import file_system_of, refuse_network_file_s
 
 _SLOW_SYNC_MS: Final = 20.0
 _LITTLE_SPACE: Final = 256 << 20
-_SYNCS: Final = 50
 
 
 class Finding(NamedTuple):
@@ -77,26 +75,14 @@ def _disk(path: Path) -> Iterator[Finding]:
     yield Finding(
         "ok" if free > _LITTLE_SPACE else "warn", "free space", f"{free >> 20} MiB in {folder}"
     )
-    milliseconds = _sync_ms(folder)
-    text = f"{milliseconds:.2f} ms (median of {_SYNCS} writes of 4 KiB)"
+    milliseconds = sync_ms(folder)
+    text = f"{milliseconds:.2f} ms (median of {SYNCS} writes of 4 KiB)"
     if milliseconds > _SLOW_SYNC_MS:
         yield Finding("warn", "fsync", f"{text}: every group of events waits for one")
     elif milliseconds < 0.005:
         yield Finding("warn", "fsync", f"{text}: too fast to be true; is this a memory disk?")
     else:
         yield Finding("ok", "fsync", text)
-
-
-def _sync_ms(folder: Path) -> float:
-    times = []
-    with tempfile.NamedTemporaryFile(dir=folder) as file:
-        for _ in range(_SYNCS):
-            file.write(b"\0" * 4096)
-            file.flush()
-            started = time.perf_counter()
-            os.fdatasync(file.fileno())
-            times.append(time.perf_counter() - started)
-    return sorted(times)[_SYNCS // 2] * 1000
 
 
 def _database(path: Path, *, deep: bool) -> Iterator[Finding]:

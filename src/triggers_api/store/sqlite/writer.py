@@ -225,12 +225,15 @@ class Writer:
     def _take(self) -> tuple[list[_Item], bool]:
         """Wait for one item, then take what else is there, up to a commit's bounds."""
         items: list[_Item] = []
+        size = 0
         gathered = self._inbox.get()
         if self._last >= _BUSY_OPERATIONS:
             time.sleep(_LINGER_S)
         while gathered is not None:
             items += gathered
-            if len(items) >= _OPERATIONS_PER_COMMIT:
+            size += sum([item.size for item in gathered])
+            if len(items) >= _OPERATIONS_PER_COMMIT or size >= _BYTES_PER_COMMIT:
+                self._last = len(items)
                 return items, True
             try:
                 gathered = self._inbox.get_nowait()
