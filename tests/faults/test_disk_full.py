@@ -60,6 +60,9 @@ def test_a_full_disk_refuses_events_and_goes_on_when_there_is_room(
             await rig.healed()
             volume.fill()
             await post_until_refused(rig)
+            # Room for one small row, and none for an event: that is full all the same.
+            volume.give_back(12 << 10)
+            await post_until_refused(rig)
 
             async def red() -> bool:
                 return (await rig.server.ready()).status == 503

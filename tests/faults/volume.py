@@ -33,6 +33,11 @@ class Volume:
                 file.truncate(max(0, self._ballast.stat().st_size - spare))
             os.fsync(file.fileno())
 
+    def give_back(self, size: int) -> None:
+        """Make a little room, in bytes."""
+        with self._ballast.open("ab") as file:
+            file.truncate(max(0, self._ballast.stat().st_size - size))
+
     def free(self) -> None:
         """Give the room back."""
         self._ballast.unlink()

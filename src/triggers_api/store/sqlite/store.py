@@ -210,7 +210,7 @@ class SqliteStore:
         refused = self._refused
         if refused is not None:
             # A transaction was refused; find out whether that still holds.
-            await self._write("probe", lambda db: db.execute(SQL["probe"], (self.now(),)))
+            await self._write("probe", lambda db: db.execute(SQL["probe"]))
             if self._refused is refused:
                 self._refused = None
 
