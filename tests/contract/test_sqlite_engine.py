@@ -27,6 +27,7 @@ from triggers_api.errors import (
 )
 from triggers_api.failpoints import Failpoints, InjectedError
 from triggers_api.model import ids
+from triggers_api.model.delivery import NewDelivery
 from triggers_api.model.event import FirstEvent, NewEvent
 from triggers_api.store import migrations
 from triggers_api.store.base import EventFilter, Page
@@ -602,6 +603,23 @@ def test_a_commit_is_bounded_in_bytes(
     owner.run(scenario())
     assert together == [0, 3, 3, 3, 1]
     assert len(owner.stored(store)) == 10
+
+
+def test_an_append_wakes_the_dispatcher_when_it_brings_deliveries_and_only_then(
+    owner: Owner, store: SqliteStore
+) -> None:
+    async def scenario() -> None:
+        waiting = asyncio.create_task(store.wait_deliveries(PATIENCE_S))
+        assert await store.append([owner.event(store)]) == [None]
+        done, _ = await asyncio.wait((waiting,), timeout=0.05)
+        assert not done
+        subscription = store.ids.new(ids.SUBSCRIPTION)
+        delivery = NewDelivery(store.ids.new(ids.DELIVERY), subscription)
+        events = [owner.event(store), owner.event(store, deliveries=(delivery,))]
+        assert await store.append(events) == [None, None]
+        await asyncio.wait_for(waiting, PATIENCE_S / 2)
+
+    owner.run(scenario())
 
 
 def test_a_caller_that_goes_away_does_not_disturb_the_others(

@@ -234,8 +234,6 @@ class SqliteStore:
         self._metrics.commit_operations.observe(verbs.total())
         if APPEND in verbs:
             self._queue_notice.give()
-            # In sync mode an append brings deliveries with it.
-            self._delivery_notice.give()
 
     def commit_failed(self, reason: Unavailable) -> None:
         self._refused = reason
@@ -263,7 +261,10 @@ class SqliteStore:
             size = len(events[0].payload) + _EVENT_OVERHEAD
         else:
             size = sum(len(event.payload) + _EVENT_OVERHEAD for event in events)
-        return self._writer.append(events, size=size)
+        stored = self._writer.append(events, size=size)
+        if any(event.deliveries for event in events):  # sync mode: they come with their deliveries
+            stored.add_done_callback(lambda _: self._delivery_notice.give())
+        return stored
 
     async def claim_queue(self, limit: int, lease_s: float) -> QueueClaim:
         now = self.now()
