@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 from typing import Any, Final, Self
 
 import msgspec
@@ -42,7 +41,7 @@ from triggers_api.operate.reaper import Reaper
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
 from triggers_api.settings import table as settings_table
-from triggers_api.store.connect import open_store, sqlite_path
+from triggers_api.store.connect import StoreOptions, open_store
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
 
@@ -101,8 +100,9 @@ class App:
         settings, metrics = self.settings, self.metrics
         async with AsyncExitStack() as stack:
             store = self.store = await open_store(
-                settings.database_url,
+                _options(settings),
                 clock=self._clock,
+                keeps_own_time=self._clock is not wall_clock,
                 metrics=metrics,
                 failpoints=self._failpoints,
                 fatal=self._fatal,
@@ -157,7 +157,7 @@ class App:
             )
             stack.push_async_callback(self._finish_deliveries)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
-            self._build_http()
+            await self._build_http()
             self._stack = stack.pop_all()
         return self
 
@@ -176,8 +176,10 @@ class App:
     def _parts(self) -> tuple[Part, ...]:
         return self.reaper, self.monitor, self.processor, self.dispatcher
 
-    def _build_http(self) -> None:
+    async def _build_http(self) -> None:
         settings, directory = self.settings, self.directory
+        given = settings.secret_key
+        secret = await self.store.signing_key() if given is None else given.encode()
         authenticator = Authenticator(directory)
         self.post_event = PostEvent(
             self.ingest,
@@ -194,7 +196,7 @@ class App:
                 directory=directory,
                 authenticator=authenticator,
                 egress=self.egress,
-                cursors=Cursors(_secret(settings)),
+                cursors=Cursors(secret),
                 metrics=self.metrics,
                 post_event=self.post_event,
                 worker_id=self.worker_id,
@@ -267,12 +269,15 @@ class App:
                 created_at=now,
                 updated_at=now,
             )
-            await store.create_organization(
+            if await store.create_first_organization(
                 organization,
-                self._key(api_key, organization.id, "first key", ORGANIZATION_SCOPES),
-            )
-            await store.create_key(self._key(admin_key, None, "operator", (Scope.ADMIN,)))
-            self.first_keys = FirstKeys(organization.id, api_key, admin_key)
+                (
+                    self._key(api_key, organization.id, "first key", ORGANIZATION_SCOPES),
+                    self._key(admin_key, None, "operator", (Scope.ADMIN,)),
+                ),
+            ):
+                self.first_keys = FirstKeys(organization.id, api_key, admin_key)
+            await self.directory.refresh()
         else:
             first = organizations[-1].id
             if settings.api_key is not None:
@@ -307,6 +312,19 @@ def _own_addresses(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
     return () if address.is_unspecified else (address,)
 
 
+def _options(settings: Settings) -> StoreOptions:
+    size = settings.db_pool_size
+    return StoreOptions(
+        database_url=settings.database_url,
+        direct_url=settings.database_direct_url,
+        read_url=settings.read_database_url,
+        pool_size=settings.max_concurrent_events * 2 + 10 if size is None else size,
+        max_overflow=settings.db_max_overflow,
+        pool_wait_s=settings.db_pool_wait_s,
+        pool_recycle_s=settings.db_pool_recycle_s,
+    )
+
+
 def _forced(settings: Settings) -> dict[str, Any]:
     rows = {row.name: variable(row) for row in settings_table()}
     forced: dict[str, Any] = {}
@@ -315,25 +333,3 @@ def _forced(settings: Settings) -> dict[str, Any]:
     if settings.delivery is not None:
         forced["delivery"] = (settings.delivery, rows["delivery"])
     return forced
-
-
-def _secret(settings: Settings) -> bytes:
-    """The key that signs cursors: given, or made once and kept beside the database."""
-    if settings.secret_key is not None:
-        return settings.secret_key.encode()
-    path = Path(f"{sqlite_path(settings.database_url)}.secret")
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        kept = path.read_bytes().strip()
-        if not kept:
-            raise StartError(f"{path} is empty; delete it and start again") from None
-        return kept
-    made = secrets.token_hex(32).encode()
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(made)
-    except OSError as error:
-        path.unlink()
-        raise StartError(f"cannot write {path}: {error.strerror}") from None
-    return made

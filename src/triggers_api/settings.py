@@ -100,7 +100,47 @@ class Settings:
     """The settings of one process."""
 
     database_url: str = _setting(
-        "sqlite:///./triggers.db", _text, "Where everything is kept: `sqlite:///path`."
+        "sqlite:///./triggers.db",
+        _text,
+        "Where everything is kept: `sqlite:///path`, or `postgresql://user@host/database` with any "
+        "of libpq's parameters.",
+        secret=True,
+    )
+    database_direct_url: str | None = _setting(
+        None,
+        _text,
+        "PostgreSQL without the pooler, when `database_url` goes through one in transaction mode: "
+        "for LISTEN, and the sign that there is a pooler.",
+        secret=True,
+    )
+    read_database_url: str | None = _setting(
+        None,
+        _text,
+        "A replica of PostgreSQL for lists and statistics; not used while it lags.",
+        secret=True,
+    )
+    db_pool_size: int | None = _setting(
+        None,
+        _whole(1, 10_000),
+        "Connections to PostgreSQL that are kept; by default twice `max_concurrent_events` and 10.",
+        aliases=("DB_POOL_SIZE", "POOL_SIZE"),
+    )
+    db_max_overflow: int = _setting(
+        20,
+        _whole(0, 10_000),
+        "Connections beyond `db_pool_size` that are opened while they are needed.",
+        aliases=("DB_POOL_MAX_OVERFLOW",),
+    )
+    db_pool_wait_s: float = _setting(
+        30.0, _number(0.1, 600), "Seconds to wait for a connection while all are in use; then 503."
+    )
+    db_pool_recycle_s: float = _setting(
+        3600.0, _number(1, 604_800), "Seconds after which a connection is replaced by a new one."
+    )
+    role: str = _setting(
+        "all",
+        _choice("all", "api", "worker"),
+        "What this process does: `api` takes events in, `worker` routes and delivers them.",
     )
     host: str = _setting("127.0.0.1", _text, "Address to listen on.")
     port: int = _setting(

@@ -328,6 +328,7 @@ class World:
             response_body="ok" if status_code is not None else None,
         )
         return Settlement(
+            organization_id=claimed.target.organization_id,
             delivery_id=claimed.id,
             token=claimed.token,
             status=DeliveryStatus(status),

@@ -308,7 +308,12 @@ class Histories(RuleBasedStateMachine):
 
     def outcome(self, claimed: ClaimedDelivery, code: int, *, given_back: bool) -> Settlement:
         if given_back:
-            return Settlement(claimed.id, claimed.token, reopened(claimed.attempt_count))
+            return Settlement(
+                claimed.target.organization_id,
+                claimed.id,
+                claimed.token,
+                reopened(claimed.attempt_count),
+            )
         attempt = Attempt(
             id=self.world.store.ids.new("att"),
             number=claimed.attempt_count + 1,
@@ -320,6 +325,7 @@ class Histories(RuleBasedStateMachine):
             Answered(code), failures=claimed.failures + 1, schedule=SCHEDULE, now=self.now, draw=0
         )
         return Settlement(
+            claimed.target.organization_id,
             claimed.id,
             claimed.token,
             decision.status,

@@ -180,6 +180,7 @@ class Run:
                 await store.settle(
                     [
                         Settlement(
+                            delivery.target.organization_id,
                             delivery.id,
                             delivery.token,
                             DeliveryStatus.SUCCEEDED,

@@ -197,7 +197,12 @@ class Dispatcher:
     ) -> None:
         self._finished.append(
             Settlement(
-                delivery.id, delivery.token, reopened(delivery.attempt_count), reason, not_before
+                delivery.target.organization_id,
+                delivery.id,
+                delivery.token,
+                reopened(delivery.attempt_count),
+                reason,
+                not_before,
             )
         )
 
@@ -251,6 +256,7 @@ class Dispatcher:
         )
         self._report(delivery, decision, attempt)
         return Settlement(
+            delivery.target.organization_id,
             delivery.id,
             delivery.token,
             decision.status,

@@ -41,6 +41,7 @@ from triggers_api.model.ids import IdGenerator
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.worker import Worker
 
 
 class QueueClaim(msgspec.Struct, frozen=True):
@@ -101,12 +102,13 @@ class DeliveryClaim(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
-    """What became of a claimed delivery.
+    """What became of a claimed delivery of an organization.
 
     ``attempt`` is ``None`` when no request was made; the attempt count then stays as it is.
     ``status`` may be a waiting one without an attempt: the delivery is given back.
     """
 
+    organization_id: str
     delivery_id: str
     token: int
     status: DeliveryStatus
@@ -286,6 +288,16 @@ class Store(Protocol):
     async def reap(self) -> Reaped:
         """Free what is held by leases that ran out, and finish what deletions left to be cancelled."""
 
+    async def beat(self, worker: Worker) -> Reaped:
+        """Say that this process is alive, and free at once what silent ones had claimed.
+
+        A process that was silent itself for so long that others may have taken it for dead frees
+        nothing this time: it may be the one that was cut off.
+        """
+
+    async def workers(self) -> list[Worker]:
+        """The processes that work on this store and were heard of within the last minute."""
+
     async def wait_queue(self, timeout_s: float) -> None:
         """Return when events may be due, or after the timeout. May return for nothing."""
 
@@ -354,6 +366,15 @@ class Store(Protocol):
     async def create_organization(self, organization: Organization, key: KeyRecord) -> None:
         """Store a tenant and its first key."""
 
+    async def create_first_organization(
+        self, organization: Organization, keys: Sequence[KeyRecord]
+    ) -> bool:
+        """Store the first tenant and the first keys; of several processes at once one does.
+
+        Returns:
+            Whether it was stored. If not, there is a tenant already, and nothing was changed.
+        """
+
     async def update_organization(self, organization: Organization) -> None:
         """Store a tenant's new fields."""
 
@@ -387,6 +408,9 @@ class Store(Protocol):
         """Store the switches."""
 
     # ── itself ────────────────────────────────────────────────────────────────────────────────
+
+    async def signing_key(self) -> bytes:
+        """A secret that every process on this store shares, made when it is first asked for."""
 
     def durability(self) -> Durability:
         """What a 202 is worth here."""

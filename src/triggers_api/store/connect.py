@@ -1,8 +1,11 @@
 """From a database URL to an open store."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from triggers_api.errors import SettingsError
 from triggers_api.failpoints import Failpoints
@@ -12,6 +15,7 @@ from triggers_api.store.sqlite.store import SqliteStore
 from triggers_api.telemetry.metrics import Metrics
 
 _SQLITE: Final = "sqlite:///"
+_POSTGRES: Final = ("postgresql://", "postgres://")
 
 
 def sqlite_path(url: str) -> Path:
@@ -22,32 +26,86 @@ def sqlite_path(url: str) -> Path:
     """
     if not url.startswith(_SQLITE) or len(url) == len(_SQLITE):
         raise SettingsError(
-            f"TRIGGERS_DATABASE_URL {url.partition(':')[0]}:…: use sqlite:///path/to/file.db"
+            f"TRIGGERS_DATABASE_URL {url.partition(':')[0]}:…: use sqlite:///path/to/file.db or "
+            "postgresql://user@host/database"
         )
     return Path(url.removeprefix(_SQLITE))
 
 
+class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a store is, and for a server how it is talked to.
+
+    Attributes:
+        database_url: of everything.
+        direct_url: past the pooler in transaction mode that ``database_url`` goes through, if so.
+        read_url: of a replica, for lists and statistics.
+        pool_size: connections kept.
+        max_overflow: connections beyond these that are opened while they are needed.
+        pool_wait_s: seconds to wait for a free connection.
+        pool_recycle_s: seconds after which a connection is replaced.
+    """
+
+    database_url: str
+    direct_url: str | None = None
+    read_url: str | None = None
+    pool_size: int = 50
+    max_overflow: int = 20
+    pool_wait_s: float = 30.0
+    pool_recycle_s: float = 3600.0
+
+
+def is_postgres(url: str) -> bool:
+    """Whether a URL names a PostgreSQL database.
+
+    Raises:
+        SettingsError: it does, and the extra that can talk to one is not installed.
+    """
+    if not url.startswith(_POSTGRES):
+        return False
+    if find_spec("asyncpg") is None:
+        raise SettingsError("PostgreSQL needs an extra: pip install 'triggers-api[postgres]'")
+    return True
+
+
 async def open_store(
-    url: str,
+    options: StoreOptions,
     *,
     clock: Callable[[], Timestamp],
     metrics: Metrics,
     failpoints: Failpoints,
     fatal: Callable[[BaseException], None],
+    keeps_own_time: bool = False,
 ) -> Store:
-    """Open the store behind a URL, migrated.
+    """Open a store, migrated.
 
     Args:
-        url: where everything is kept.
+        options: where it is.
         clock: milliseconds since the epoch.
         metrics: is told about the store's work.
         failpoints: for tests.
         fatal: called in the event loop when the process must end.
+        keeps_own_time: time is what ``clock`` says, also where a server has a clock that several
+            processes share.
 
     Raises:
         SettingsError: no engine knows the URL.
         StartError: the store must not be used as it is.
     """
+    if is_postgres(options.database_url):
+        # Imported only here: it needs an extra that the embedded engine does without.
+        from triggers_api.store.postgres.store import PostgresStore  # noqa: PLC0415
+
+        return await PostgresStore.open(
+            options,
+            clock=clock,
+            keeps_own_time=keeps_own_time,
+            metrics=metrics,
+            failpoints=failpoints,
+        )
     return await SqliteStore.open(
-        sqlite_path(url), clock=clock, metrics=metrics, failpoints=failpoints, fatal=fatal
+        sqlite_path(options.database_url),
+        clock=clock,
+        metrics=metrics,
+        failpoints=failpoints,
+        fatal=fatal,
     )

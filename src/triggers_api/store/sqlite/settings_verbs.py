@@ -3,6 +3,8 @@
 Writes run in the writer's thread; reads on a reader's snapshot.
 """
 
+from collections.abc import Sequence
+
 import apsw
 import msgspec
 
@@ -32,6 +34,17 @@ class SettingsVerbs(Tables):
             SQL["save_organization"],
             (self.keys.of(organization.id), bodies.encode(organization), self.next_version(db)),
         )
+
+    def save_first_organization(
+        self, db: apsw.Connection, organization: Organization, keys: Sequence[KeyRecord]
+    ) -> bool:
+        """The first tenant, unless there is one."""
+        if list(db.execute(SQL["any_organization"])):
+            return False
+        self.save_organization(db, organization)
+        for key in keys:
+            self.save_key(db, key)
+        return True
 
     def delete_organization(self, db: apsw.Connection, organization: int, *, now: int) -> bool:
         """Hidden, its keys revoked, its subscriptions deleted."""

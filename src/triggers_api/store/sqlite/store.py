@@ -20,6 +20,7 @@ from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.worker import Worker
 from triggers_api.store.base import (
     Changes,
     DeliveryClaim,
@@ -51,6 +52,7 @@ from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
 from triggers_api.store.sqlite.queue_verbs import QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
+from triggers_api.store.sqlite.secret import kept_secret
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
 from triggers_api.store.sqlite.tables import SQL
 from triggers_api.store.sqlite.writer import APPEND, Operation, Writer
@@ -105,6 +107,7 @@ class SqliteStore:
         self._queue_notice = Notice()
         self._delivery_notice = Notice()
         self._stats: tuple[float, QueueStats] | None = None
+        self._worker: Worker | None = None
 
         self._loop = asyncio.get_running_loop()
         self._readers = Readers(lambda: open_reader(path, vfs=vfs))
@@ -185,6 +188,9 @@ class SqliteStore:
 
     def now(self) -> Timestamp:
         return self._clock()
+
+    async def signing_key(self) -> bytes:
+        return await asyncio.to_thread(kept_secret, Path(f"{self._path}.secret"))
 
     def durability(self) -> Durability:
         names = {0: "off", 1: "normal", 2: "full"}
@@ -332,6 +338,14 @@ class SqliteStore:
             if cancelled < CANCELLED_AT_ONCE:
                 return total
 
+    async def beat(self, worker: Worker) -> Reaped:
+        # One process owns the file, and it is this one: there is nobody to free.
+        self._worker = worker
+        return Reaped()
+
+    async def workers(self) -> list[Worker]:
+        return [] if self._worker is None else [self._worker]
+
     async def wait_queue(self, timeout_s: float) -> None:
         await self._queue_notice.wait(timeout_s)
 
@@ -426,6 +440,14 @@ class SqliteStore:
             self._settings.save_key(db, key)
 
         await self._write("create_organization", create)
+
+    async def create_first_organization(
+        self, organization: Organization, keys: Sequence[KeyRecord]
+    ) -> bool:
+        return await self._write(
+            "create_first_organization",
+            lambda db: self._settings.save_first_organization(db, organization, keys),
+        )
 
     async def update_organization(self, organization: Organization) -> None:
         await self._write(

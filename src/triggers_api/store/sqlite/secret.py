@@ -1,0 +1,30 @@
+"""A secret beside the database, made once."""
+
+import os
+import secrets
+from pathlib import Path
+
+from triggers_api.errors import StartError
+
+
+def kept_secret(path: Path) -> bytes:
+    """What the file holds; a new secret is put there when there is none.
+
+    Raises:
+        StartError: the file is empty or cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        kept = path.read_bytes().strip()
+        if not kept:
+            raise StartError(f"{path} is empty; delete it and start again") from None
+        return kept
+    made = secrets.token_hex(32).encode()
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(made)
+    except OSError as error:
+        path.unlink()
+        raise StartError(f"cannot write {path}: {error.strerror}") from None
+    return made
