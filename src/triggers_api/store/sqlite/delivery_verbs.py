@@ -19,8 +19,8 @@ from triggers_api.model.delivery import (
 )
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.store import codes
 from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Settlement
-from triggers_api.store.sqlite import codes
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
 from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_many

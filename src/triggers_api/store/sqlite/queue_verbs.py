@@ -12,8 +12,9 @@ from triggers_api.model import ids
 from triggers_api.model.delivery import NewDelivery
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEvent
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.store import codes
 from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent
-from triggers_api.store.sqlite import codes
+from triggers_api.store.sqlite import tokens
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_many
 
@@ -103,7 +104,7 @@ class QueueVerbs(Tables):
             received = number >> 20
             if event.deliveries is None:
                 due = received if event.deliver_at is None else max(received, event.deliver_at)
-                queued.append((due, number, received, codes.NOBODY, 0))
+                queued.append((due, number, received, tokens.NOBODY, 0))
             else:
                 routed += self.delivery_rows(
                     number, self._organizations[event.organization_id], event.deliveries, received
@@ -149,7 +150,7 @@ class QueueVerbs(Tables):
                 )
                 for due_at, number, attempts, _, organization_id, event_type in rows
             ),
-            recovered=sum(held_by != codes.NOBODY for _, _, _, held_by, _, _ in rows),
+            recovered=sum(held_by != tokens.NOBODY for _, _, _, held_by, _, _ in rows),
         )
 
     def _held(
@@ -204,7 +205,7 @@ class QueueVerbs(Tables):
                 db.execute(SQL["save_failure"], (number, failure.reason, event.attempts))
             else:
                 not_before = now + round(failure.retry_in_s * 1000)
-                db.execute(SQL["release_queue"], (event.due_at, number, not_before, codes.NOBODY))
+                db.execute(SQL["release_queue"], (event.due_at, number, not_before, tokens.NOBODY))
         run_many(db, "queue_rows_done", aside)
         self._set_status(db, [number for _, number in aside], _FAILED, now)
         return stale
@@ -233,7 +234,7 @@ class QueueVerbs(Tables):
                 0,
                 now,
                 now,
-                codes.NOBODY,
+                tokens.NOBODY,
             )
             for delivery in deliveries
         ]

@@ -1,6 +1,6 @@
 """Reads of the record half: events, deliveries, attempts, books. Each runs on a reader's snapshot."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import apsw
@@ -15,8 +15,10 @@ from triggers_api.model.delivery import (
     DeliveryDetail,
     DeliveryStatus,
 )
-from triggers_api.model.event import Event, EventDetail, EventStatus, Moment
+from triggers_api.model.event import Event, EventDetail
+from triggers_api.model.timeline import Tried, timeline
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.store import codes
 from triggers_api.store.base import (
     DeliveryFilter,
     EventFilter,
@@ -24,7 +26,6 @@ from triggers_api.store.base import (
     Page,
     QueueStats,
 )
-from triggers_api.store.sqlite import codes
 from triggers_api.store.sqlite.queue_verbs import shown_status
 from triggers_api.store.sqlite.tables import SQL, Tables
 
@@ -46,11 +47,27 @@ class RecordReads(Tables):
                 self._delivery(delivery)
                 for delivery in db.execute(SQL["event_deliveries"], (event,))
             )
-            attempts = list(db.execute(SQL["event_attempts"], (event,)))
+            attempts = [
+                Tried(
+                    self.keys.delivery(delivery),
+                    self.keys.subscription(subscription),
+                    Timestamp(started_at),
+                    *rest,
+                )
+                for delivery, subscription, started_at, *rest in db.execute(
+                    SQL["event_attempts"], (event,)
+                )
+            ]
             return EventDetail(
                 **{name: getattr(plain, name) for name in Event.__struct_fields__},
                 deliveries=deliveries,
-                timeline=self._timeline(plain, Timestamp(status_at), reason, deliveries, attempts),
+                timeline=timeline(
+                    plain,
+                    status_at=Timestamp(status_at),
+                    reason=reason,
+                    deliveries=deliveries,
+                    attempts=attempts,
+                ),
             )
         return None
 
@@ -204,40 +221,6 @@ class RecordReads(Tables):
             error=error,
             response_body=body,
         )
-
-    def _timeline(
-        self,
-        event: Event,
-        status_at: Timestamp,
-        reason: str | None,
-        deliveries: Iterable[Delivery],
-        attempts: Iterable[Sequence[Any]],
-    ) -> tuple[Moment, ...]:
-        moments = [Moment(at=event.received_at, what="received")]
-        if event.status not in {EventStatus.QUEUED, EventStatus.SCHEDULED}:
-            moments.append(Moment(at=status_at, what=event.status, detail=reason))
-        for delivery, subscription, started_at, number, status_code, error in attempts:
-            moments.append(
-                Moment(
-                    at=Timestamp(started_at),
-                    what="attempt",
-                    delivery_id=self.keys.delivery(delivery),
-                    subscription_id=self.keys.subscription(subscription),
-                    detail=f"{number}: {error or status_code}",
-                )
-            )
-        moments += [
-            Moment(
-                at=each.finished_at,
-                what=each.status,
-                delivery_id=each.id,
-                subscription_id=each.subscription_id,
-                detail=each.reason,
-            )
-            for each in deliveries
-            if each.finished_at is not None
-        ]
-        return tuple(sorted(moments, key=lambda moment: moment.at))
 
 
 def _moment(millis: int | None) -> Timestamp | None:

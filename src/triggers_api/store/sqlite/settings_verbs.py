@@ -13,8 +13,8 @@ from triggers_api.model.controls import Controls
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.store import bodies, codes
 from triggers_api.store.base import Changes, Page
-from triggers_api.store.sqlite import bodies, codes
 from triggers_api.store.sqlite.tables import SQL, Tables
 
 _END_OF_TIME = (1 << 63) - 1

@@ -38,7 +38,7 @@ from triggers_api.store.base import (
 )
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.notice import Notice
-from triggers_api.store.sqlite import codes, schema
+from triggers_api.store.sqlite import schema, tokens
 from triggers_api.store.sqlite.checkpointer import Checkpointer
 from triggers_api.store.sqlite.connection import (
     open_checkpointer,
@@ -537,5 +537,5 @@ def _files(path: Path) -> list[tuple[int, int] | None]:
 
 
 def _token() -> int:
-    low, high = codes.TOKEN_RANGE
+    low, high = tokens.TOKEN_RANGE
     return low + secrets.randbelow(high - low)

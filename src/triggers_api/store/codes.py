@@ -30,12 +30,6 @@ DELIVERY_STATUS_OF: Final = {number: status for status, number in DELIVERY_STATU
 ORIGIN: Final = {Origin.EVENT: 0, Origin.REPLAY: 1, Origin.TEST: 2}
 ORIGIN_OF: Final = {number: origin for origin, number in ORIGIN.items()}
 
-NOBODY: Final = 1 << 62
-"""The lease token of a row in nobody's hands; as wide as a real one."""
-
-TOKEN_RANGE: Final = (1 << 48, 1 << 62)
-"""Real tokens lie in here: always eight bytes in a row."""
-
 ACTIVE: Final = 0
 HELD: Final = 1
 ENDED: Final = 2
