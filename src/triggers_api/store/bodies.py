@@ -8,6 +8,7 @@ from triggers_api.model.controls import Controls
 from triggers_api.model.organization import ApiKey, Organization
 from triggers_api.model.subscription import Subscription
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.worker import Worker
 
 
 def _encode_moment(value: Any) -> int:  # noqa: ANN401 - msgspec's hook
@@ -28,3 +29,4 @@ api_key: Final = msgspec.json.Decoder(ApiKey, dec_hook=_decode_moment).decode
 subscription: Final = msgspec.json.Decoder(Subscription, dec_hook=_decode_moment).decode
 controls: Final = msgspec.json.Decoder(Controls, dec_hook=_decode_moment).decode
 secrets: Final = msgspec.json.Decoder(tuple[str, ...]).decode
+worker: Final = msgspec.json.Decoder(Worker, dec_hook=_decode_moment).decode

@@ -1,0 +1,148 @@
+"""The connections: so many are kept, some more are opened in need, none is used unseen."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+import msgspec
+
+from triggers_api.errors import StoreUnavailable
+from triggers_api.store.postgres.connection import Connection
+
+_TRUSTED_S: Final = 1.0
+_LOOK_S: Final = 2.0
+
+
+class _Kept(msgspec.Struct):
+    connection: Connection
+    opened_at: float
+    used_at: float
+
+
+class Pool:
+    """Hands out connections. The one used last goes out first, so that a quiet service needs few."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        *,
+        size: int,
+        overflow: int,
+        wait_s: float,
+        recycle_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """An empty one.
+
+        Args:
+            connect: makes a connection that may be used, or raises ``Unavailable``.
+            size: how many are kept open.
+            overflow: how many more there may be at once; they are closed when they come back.
+            wait_s: seconds to wait for one when all are out.
+            recycle_s: seconds after which one is replaced.
+            monotonic: seconds on a clock that never goes back.
+        """
+        self._connect = connect
+        self._size = size
+        self._most = size + overflow
+        self._wait_s = wait_s
+        self._recycle_s = recycle_s
+        self._monotonic = monotonic
+        self._free = asyncio.Semaphore(self._most)
+        self._idle: list[_Kept] = []
+        self._closed = False
+        self.in_use = 0
+        """Connections that are out."""
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait to be used."""
+        return len(self._idle)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """One connection. It comes back even when its user fails; one that is not as it was is closed.
+
+        Raises:
+            StoreUnavailable: none became free in time, or none can be opened.
+        """
+        if self._free.locked():
+            await self._wait()
+        else:
+            await self._free.acquire()
+        try:
+            kept = await self._take()
+            self.in_use += 1
+            try:
+                yield kept.connection
+            finally:
+                self.in_use -= 1
+                self._put(kept)
+        finally:
+            self._free.release()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._free.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"no connection to the database became free in {self._wait_s:g} s"
+            ) from None
+
+    async def _take(self) -> _Kept:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        while self._idle:
+            kept = self._idle.pop()
+            if await self._is_fit(kept):
+                return kept
+            self._end(kept)
+        now = self._monotonic()
+        return _Kept(await self._connect(), now, now)
+
+    async def _is_fit(self, kept: _Kept) -> bool:
+        now = self._monotonic()
+        if kept.connection.is_closed() or now - kept.opened_at > self._recycle_s:
+            return False
+        if now - kept.used_at <= _TRUSTED_S:
+            return True
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                await kept.connection.execute("")
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        return True
+
+    def _put(self, kept: _Kept) -> None:
+        unusable = kept.connection.is_closed() or kept.connection.is_in_transaction()
+        if unusable or self._closed or len(self._idle) >= self._size:
+            self._end(kept)
+            return
+        kept.used_at = self._monotonic()
+        self._idle.append(kept)
+
+    def forget(self) -> None:
+        """Close what is idle: the server behind it is not the one that is wanted any more."""
+        for kept in self._idle:
+            self._end(kept)
+        self._idle.clear()
+
+    @staticmethod
+    def _end(kept: _Kept) -> None:
+        # At once and without a word to the server: it may not be listening.
+        kept.connection.terminate()
+
+    async def close(self) -> None:
+        """Close what is idle now, and what is out when it comes back."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        for kept in idle:
+            try:
+                async with asyncio.timeout(_LOOK_S):
+                    await kept.connection.close()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                kept.connection.terminate()

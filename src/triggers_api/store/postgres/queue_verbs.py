@@ -1,0 +1,234 @@
+"""Append, claim, fan out, release: an event from its acceptance to its routing."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from triggers_api.errors import StoreUnavailable
+from triggers_api.failpoints import Failpoints
+from triggers_api.model import ids
+from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEvent
+from triggers_api.model.ids import received_ms
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.store import codes
+from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent
+from triggers_api.store.postgres.connection import Connection
+from triggers_api.store.postgres.sessions import Sessions
+from triggers_api.store.postgres.tables import SQL, number, text
+
+_ALONE_AFTER: Final = 2
+"""Claims without success after which an event is handed out alone."""
+
+_SLOTS: Final = 16
+_TRIES: Final = 5
+
+_QUEUED = codes.EVENT_STATUS[EventStatus.QUEUED]
+_PROCESSED = codes.EVENT_STATUS[EventStatus.PROCESSED]
+_SCHEDULED = codes.EVENT_STATUS[EventStatus.SCHEDULED]
+
+
+class QueueVerbs:
+    """The verbs around ``event_queue``."""
+
+    def __init__(self, sessions: Sessions, *, failpoints: Failpoints) -> None:
+        self._sessions = sessions
+        self._failpoints = failpoints
+
+    async def append(self, events: Sequence[NewEvent], now: Timestamp) -> list[FirstEvent | None]:
+        """Store events, all in one transaction; the answer follows the input item by item."""
+        answers: dict[str, FirstEvent] = {}
+        left = list(events)
+        for _ in range(_TRIES):
+            met = await self._sessions.write(lambda db, these=left: self._append(db, these))  # type: ignore[misc]
+            if not met:
+                return [answers.get(event.id) for event in events]
+            found = await self._first_events(met, now)
+            answers |= found
+            # Who held the dedup_id a moment ago was deleted since: now it is free.
+            left = [event for event in met if event.id not in found]
+            if not left:
+                return [answers.get(event.id) for event in events]
+        raise StoreUnavailable("the dedup_id is being deleted again and again")
+
+    async def _append(self, db: Connection, events: Sequence[NewEvent]) -> list[NewEvent]:
+        """Store events; returns those that were not, because their dedup_id is taken."""
+        routed = any(event.deliveries is not None for event in events)
+        if routed:
+            # In one transaction all the same: the two kinds only come together when the switch turns.
+            to_queue = [event for event in events if event.deliveries is None]
+            at_once = [event for event in events if event.deliveries is not None]
+            if to_queue:
+                async with db.transaction():
+                    met = await self._insert(db, "append", to_queue)
+                    return met + await self._insert(db, "append_routed", at_once)
+            return await self._insert(db, "append_routed", at_once)
+        return await self._insert(db, "append", events)
+
+    async def _insert(
+        self, db: Connection, statement: str, events: Sequence[NewEvent]
+    ) -> list[NewEvent]:
+        events = _in_order(events)
+        columns = _columns(events)
+        if statement == "append_routed":
+            columns += _delivery_columns(events)
+        self._hit("append.before_commit", len(events))
+        row = await db.fetchrow(SQL[statement], *columns, secrets.randbelow(_SLOTS))
+        self._hit("append.after_commit", len(events))
+        assert row is not None
+        level, stored = row
+        if level == "off":
+            # It was raised inside the statement: somebody makes the server disregard that.
+            raise StoreUnavailable("the server does not flush commits (synchronous_commit is off)")
+        if stored is None:
+            return []
+        kept = {each.hex for each in stored}
+        return [event for event in events if number(event.id) not in kept]
+
+    def _hit(self, point: str, times: int) -> None:
+        if self._failpoints:
+            for _ in range(times):
+                self._failpoints.hit(point)
+
+    async def _first_events(self, met: Sequence[NewEvent], now: Timestamp) -> dict[str, FirstEvent]:
+        rows = await self._sessions.read(
+            lambda db: db.fetch(
+                SQL["first_events"],
+                [number(event.organization_id) for event in met],
+                [event.dedup_id for event in met],
+                [event.payload for event in met],
+            )
+        )
+        found: dict[str, FirstEvent] = {}
+        for place, event_id, deliver_at, state, queued, matches in rows:
+            first_id = text(ids.EVENT, event_id)
+            found[met[place - 1].id] = FirstEvent(
+                id=first_id,
+                status=shown_status(state, queued=queued, deliver_at=deliver_at, now=now),
+                received_at=Timestamp(received_ms(first_id)),
+                payload_matches=bool(matches),
+            )
+        return found
+
+    async def claim(
+        self, db: Connection, limit: int, *, now: Timestamp, until: Timestamp, token: int
+    ) -> QueueClaim:
+        """Lease due events, oldest first."""
+        rows = await db.fetch(SQL["claim_queue"], now, limit, token, until, _ALONE_AFTER)
+        return QueueClaim(
+            token=token,
+            events=tuple(
+                QueuedEvent(
+                    id=(event_id := text(ids.EVENT, event)),
+                    organization_id=text(ids.ORGANIZATION, organization),
+                    type=event_type,
+                    received_at=Timestamp(received_ms(event_id)),
+                    due_at=Timestamp(due_at),
+                    attempts=attempts,
+                )
+                for organization, event, event_type, due_at, attempts, _ in rows
+            ),
+            recovered=sum(recovered for *_, recovered in rows),
+        )
+
+    async def fan_out(
+        self, db: Connection, token: int, routed: Sequence[RoutedEvent], *, now: Timestamp
+    ) -> list[str]:
+        """Deliveries in, queue rows out; the ids of events whose lease was not valid."""
+        deliveries = [
+            (delivery.id, answer.event.id, delivery.subscription_id)
+            for answer in routed
+            for delivery in answer.deliveries
+        ]
+        held: list[UUID] | None = await db.fetchval(
+            SQL["fan_out"],
+            token,
+            now,
+            [number(answer.event.organization_id) for answer in routed],
+            [number(answer.event.id) for answer in routed],
+            [not answer.deliveries for answer in routed],
+            [number(delivery) for delivery, _, _ in deliveries],
+            [number(event) for _, event, _ in deliveries],
+            [number(subscription) for _, _, subscription in deliveries],
+            secrets.randbelow(_SLOTS),
+        )
+        return _missing([answer.event.id for answer in routed], held)
+
+    async def release(
+        self, db: Connection, token: int, failed: Sequence[FailedEvent], *, now: Timestamp
+    ) -> list[str]:
+        """Back into the queue for later, or set aside; the ids of events whose lease was not valid."""
+        rows = await db.fetch(
+            SQL["release_queue"],
+            token,
+            now,
+            [number(failure.event.organization_id) for failure in failed],
+            [number(failure.event.id) for failure in failed],
+            [
+                None if failure.retry_in_s is None else now.after(seconds=failure.retry_in_s)
+                for failure in failed
+            ],
+            [failure.reason for failure in failed],
+            [failure.event.attempts for failure in failed],
+        )
+        return _missing([failure.event.id for failure in failed], [event for (event,) in rows])
+
+
+def _in_order(events: Sequence[NewEvent]) -> Sequence[NewEvent]:
+    """In the order in which every process takes dedup_ids, so that two never wait for each other."""
+    if all(event.dedup_id is None for event in events):
+        return events
+    return sorted(events, key=lambda event: (event.organization_id, event.dedup_id or ""))
+
+
+def _columns(events: Sequence[NewEvent]) -> list[list[Any]]:
+    return [
+        [number(event.id) for event in events],
+        [number(event.organization_id) for event in events],
+        [event.type for event in events],
+        [event.payload for event in events],
+        _sparse([event.dedup_id for event in events]),
+        _sparse([event.source for event in events]),
+        _sparse([event.key for event in events]),
+        _sparse([event.occurred_at for event in events]),
+        _sparse([event.deliver_at for event in events]),
+        _sparse([event.metadata for event in events]),
+        [_due_at(event) for event in events],
+    ]
+
+
+def _sparse(column: list[Any]) -> list[Any]:
+    """A column, or nothing of it when it holds nothing."""
+    return [] if all(value is None for value in column) else column
+
+
+def _due_at(event: NewEvent) -> int:
+    received = received_ms(event.id)
+    return received if event.deliver_at is None else max(received, event.deliver_at)
+
+
+def _delivery_columns(events: Sequence[NewEvent]) -> list[list[Any]]:
+    rows = [(delivery, event.id) for event in events for delivery in event.deliveries or ()]
+    return [
+        [number(delivery.id) for delivery, _ in rows],
+        [number(event) for _, event in rows],
+        [number(delivery.subscription_id) for delivery, _ in rows],
+    ]
+
+
+def _missing(asked: Sequence[str], held: Sequence[UUID] | None) -> list[str]:
+    """Of the ids that were asked for, those that were not held; ``None`` says that all were."""
+    if held is None:
+        return []
+    found = {each.hex for each in held}
+    return [identifier for identifier in asked if number(identifier) not in found]
+
+
+def shown_status(
+    state: int | None, *, queued: bool, deliver_at: int | None, now: int
+) -> EventStatus:
+    """Where an event stands, from what is on file about it."""
+    if not queued:
+        return codes.EVENT_STATUS_OF[_PROCESSED if state is None else state]
+    scheduled = deliver_at is not None and deliver_at > now
+    return codes.EVENT_STATUS_OF[_SCHEDULED if scheduled else _QUEUED]

@@ -1,0 +1,281 @@
+"""Reads of the record half: events, deliveries, attempts, books."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from triggers_api.model import ids
+from triggers_api.model.delivery import (
+    FINISHED,
+    WAITING,
+    Attempt,
+    Delivery,
+    DeliveryDetail,
+    DeliveryStatus,
+    Origin,
+)
+from triggers_api.model.event import Event, EventDetail
+from triggers_api.model.ids import received_ms
+from triggers_api.model.timeline import Tried, timeline
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.store import codes
+from triggers_api.store.base import (
+    DeliveryFilter,
+    EventFilter,
+    OrganizationAccount,
+    Page,
+    QueueStats,
+)
+from triggers_api.store.postgres.connection import Connection
+from triggers_api.store.postgres.queue_verbs import shown_status
+from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, first_at, like, text
+
+_NULL: Final = msgspec.Raw(b"null")
+_metadata = msgspec.json.Decoder(dict[str, str]).decode
+
+Key = str | UUID
+
+
+class RecordReads:
+    """What was kept, as the API shows it."""
+
+    async def event(
+        self, db: Connection, organization: Key, event: Key, now: Timestamp
+    ) -> EventDetail | None:
+        """One event with its deliveries and timeline."""
+        row = await db.fetchrow(SQL["event"], organization, event)
+        if row is None:
+            return None
+        *columns, status_at, reason = row
+        plain = _event(columns, now)
+        deliveries = tuple(
+            _delivery(each)
+            for each in await db.fetch(SQL["event_deliveries"], organization, event, now)
+        )
+        attempts = [
+            Tried(
+                text(ids.DELIVERY, delivery),
+                text(ids.SUBSCRIPTION, subscription),
+                Timestamp(started_at),
+                *rest,
+            )
+            for delivery, subscription, started_at, *rest in await db.fetch(
+                SQL["event_attempts"], organization, event
+            )
+        ]
+        return EventDetail(
+            **{name: getattr(plain, name) for name in Event.__struct_fields__},
+            deliveries=deliveries,
+            timeline=timeline(
+                plain,
+                status_at=_routed_at(deliveries) if status_at is None else Timestamp(status_at),
+                reason=reason,
+                deliveries=deliveries,
+                attempts=attempts,
+            ),
+        )
+
+    async def events(
+        self,
+        db: Connection,
+        organization: Key,
+        wanted: EventFilter,
+        page: Page,
+        now: Timestamp,
+    ) -> list[Event]:
+        """A page of events, newest first."""
+        name = "events" if wanted.dedup_id is None else "events_by_dedup_id"
+        rows = await db.fetch(
+            SQL[name],
+            organization,
+            *_span(ids.EVENT, wanted.since, wanted.until, page),
+            None if wanted.type is None else like(wanted.type),
+            wanted.dedup_id,
+            None if wanted.status is None else codes.EVENT_STATUS[wanted.status],
+            now,
+        )
+        return [_event(row, now) for row in rows]
+
+    async def deliveries(
+        self,
+        db: Connection,
+        organization: Key,
+        wanted: DeliveryFilter,
+        page: Page,
+        now: Timestamp,
+    ) -> list[Delivery]:
+        """A page of deliveries, newest first, by the index that fits the filter."""
+        status = None if wanted.status is None else codes.DELIVERY_STATUS[wanted.status]
+        subscription = wanted.subscription_id and find(ids.SUBSCRIPTION, wanted.subscription_id)
+        parameters: list[Any] = [
+            organization,
+            *_span(ids.DELIVERY, wanted.since, wanted.until, page),
+            now,
+        ]
+        if wanted.event_id is not None:
+            name = "deliveries_by_event"
+            parameters += [status, find(ids.EVENT, wanted.event_id), subscription]
+        elif wanted.subscription_id is not None:
+            name = "deliveries_by_subscription"
+            parameters += [status, subscription]
+        elif wanted.status is DeliveryStatus.DEAD:
+            name = "dead_deliveries"
+        else:
+            name = "deliveries"
+            parameters.append(status)
+        return [_delivery(row) for row in await db.fetch(SQL[name], *parameters)]
+
+    async def delivery(
+        self, db: Connection, organization: Key, delivery: Key, now: Timestamp
+    ) -> DeliveryDetail | None:
+        """One delivery with its attempts."""
+        row = await db.fetchrow(SQL["delivery"], organization, delivery, now)
+        if row is None:
+            return None
+        plain = _delivery(row)
+        attempts = await db.fetch(SQL["delivery_attempts"], organization, delivery)
+        return DeliveryDetail(
+            **{name: getattr(plain, name) for name in Delivery.__struct_fields__},
+            attempts=tuple(_attempt(attempt) for attempt in attempts),
+        )
+
+    async def depths(self, db: Connection, now: Timestamp) -> QueueStats:
+        """Depths of the queue and of what is to be delivered."""
+        row = await db.fetchrow(SQL["queue_depths"], now)
+        assert row is not None
+        queued, scheduled, oldest, held, stuck, open_, delivering = row
+        return QueueStats(
+            depth=queued - scheduled,
+            scheduled=scheduled,
+            leased=held - stuck,
+            stuck=stuck,
+            oldest_age_s=max(0, now - oldest) / 1000 if oldest is not None else 0.0,
+            deliveries_waiting=open_ - delivering,
+            deliveries_leased=delivering,
+        )
+
+    async def accounts(self, db: Connection, now: Timestamp) -> list[OrganizationAccount]:
+        """Every organization's books."""
+        events: dict[tuple[UUID, int], int] = {
+            (organization, status): count
+            for organization, status, count in await db.fetch(SQL["account_event_states"], now)
+        }
+        deliveries: dict[tuple[UUID, int], int] = {
+            (organization, status): count
+            for organization, status, count in await db.fetch(SQL["account_delivery_states"], now)
+        }
+        return [
+            OrganizationAccount(
+                organization_id=text(ids.ORGANIZATION, organization),
+                accepted=accepted,
+                **{
+                    str(status): events.get((organization, code), 0)
+                    for status, code in codes.EVENT_STATUS.items()
+                },
+                deleted=events.get((organization, codes.EVENT_DELETED), 0),
+                deliveries={"total": total}
+                | {
+                    str(status): deliveries.get((organization, code), 0)
+                    for status, code in codes.DELIVERY_STATUS.items()
+                },
+            )
+            for organization, accepted, total in await db.fetch(SQL["account_totals"])
+        ]
+
+
+def _span(
+    prefix: str, since: Timestamp | None, until: Timestamp | None, page: Page
+) -> tuple[Key, Key, Key, int]:
+    # An id begins with the moment it was made, so a span of time is a span of ids.
+    return (
+        LAST if page.before is None else find(prefix, page.before),
+        FIRST if since is None else first_at(since),
+        LAST if until is None else first_at(until),
+        page.limit,
+    )
+
+
+def _event(row: Iterable[Any], now: Timestamp) -> Event:
+    (
+        identifier,
+        event_type,
+        payload,
+        dedup_id,
+        source,
+        key,
+        metadata,
+        occurred_at,
+        deliver_at,
+        state,
+        queued,
+    ) = row
+    event_id = text(ids.EVENT, identifier)
+    return Event(
+        id=event_id,
+        type=event_type,
+        payload=_NULL if payload is None else msgspec.Raw(payload),
+        dedup_id=dedup_id,
+        source=source,
+        key=key,
+        metadata=None if metadata is None else _metadata(metadata),
+        status=shown_status(state, queued=queued, deliver_at=deliver_at, now=now),
+        received_at=Timestamp(received_ms(event_id)),
+        occurred_at=_moment(occurred_at),
+        deliver_at=_moment(deliver_at),
+    )
+
+
+def _delivery(row: Iterable[Any]) -> Delivery:
+    (
+        identifier,
+        event,
+        event_type,
+        subscription,
+        code,
+        reason,
+        origin,
+        count,
+        status_at,
+        due_at,
+        leased,
+    ) = row
+    delivery_id = text(ids.DELIVERY, identifier)
+    status = DeliveryStatus.DELIVERING if leased else codes.DELIVERY_STATUS_OF[code]
+    return Delivery(
+        id=delivery_id,
+        event_id=text(ids.EVENT, event),
+        event_type=event_type,
+        subscription_id=text(ids.SUBSCRIPTION, subscription),
+        status=status,
+        reason=reason,
+        origin=codes.ORIGIN_OF[origin],
+        attempt_count=count,
+        next_attempt_at=_moment(due_at) if status in WAITING else None,
+        created_at=Timestamp(received_ms(delivery_id)),
+        finished_at=Timestamp(status_at) if status in FINISHED else None,
+    )
+
+
+def _attempt(row: Iterable[Any]) -> Attempt:
+    identifier, count, started_at, duration_ms, status_code, error, body = row
+    return Attempt(
+        id=text(ids.ATTEMPT, identifier),
+        number=count,
+        started_at=Timestamp(started_at),
+        duration_ms=duration_ms,
+        status_code=status_code,
+        error=error,
+        response_body=None if body is None else body.decode(),
+    )
+
+
+def _routed_at(deliveries: Sequence[Delivery]) -> Timestamp:
+    """When an event was routed that somebody wanted; not asked for one that is not routed."""
+    made = [each.created_at for each in deliveries if each.origin is Origin.EVENT]
+    return min(made, default=Timestamp(0))
+
+
+def _moment(millis: int | None) -> Timestamp | None:
+    return None if millis is None else Timestamp(millis)

@@ -1,0 +1,238 @@
+"""Organizations, keys, subscriptions and switches, each change under the next version number."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from triggers_api.model import ids
+from triggers_api.model.controls import Controls
+from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.store import bodies, codes
+from triggers_api.store.base import Changes, Page
+from triggers_api.store.postgres.connection import Connection
+from triggers_api.store.postgres.tables import LAST, SQL, find, number, text
+
+
+class SettingsVerbs:
+    """The settings half. Writes run in a transaction that begins with :meth:`next_version`."""
+
+    async def next_version(self, db: Connection) -> int:
+        """The number under which the present transaction's changes can be asked for.
+
+        Whoever asks next waits until this transaction has ended.
+        """
+        version: int = await db.fetchval(SQL["next_version"])
+        return version
+
+    async def save_organization(self, db: Connection, organization: Organization) -> None:
+        """New or changed."""
+        version = await self.next_version(db)
+        await db.execute(
+            SQL["save_organization"], number(organization.id), bodies.encode(organization), version
+        )
+
+    async def save_first_organization(
+        self, db: Connection, organization: Organization, keys: Sequence[KeyRecord]
+    ) -> bool:
+        """The first tenant, unless there is one."""
+        # Two that come at once meet at the version's row: the second one sees what the first did.
+        await self.next_version(db)
+        if await db.fetchval(SQL["any_organization"]):
+            return False
+        await self.save_organization(db, organization)
+        for key in keys:
+            await self.save_key(db, key)
+        return True
+
+    async def delete_organization(
+        self, db: Connection, organization: str | UUID, *, now: Timestamp
+    ) -> bool:
+        """Hidden, its keys revoked, its subscriptions deleted."""
+        version = await self.next_version(db)
+        if await db.fetchval(SQL["delete_organization"], organization, now, version) is None:
+            return False
+        for key, body in await db.fetch(SQL["keys_of"], organization):
+            await self._revoke(db, key, bodies.api_key(body), version, now)
+        await db.execute(SQL["delete_subscriptions_of"], organization, now, version)
+        return True
+
+    async def save_key(self, db: Connection, record: KeyRecord) -> None:
+        """New, or the one with this digest with new fields under the id it has."""
+        version = await self.next_version(db)
+        key, organization = record.key, record.organization_id
+        body = await db.fetchval(SQL["key_with_digest"], record.digest)
+        if body is not None:
+            known = bodies.api_key(body)
+            key = msgspec.structs.replace(key, id=known.id, created_at=known.created_at)
+        await db.execute(
+            SQL["save_key"],
+            number(key.id),
+            None if organization is None else number(organization),
+            record.digest,
+            bodies.encode(key),
+            version,
+        )
+
+    async def keys_of(self, db: Connection, organization: str | UUID) -> list[ApiKey]:
+        """Newest first, revoked ones included."""
+        return [bodies.api_key(body) for _, body in await db.fetch(SQL["keys_of"], organization)]
+
+    async def revoke_key(
+        self, db: Connection, organization: str | UUID, key: str | UUID, *, now: Timestamp
+    ) -> bool:
+        """No longer valid. Revoking twice is fine."""
+        version = await self.next_version(db)
+        body = await db.fetchval(SQL["key_body"], key, organization)
+        if body is None:
+            return False
+        await self._revoke(db, key, bodies.api_key(body), version, now)
+        return True
+
+    async def _revoke(
+        self, db: Connection, identifier: str | UUID, key: ApiKey, version: int, now: Timestamp
+    ) -> None:
+        if key.revoked_at is None:
+            revoked = msgspec.structs.replace(key, revoked_at=now)
+            await db.execute(SQL["set_key_body"], identifier, bodies.encode(revoked), version)
+
+    async def save_subscription(self, db: Connection, record: SubscriptionRecord) -> None:
+        """New or changed."""
+        subscription = record.subscription
+        version = await self.next_version(db)
+        await db.execute(
+            SQL["save_subscription"],
+            number(record.organization_id),
+            number(subscription.id),
+            codes.ACTIVE if subscription.status is SubscriptionStatus.ACTIVE else codes.HELD,
+            subscription.expires_at,
+            subscription.max_concurrency,
+            bodies.encode(subscription),
+            bodies.encode(record.secrets),
+            record.from_organization,
+            version,
+        )
+
+    async def disable_subscription(
+        self,
+        db: Connection,
+        organization: str | UUID,
+        subscription: UUID,
+        reason: str,
+        *,
+        now: Timestamp,
+    ) -> None:
+        """The receiver is gone: what waits is to be cancelled."""
+        record = await self.of_any_state(db, organization, subscription)
+        if record.subscription.status is SubscriptionStatus.DISABLED:
+            return
+        await self.save_subscription(
+            db,
+            msgspec.structs.replace(
+                record,
+                subscription=msgspec.structs.replace(
+                    record.subscription,
+                    enabled=False,
+                    status=SubscriptionStatus.DISABLED,
+                    disabled_reason=reason,
+                    updated_at=now,
+                ),
+            ),
+        )
+        await db.execute(SQL["end_subscription"], organization, subscription)
+
+    async def of_any_state(
+        self, db: Connection, organization: str | UUID, subscription: UUID
+    ) -> SubscriptionRecord:
+        """One that exists, deleted or not."""
+        row = await db.fetchrow(SQL["subscription_of_any_state"], organization, subscription)
+        assert row is not None
+        return _record(*row)
+
+    async def subscription(
+        self, db: Connection, organization: str | UUID, subscription: str | UUID
+    ) -> SubscriptionRecord | None:
+        """One that was not deleted."""
+        row = await db.fetchrow(SQL["subscription"], organization, subscription)
+        return None if row is None else _record(*row)
+
+    async def subscriptions(
+        self, db: Connection, organization: str | UUID, page: Page
+    ) -> list[Subscription]:
+        """A page, newest first."""
+        before = LAST if page.before is None else find(ids.SUBSCRIPTION, page.before)
+        rows = await db.fetch(SQL["subscriptions"], organization, before, page.limit)
+        return [bodies.subscription(body) for (body,) in rows]
+
+    async def delete_subscription(
+        self,
+        db: Connection,
+        organization: str | UUID,
+        subscription: str | UUID,
+        *,
+        now: Timestamp,
+    ) -> bool:
+        """No longer found, matched or delivered to."""
+        version = await self.next_version(db)
+        found: Any = await db.fetchval(
+            SQL["delete_subscription"], organization, subscription, now, version
+        )
+        return found is not None
+
+    async def save_controls(self, db: Connection, controls: Controls) -> None:
+        """The switches as they are to stand."""
+        version = await self.next_version(db)
+        await db.execute(SQL["save_controls"], bodies.encode(controls), version)
+
+    async def changes(self, db: Connection, since: int) -> Changes:
+        """Everything with a later version.
+
+        The version is read first: what is committed between the reads is told now and once more with
+        the next call, never missed.
+        """
+        version: int = await db.fetchval(SQL["settings_version"])
+        if version == since:
+            return Changes(version)
+        gone: list[str] = []
+        organizations, subscriptions = [], []
+        for organization, body, deleted_at in await db.fetch(SQL["changed_organizations"], since):
+            if deleted_at is None:
+                organizations.append(bodies.organization(body))
+            else:
+                gone.append(text(ids.ORGANIZATION, organization))
+        for subscription, organization, body, secrets, own, deleted_at in await db.fetch(
+            SQL["changed_subscriptions"], since
+        ):
+            if deleted_at is None:
+                subscriptions.append(_record(organization, body, secrets, own))
+            else:
+                gone.append(text(ids.SUBSCRIPTION, subscription))
+        keys = [
+            KeyRecord(
+                organization_id=None if owner is None else text(ids.ORGANIZATION, owner),
+                digest=digest,
+                key=bodies.api_key(body),
+            )
+            for owner, digest, body in await db.fetch(SQL["changed_keys"], since)
+        ]
+        body = await db.fetchval(SQL["changed_controls"], since)
+        return Changes(
+            version,
+            tuple(organizations),
+            tuple(keys),
+            tuple(subscriptions),
+            None if body is None else bodies.controls(body),
+            tuple(gone),
+        )
+
+
+def _record(organization: UUID, body: bytes, secrets: bytes, own: bool) -> SubscriptionRecord:  # noqa: FBT001 - a row's columns
+    return SubscriptionRecord(
+        organization_id=text(ids.ORGANIZATION, organization),
+        subscription=bodies.subscription(body),
+        secrets=bodies.secrets(secrets),
+        from_organization=own,
+    )

@@ -1,0 +1,1 @@
+SELECT EXISTS (SELECT FROM organizations WHERE deleted_at IS NULL)

@@ -1,0 +1,69 @@
+-- As append, for events that come with routing's answer: $12 to $14 are an array for each column of the
+-- deliveries. An event without any is wanted by nobody.
+WITH durable AS MATERIALIZED (
+    SELECT CASE current_setting('synchronous_commit')
+           WHEN 'off' THEN set_config('synchronous_commit', 'on', true)
+           ELSE current_setting('synchronous_commit') END AS level
+),
+item AS MATERIALIZED (
+    SELECT i.*
+    FROM durable
+    CROSS JOIN unnest(
+        $1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[],
+        $8::bigint[], $9::bigint[], $10::bytea[], $11::bigint[]
+    ) AS i (
+        id, organization_id, type, payload, dedup_id, source, key, occurred_at, deliver_at, metadata,
+        received_at
+    )
+),
+wanted AS MATERIALIZED (
+    SELECT w.* FROM unnest($12::uuid[], $13::uuid[], $14::uuid[]) AS w (id, event_id, subscription_id)
+),
+stored AS (
+    INSERT INTO events (
+        organization_id, id, type, dedup_id, source, key, occurred_at, deliver_at, metadata, payload
+    )
+    SELECT organization_id, id, type, dedup_id, source, key, occurred_at, deliver_at, metadata, payload
+    FROM item
+    ON CONFLICT (organization_id, dedup_id) WHERE dedup_id IS NOT NULL DO NOTHING
+    RETURNING organization_id, id
+),
+made AS (
+    INSERT INTO deliveries (
+        organization_id, id, event_id, subscription_id, origin, origin_id, status, status_at,
+        attempt_count, attempt_base
+    )
+    SELECT s.organization_id, w.id, w.event_id, w.subscription_id, 0,
+           '00000000-0000-0000-0000-000000000000', 2, i.received_at, 0, 0
+    FROM wanted AS w
+    JOIN stored AS s ON s.id = w.event_id
+    JOIN item AS i ON i.id = w.event_id
+    RETURNING organization_id, id, subscription_id, status_at
+),
+due AS (
+    INSERT INTO delivery_queue (organization_id, delivery_id, subscription_id, due_at)
+    SELECT organization_id, id, subscription_id, status_at FROM made
+),
+unwanted AS (
+    INSERT INTO event_states (organization_id, event_id, status, status_at)
+    SELECT i.organization_id, i.id, 1, i.received_at
+    FROM stored AS s
+    JOIN item AS i ON i.id = s.id
+    WHERE NOT EXISTS (SELECT FROM wanted AS w WHERE w.event_id = s.id)
+),
+counted AS (
+    INSERT INTO accounts AS a (organization_id, slot, events, deliveries)
+    SELECT organization_id, $15::smallint, sum(events), sum(deliveries)
+    FROM (
+        SELECT organization_id, 1 AS events, 0 AS deliveries FROM stored
+        UNION ALL
+        SELECT organization_id, 0, 1 FROM made
+    ) AS counts
+    GROUP BY organization_id
+    ORDER BY organization_id
+    ON CONFLICT (organization_id, slot) DO UPDATE
+    SET events = a.events + excluded.events, deliveries = a.deliveries + excluded.deliveries
+)
+SELECT (SELECT level FROM durable),
+       CASE WHEN count(*) < cardinality($1::uuid[]) THEN coalesce(array_agg(id), '{}') END
+FROM stored

@@ -1,0 +1,30 @@
+-- A lease that is lost with the database's last moments is none: its events are claimed again. So nobody
+-- waits for the disk here.
+WITH lax AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
+due AS MATERIALIZED (
+    SELECT q.organization_id, q.event_id, q.due_at, q.attempts, q.lease_token
+    FROM event_queue AS q
+    WHERE q.due_at <= $1 AND q.lease_until <= $1
+    ORDER BY q.due_at, q.event_id
+    LIMIT $2
+    FOR UPDATE OF q SKIP LOCKED
+),
+placed AS (
+    SELECT due.*, row_number() OVER (ORDER BY due_at, event_id) AS place FROM due, lax
+),
+-- One that has been claimed again and again may be what kills the worker: it goes alone.
+chosen AS MATERIALIZED (
+    SELECT *
+    FROM placed
+    WHERE place < coalesce((SELECT min(place) FROM placed WHERE attempts >= $5), $2 + 1) OR place = 1
+),
+leased AS (
+    UPDATE event_queue AS q
+    SET lease_token = $3, lease_until = $4, attempts = q.attempts + 1
+    FROM chosen AS c
+    WHERE q.organization_id = c.organization_id AND q.event_id = c.event_id
+)
+SELECT c.organization_id, c.event_id, e.type, c.due_at, c.attempts + 1, c.lease_token <> 0
+FROM chosen AS c
+JOIN events AS e ON e.organization_id = c.organization_id AND e.id = c.event_id
+ORDER BY c.place

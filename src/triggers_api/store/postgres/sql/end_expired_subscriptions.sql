@@ -1,0 +1,2 @@
+UPDATE subscriptions SET state = 2
+WHERE state < 2 AND deleted_at IS NULL AND expires_at IS NOT NULL AND expires_at <= $1

@@ -1,0 +1,1 @@
+DELETE FROM event_queue WHERE organization_id = $1 AND event_id = $2

@@ -1,0 +1,1 @@
+SELECT nextval('worker_numbers')

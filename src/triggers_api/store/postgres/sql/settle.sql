@@ -1,0 +1,51 @@
+-- State and attempt together, for rows whose lease is still the one that was given out. $2 to $7: the
+-- outcomes; a due moment says that it waits on. $8 to $14: the attempts, NULL where none was made.
+WITH item AS MATERIALIZED (
+    SELECT i.*
+    FROM unnest(
+        $2::uuid[], $3::uuid[], $4::bigint[], $5::smallint[], $6::bigint[], $7::text[], $8::uuid[],
+        $9::integer[], $10::bigint[], $11::integer[], $12::integer[], $13::text[], $14::bytea[]
+    ) AS i (
+        organization_id, delivery_id, token, status, due_at, reason, attempt_id,
+        number, started_at, duration_ms, status_code, error, response_body
+    )
+),
+held AS MATERIALIZED (
+    SELECT i.*, q.subscription_id
+    FROM item AS i
+    JOIN delivery_queue AS q ON q.organization_id = i.organization_id AND q.delivery_id = i.delivery_id
+    WHERE q.lease_token = i.token AND q.lease_until > $1
+    FOR UPDATE OF q
+),
+recorded AS (
+    UPDATE deliveries AS d
+    SET status = h.status, status_at = $1, attempt_count = coalesce(h.number, d.attempt_count),
+        reason = h.reason
+    FROM held AS h
+    WHERE d.organization_id = h.organization_id AND d.id = h.delivery_id
+),
+tried AS (
+    INSERT INTO attempts (
+        organization_id, delivery_id, number, id, started_at, duration_ms, status_code, error, response_body
+    )
+    SELECT organization_id, delivery_id, number, attempt_id, started_at, duration_ms, status_code, error,
+           response_body
+    FROM held
+    WHERE attempt_id IS NOT NULL
+),
+finished AS (
+    DELETE FROM delivery_queue AS q
+    USING held AS h
+    WHERE q.organization_id = h.organization_id AND q.delivery_id = h.delivery_id AND h.due_at IS NULL
+),
+waiting AS (
+    UPDATE delivery_queue AS q
+    SET due_at = h.due_at, lease_token = 0, lease_until = $1
+    FROM held AS h
+    WHERE q.organization_id = h.organization_id AND q.delivery_id = h.delivery_id AND h.due_at IS NOT NULL
+),
+dead AS (
+    INSERT INTO dead_letters (organization_id, delivery_id)
+    SELECT organization_id, delivery_id FROM held WHERE status = 6
+)
+SELECT delivery_id, subscription_id FROM held

@@ -1,0 +1,1 @@
+SELECT body FROM workers WHERE seen_at >= $1 ORDER BY number

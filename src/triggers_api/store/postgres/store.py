@@ -1,0 +1,590 @@
+"""The engine as a whole: opens the database, and gives each verb a connection."""
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Self, TypeVar
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from triggers_api.errors import StartError, StorageFull, StoreUnavailable, Unavailable
+from triggers_api.failpoints import Failpoints
+from triggers_api.model import ids
+from triggers_api.model.controls import Controls
+from triggers_api.model.delivery import Delivery, DeliveryDetail
+from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.subscription import Subscription, SubscriptionRecord
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.worker import Worker
+from triggers_api.store import bodies
+from triggers_api.store.base import (
+    Changes,
+    DeliveryClaim,
+    DeliveryFilter,
+    Durability,
+    EventFilter,
+    FailedEvent,
+    OrganizationAccount,
+    Page,
+    QueueClaim,
+    QueueStats,
+    Reaped,
+    RoutedEvent,
+    Settlement,
+)
+from triggers_api.store.clock import StoreClock
+from triggers_api.store.connect import StoreOptions
+from triggers_api.store.notice import Notice
+from triggers_api.store.postgres import schema
+from triggers_api.store.postgres.clock import DatabaseClock
+from triggers_api.store.postgres.connection import (
+    Connection,
+    Standing,
+    check,
+    connect,
+    goes_through_pooler,
+    said,
+    standing,
+)
+from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.postgres.listener import DELIVERIES, QUEUE, Announcer, Listener
+from triggers_api.store.postgres.pool import Pool
+from triggers_api.store.postgres.queue_verbs import QueueVerbs
+from triggers_api.store.postgres.record_reads import RecordReads
+from triggers_api.store.postgres.sessions import Sessions
+from triggers_api.store.postgres.settings_verbs import SettingsVerbs
+from triggers_api.store.postgres.tables import SQL, find, number
+from triggers_api.store.postgres.writer import Writer
+from triggers_api.telemetry.metrics import Metrics
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+_STATS_KEPT_S: Final = 0.5
+_EVENT_OVERHEAD: Final = 256
+"""Bytes that an event takes in the commit queue besides its payload, about."""
+
+_SILENT_MS: Final = 6_000
+"""How long a worker may be silent before what it holds is given to others."""
+_LISTED_MS: Final = 60_000
+_PROBE_BYTES: Final = 65_536
+
+
+class PostgresStore:
+    """See :class:`triggers_api.store.base.Store` for what each verb promises."""
+
+    def __init__(
+        self,
+        options: StoreOptions,
+        sessions: Sessions,
+        *,
+        clock: DatabaseClock,
+        not_before: Timestamp,
+        found: Standing,
+        worker_number: int,
+        metrics: Metrics,
+        failpoints: Failpoints,
+    ) -> None:
+        """Use :meth:`open`."""
+        self._sessions = sessions
+        self._database_clock = clock
+        self._clock = StoreClock(clock, not_before=not_before)
+        self._standing = found
+        self._worker_number = worker_number
+        self._tokens = itertools.count(1)
+        self._metrics = metrics
+        self._failpoints = failpoints
+        self._closed = False
+        self._refused: Unavailable | None = None
+
+        self._ids = ids.IdGenerator(self._clock)
+        self._queue = QueueVerbs(sessions, failpoints=failpoints)
+        self._settings = SettingsVerbs()
+        self._deliveries = DeliveryVerbs(self._settings)
+        self._records = RecordReads()
+
+        self._queue_notice = Notice()
+        self._delivery_notice = Notice()
+        self._stats: tuple[float, QueueStats] | None = None
+
+        self._writer = Writer(self._append, observer=self)
+        self._announcer = Announcer(sessions)
+        self._listener = None
+        if not sessions.pooled or options.direct_url is not None:
+            self._listener = Listener(
+                options.direct_url or options.database_url,
+                {QUEUE: self._queue_notice.give, DELIVERIES: self._delivery_notice.give},
+            )
+
+    @classmethod
+    async def open(
+        cls,
+        options: StoreOptions,
+        *,
+        clock: Callable[[], Timestamp],
+        metrics: Metrics,
+        failpoints: Failpoints,
+        keeps_own_time: bool = False,
+    ) -> Self:
+        """Connect; make or migrate the schema if need be.
+
+        Args:
+            options: where it is, and how many connections there may be.
+            clock: this machine's wall clock, in milliseconds since the epoch.
+            metrics: is told about the store's work.
+            failpoints: for tests.
+            keeps_own_time: time is what ``clock`` says, whatever the database's says.
+
+        Raises:
+            StartError: it cannot be reached, or must not be used as it is.
+        """
+        database_clock = DatabaseClock(clock, follows=not keeps_own_time)
+        try:
+            first = await connect(options.database_url, pooled=True)
+            try:
+                found = await standing(first)
+                check(found)
+                pooled = options.direct_url is not None or await goes_through_pooler(first)
+                await schema.bring_up_to_date(first)
+                not_before = 0 if keeps_own_time else await first.fetchval(SQL["last_seen"])
+                worker_number = await first.fetchval(SQL["next_worker_number"])
+            finally:
+                await first.close()
+        except Unavailable as problem:
+            raise StartError(problem.detail) from None
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise StartError(f"cannot use the database: {said(error)}") from None
+        database_clock.compare(found)
+
+        async def opened() -> Connection:
+            connection = await connect(options.database_url, pooled=pooled)
+            try:
+                await _look(connection, pooled=pooled)
+            except BaseException:
+                connection.terminate()
+                raise
+            return connection
+
+        pool = Pool(
+            opened,
+            size=options.pool_size,
+            overflow=options.max_overflow,
+            wait_s=options.pool_wait_s,
+            recycle_s=options.pool_recycle_s,
+        )
+        return cls(
+            options,
+            Sessions(pool, pooled=pooled),
+            clock=database_clock,
+            not_before=Timestamp(not_before),
+            found=found,
+            worker_number=worker_number,
+            metrics=metrics,
+            failpoints=failpoints,
+        )
+
+    # ── itself ────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def ids(self) -> ids.IdGenerator:
+        return self._ids
+
+    def now(self) -> Timestamp:
+        return self._clock()
+
+    async def signing_key(self) -> bytes:
+        made = secrets.token_hex(32).encode()
+
+        async def kept(db: Connection) -> bytes:
+            await db.execute(SQL["make_signing_key"], made)
+            key: bytes = await db.fetchval(SQL["signing_key"])
+            return key
+
+        return await self._sessions.write(kept, atomic=True)
+
+    def durability(self) -> Durability:
+        found = self._standing
+        level = found.synchronous_commit
+        return Durability(
+            engine="postgresql",
+            version=found.version,
+            settings={
+                "fsync": found.fsync,
+                "full_page_writes": found.full_page_writes,
+                "synchronous_commit": "on" if level == "off" else level,
+            },
+            survives="process crash, database crash, operating system crash, power cut",
+        )
+
+    async def check(self) -> None:
+        async def ask(db: Connection) -> Standing:
+            if not self._sessions.pooled:
+                return await standing(db)
+            async with db.transaction():
+                return await standing(db)
+
+        found = await self._sessions.read(ask)
+        self._database_clock.compare(found)
+        try:
+            check(found)
+        except Unavailable:
+            self._sessions.pool.forget()
+            raise
+        self._standing = found
+        refused = self._refused
+        if refused is not None:
+            # A transaction was refused; find out whether that still holds.
+            await self._write(
+                lambda db: db.execute(SQL["probe"], secrets.token_bytes(_PROBE_BYTES))
+            )
+            if self._refused is refused:
+                self._refused = None
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        await self._writer.close()
+        await self._announcer.close()
+        if self._listener is not None:
+            await self._listener.close()
+        try:
+            await self._write(lambda db: db.execute(SQL["leave"], self._worker_number))
+        except Unavailable as problem:
+            log.warning("the database was not told of the end", detail=problem.detail)
+        await self._sessions.pool.close()
+
+    async def _write(
+        self, function: Callable[[Connection], Awaitable[T]], *, atomic: bool = False
+    ) -> T:
+        try:
+            return await self._sessions.write(function, atomic=atomic)
+        except StorageFull as problem:
+            self.append_failed(problem)
+            raise
+
+    async def _hot(
+        self, verb: str, function: Callable[[Connection], Awaitable[T]], *, atomic: bool = False
+    ) -> T:
+        """A verb that events pass on their way."""
+        if self._failpoints:
+            self._failpoints.hit(f"{verb}.before_commit")
+        answer = await self._write(function, atomic=atomic)
+        if self._failpoints:
+            self._failpoints.hit(f"{verb}.after_commit")
+        return answer
+
+    def _token(self) -> int:
+        return self._worker_number << 32 | next(self._tokens)
+
+    # What the writer reports (writer.WriterObserver).
+
+    def appended(self, calls: int, *, seconds: float) -> None:
+        self._metrics.commit_seconds.observe(seconds)
+        self._metrics.commit_operations.observe(calls)
+        self._queue_notice.give()
+        self._announcer.announce(QUEUE)
+
+    def append_failed(self, reason: Unavailable) -> None:
+        self._refused = reason
+        self._metrics.store_errors.labels(reason.code).inc()
+        log.error("transaction refused by the database", code=reason.code, detail=reason.detail)
+
+    # ── the queue half ────────────────────────────────────────────────────────────────────────
+
+    def append(self, events: Sequence[NewEvent]) -> "asyncio.Future[Sequence[FirstEvent | None]]":
+        size = sum([len(event.payload) + _EVENT_OVERHEAD for event in events])
+        stored = self._writer.append(events, size=size)
+        if any(event.deliveries for event in events):  # sync mode: they come with their deliveries
+            stored.add_done_callback(lambda _: self.wake_deliveries(everywhere=True))
+        return stored
+
+    async def _append(self, events: Sequence[NewEvent]) -> Sequence[FirstEvent | None]:
+        return await self._queue.append(events, self.now())
+
+    async def claim_queue(self, limit: int, lease_s: float) -> QueueClaim:
+        now, token = self.now(), self._token()
+        until = now.after(seconds=lease_s)
+        return await self._hot(
+            "claim_queue",
+            lambda db: self._queue.claim(db, limit, now=now, until=until, token=token),
+        )
+
+    async def fan_out(self, token: int, routed: Sequence[RoutedEvent]) -> Sequence[str]:
+        stale = await self._hot(
+            "fan_out", lambda db: self._queue.fan_out(db, token, routed, now=self.now())
+        )
+        if any(answer.deliveries for answer in routed):
+            self.wake_deliveries(everywhere=True)
+        return stale
+
+    async def release(self, token: int, failed: Sequence[FailedEvent]) -> Sequence[str]:
+        return await self._hot(
+            "release", lambda db: self._queue.release(db, token, failed, now=self.now())
+        )
+
+    async def claim_deliveries(
+        self, limit: int, lease_s: float, *, room: Mapping[str, int], default_room: int
+    ) -> DeliveryClaim:
+        now, token = self.now(), self._token()
+        until = now.after(seconds=lease_s)
+        return await self._hot(
+            "claim_deliveries",
+            lambda db: self._deliveries.claim(
+                db, limit, room=room, default_room=default_room, now=now, until=until, token=token
+            ),
+        )
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
+        stale, ended = await self._hot(
+            "settle",
+            lambda db: self._deliveries.settle(db, settlements, now=self.now()),
+            atomic=any(each.disable_subscription is not None for each in settlements),
+        )
+        if ended:
+            await self._cancel_ended()
+        return stale
+
+    async def reap(self) -> Reaped:
+        events, deliveries = await self._write(lambda db: self._deliveries.free(db, now=self.now()))
+        await self._write(lambda db: db.execute(SQL["end_expired_subscriptions"], self.now()))
+        self._wake_for(events, deliveries)
+        return Reaped(events, deliveries, await self._cancel_ended())
+
+    async def beat(self, worker: Worker) -> Reaped:
+        now = self.now()
+        heard_before = await self._write(
+            lambda db: db.fetchval(
+                SQL["beat"], self._worker_number, worker.id, bodies.encode(worker), now
+            )
+        )
+        if heard_before is None or now - heard_before >= _SILENT_MS:
+            return Reaped()
+
+        async def free(db: Connection) -> tuple[int, int]:
+            silent = await db.fetch(SQL["silent_workers"], now - _SILENT_MS, self._worker_number)
+            if not silent:
+                return 0, 0
+            log.warning("workers fell silent", workers=[name for _, name in silent])
+            return await self._deliveries.free(
+                db, now=now, workers=[silent_number for silent_number, _ in silent]
+            )
+
+        events, deliveries = await self._write(free, atomic=True)
+        self._wake_for(events, deliveries)
+        return Reaped(events, deliveries)
+
+    async def workers(self) -> list[Worker]:
+        since = self.now() - _LISTED_MS
+        rows = await self._sessions.read(lambda db: db.fetch(SQL["workers"], since))
+        return [bodies.worker(body) for (body,) in rows]
+
+    def _wake_for(self, events: int, deliveries: int) -> None:
+        if events:
+            self._queue_notice.give()
+            self._announcer.announce(QUEUE)
+        if deliveries:
+            self.wake_deliveries(everywhere=True)
+
+    async def _cancel_ended(self, subscription: str | UUID | None = None) -> int:
+        total = 0
+        while True:
+            cancelled = await self._write(
+                lambda db: self._deliveries.cancel_ended(
+                    db, now=self.now(), subscription=subscription
+                )
+            )
+            total += cancelled
+            if cancelled < CANCELLED_AT_ONCE:
+                return total
+
+    async def wait_queue(self, timeout_s: float) -> None:
+        await self._queue_notice.wait(timeout_s)
+
+    async def wait_deliveries(self, timeout_s: float) -> None:
+        await self._delivery_notice.wait(timeout_s)
+
+    def wake_queue(self) -> None:
+        self._queue_notice.give()
+
+    def wake_deliveries(self, *, everywhere: bool = False) -> None:
+        self._delivery_notice.give()
+        if everywhere:
+            self._announcer.announce(DELIVERIES)
+
+    async def next_delivery_at(self) -> Timestamp | None:
+        due_at = await self._sessions.read(
+            lambda db: db.fetchval(SQL["next_delivery_at"], self.now())
+        )
+        return None if due_at is None else Timestamp(due_at)
+
+    # ── the record half ───────────────────────────────────────────────────────────────────────
+
+    async def event(self, organization_id: str, event_id: str) -> EventDetail | None:
+        organization, event = _organization(organization_id), find(ids.EVENT, event_id)
+        return await self._sessions.read(
+            lambda db: self._records.event(db, organization, event, self.now())
+        )
+
+    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> list[Event]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._records.events(db, organization, wanted, page, self.now())
+        )
+
+    async def delete_event(self, organization_id: str, event_id: str) -> bool:
+        organization, event = _organization(organization_id), find(ids.EVENT, event_id)
+        return await self._write(
+            lambda db: self._deliveries.erase_event(db, organization, event, now=self.now()),
+            atomic=True,
+        )
+
+    async def deliveries(
+        self, organization_id: str, wanted: DeliveryFilter, page: Page
+    ) -> list[Delivery]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._records.deliveries(db, organization, wanted, page, self.now())
+        )
+
+    async def delivery(self, organization_id: str, delivery_id: str) -> DeliveryDetail | None:
+        organization, delivery = _organization(organization_id), find(ids.DELIVERY, delivery_id)
+        return await self._sessions.read(
+            lambda db: self._records.delivery(db, organization, delivery, self.now())
+        )
+
+    async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:
+        organization, delivery = _organization(organization_id), find(ids.DELIVERY, delivery_id)
+        found = await self._write(
+            lambda db: self._deliveries.retry(db, organization, delivery, now=self.now()),
+            atomic=True,
+        )
+        self.wake_deliveries(everywhere=True)
+        return found
+
+    async def cancel_delivery(self, organization_id: str, delivery_id: str) -> bool:
+        organization, delivery = _organization(organization_id), find(ids.DELIVERY, delivery_id)
+        return await self._write(
+            lambda db: self._deliveries.cancel(db, organization, delivery, now=self.now()),
+            atomic=True,
+        )
+
+    async def stats(self) -> QueueStats:
+        at = time.monotonic()
+        if self._stats is None or at - self._stats[0] > _STATS_KEPT_S:
+            depths = await self._sessions.read(lambda db: self._records.depths(db, self.now()))
+            self._stats = at, depths
+        return self._stats[1]
+
+    async def accounts(self) -> list[OrganizationAccount]:
+        return await self._sessions.read_one_moment(
+            lambda db: self._records.accounts(db, self.now())
+        )
+
+    # ── the settings half ─────────────────────────────────────────────────────────────────────
+
+    async def changes(self, since: int) -> Changes:
+        return await self._sessions.read(lambda db: self._settings.changes(db, since))
+
+    async def create_organization(self, organization: Organization, key: KeyRecord) -> None:
+        async def create(db: Connection) -> None:
+            await self._settings.save_organization(db, organization)
+            await self._settings.save_key(db, key)
+
+        await self._write(create, atomic=True)
+
+    async def create_first_organization(
+        self, organization: Organization, keys: Sequence[KeyRecord]
+    ) -> bool:
+        return await self._write(
+            lambda db: self._settings.save_first_organization(db, organization, keys), atomic=True
+        )
+
+    async def update_organization(self, organization: Organization) -> None:
+        await self._write(
+            lambda db: self._settings.save_organization(db, organization), atomic=True
+        )
+
+    async def delete_organization(self, organization_id: str) -> bool:
+        organization = _organization(organization_id)
+        found = await self._write(
+            lambda db: self._settings.delete_organization(db, organization, now=self.now()),
+            atomic=True,
+        )
+        await self._cancel_ended()
+        return found
+
+    async def create_key(self, key: KeyRecord) -> None:
+        await self._write(lambda db: self._settings.save_key(db, key), atomic=True)
+
+    async def keys(self, organization_id: str) -> list[ApiKey]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(lambda db: self._settings.keys_of(db, organization))
+
+    async def revoke_key(self, organization_id: str, key_id: str) -> bool:
+        organization, key = _organization(organization_id), find(ids.KEY, key_id)
+        return await self._write(
+            lambda db: self._settings.revoke_key(db, organization, key, now=self.now()),
+            atomic=True,
+        )
+
+    async def save_subscription(self, record: SubscriptionRecord) -> None:
+        await self._write(lambda db: self._settings.save_subscription(db, record), atomic=True)
+        self.wake_deliveries(everywhere=True)
+
+    async def subscription(
+        self, organization_id: str, subscription_id: str
+    ) -> SubscriptionRecord | None:
+        organization = _organization(organization_id)
+        subscription = find(ids.SUBSCRIPTION, subscription_id)
+        return await self._sessions.read(
+            lambda db: self._settings.subscription(db, organization, subscription)
+        )
+
+    async def subscriptions(self, organization_id: str, page: Page) -> list[Subscription]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._settings.subscriptions(db, organization, page)
+        )
+
+    async def delete_subscription(self, organization_id: str, subscription_id: str) -> bool:
+        organization = _organization(organization_id)
+        subscription = find(ids.SUBSCRIPTION, subscription_id)
+        found = await self._write(
+            lambda db: self._settings.delete_subscription(
+                db, organization, subscription, now=self.now()
+            ),
+            atomic=True,
+        )
+        if found:
+            await self._cancel_ended(subscription)
+        return found
+
+    async def save_controls(self, controls: Controls) -> None:
+        await self._write(lambda db: self._settings.save_controls(db, controls), atomic=True)
+        self._queue_notice.give()
+        self._announcer.announce(QUEUE)
+        self.wake_deliveries(everywhere=True)
+
+
+async def _look(connection: Connection, *, pooled: bool) -> None:
+    """Let a new connection through whose server keeps what it confirms."""
+    try:
+        if pooled:
+            async with connection.transaction():
+                check(await standing(connection))
+        else:
+            check(await standing(connection))
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise StoreUnavailable(f"cannot connect to the database: {said(error)}") from None
+
+
+def _organization(organization_id: str) -> str:
+    # Organizations' ids come from keys, never from a request.
+    return number(organization_id)
