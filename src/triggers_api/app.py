@@ -35,19 +35,27 @@ from triggers_api.model.organization import (
     new_api_key,
 )
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.operate.heartbeat import Heartbeat
 from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.reaper import Reaper
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
 from triggers_api.settings import table as settings_table
-from triggers_api.store.connect import StoreOptions, open_store
+from triggers_api.store.base import Store
+from triggers_api.store.connect import StoreOptions, is_postgres, open_store, shown_url
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 FIRST_ORGANIZATION: Final = "default"
+_DOES: Final = {
+    "all": ("api", "processor", "dispatcher"),
+    "api": ("api",),
+    "worker": ("processor", "dispatcher"),
+}
+"""What a process does, by its ``role``."""
 _DISK_FAILED: Final = "the disk failed; see the log. Nothing that was accepted is given up"
 
 
@@ -93,27 +101,15 @@ class App:
         """Set by whoever wants the end at once: what is being sent is given up."""
         self._clock = clock
         self._failpoints = armed() if failpoints is None else failpoints
+        self._has_api = "api" in _DOES[settings.role]
         self._stack = AsyncExitStack()
         self._loops: list[Loop] = []
 
     async def __aenter__(self) -> Self:
         settings, metrics = self.settings, self.metrics
         async with AsyncExitStack() as stack:
-            store = self.store = await open_store(
-                _options(settings),
-                clock=self._clock,
-                keeps_own_time=self._clock is not wall_clock,
-                metrics=metrics,
-                failpoints=self._failpoints,
-                fatal=self._fatal,
-            )
-            stack.push_async_callback(store.close)
-            directory = self.directory = Directory(store, forced=_forced(settings))
-            await directory.refresh()
-            try:
-                await self._settle_in()
-            except Unavailable as problem:
-                raise StartError(f"cannot use {settings.database_url}: {problem.detail}") from None
+            store = await self._open(stack)
+            directory = self.directory
             self.monitor = Monitor(
                 store, directory, metrics=metrics, warn_depth=settings.queue_warn_depth
             )
@@ -157,29 +153,61 @@ class App:
             )
             stack.push_async_callback(self._finish_deliveries)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
-            await self._build_http()
+            self._build_http()
             self._stack = stack.pop_all()
         return self
 
+    async def _open(self, stack: AsyncExitStack) -> Store:
+        """The store with what every process needs from it at its start."""
+        settings = self.settings
+        store = self.store = await open_store(
+            store_options(settings),
+            clock=self._clock,
+            keeps_own_time=self._clock is not wall_clock,
+            metrics=self.metrics,
+            failpoints=self._failpoints,
+            fatal=self._fatal,
+        )
+        stack.push_async_callback(store.close)
+        self.directory = Directory(store, forced=_forced(settings))
+        self.heartbeat = Heartbeat(
+            store, worker_id=self.worker_id, roles=_DOES[settings.role], metrics=self.metrics
+        )
+        self._beating = Loop(self.heartbeat, crashed=self._crashed)
+        # Ends after the last delivery: without a heartbeat others would send again what is under way.
+        stack.push_async_callback(self._beating.stop)
+        try:
+            await self.directory.refresh()
+            await self._settle_in()
+            given = settings.secret_key
+            self._secret = await store.signing_key() if given is None else given.encode()
+            await self.heartbeat.run_once()
+        except Unavailable as problem:
+            url = shown_url(settings.database_url)
+            raise StartError(f"cannot use {url}: {problem.detail}") from None
+        return store
+
     async def __aexit__(self, *_: object) -> None:
         self.ingest.draining = True
-        await asyncio.gather(*(loop.stop() for loop in self._loops))
+        await asyncio.gather(*(loop.stop() for loop in self._loops if loop is not self._beating))
         await self._stack.aclose()
 
     def start(self) -> None:
         """Start the background parts. Tests that run turns by hand leave it out."""
-        for part in self._parts():
-            loop = Loop(part, crashed=self._crashed)
-            self._loops.append(loop)
+        self._loops = [
+            self._beating,
+            *(Loop(part, crashed=self._crashed) for part in self._parts()),
+        ]
+        for loop in self._loops:
             loop.start()
 
     def _parts(self) -> tuple[Part, ...]:
+        if self.settings.role == "api":
+            return (self.monitor,)
         return self.reaper, self.monitor, self.processor, self.dispatcher
 
-    async def _build_http(self) -> None:
+    def _build_http(self) -> None:
         settings, directory = self.settings, self.directory
-        given = settings.secret_key
-        secret = await self.store.signing_key() if given is None else given.encode()
         authenticator = Authenticator(directory)
         self.post_event = PostEvent(
             self.ingest,
@@ -196,17 +224,21 @@ class App:
                 directory=directory,
                 authenticator=authenticator,
                 egress=self.egress,
-                cursors=Cursors(secret),
+                cursors=Cursors(self._secret),
                 metrics=self.metrics,
                 post_event=self.post_event,
-                worker_id=self.worker_id,
+                pool=store_options(settings) if is_postgres(settings.database_url) else None,
                 readiness=self.readiness,
-            )
+                last_stats=lambda: self.monitor.stats,
+                worker=lambda: self.heartbeat.worker,
+            ),
+            api=self._has_api,
         )
 
     def server(self) -> Server:
         """An HTTP server for this app."""
-        return make_server(self.asgi, self.post_event, grace_s=self.settings.shutdown_grace_s)
+        lane = self.post_event if self._has_api else None
+        return make_server(self.asgi, lane, grace_s=self.settings.shutdown_grace_s)
 
     def readiness(self) -> Readiness:
         """Whether traffic should come here."""
@@ -257,38 +289,46 @@ class App:
 
     async def _settle_in(self) -> None:
         """Make the first organization and its keys; apply the keys that the settings give."""
-        settings, store = self.settings, self.store
-        organizations = self.directory.organizations()
-        now = store.now()
-        if not organizations:
-            api_key = settings.api_key or new_api_key()
-            admin_key = settings.admin_key or new_api_key()
-            organization = Organization(
-                id=store.ids.new(ids.ORGANIZATION),
-                name=FIRST_ORGANIZATION,
-                created_at=now,
-                updated_at=now,
-            )
-            if await store.create_first_organization(
-                organization,
-                (
-                    self._key(api_key, organization.id, "first key", ORGANIZATION_SCOPES),
-                    self._key(admin_key, None, "operator", (Scope.ADMIN,)),
-                ),
-            ):
-                self.first_keys = FirstKeys(organization.id, api_key, admin_key)
+        if not self._has_api:
+            return  # nobody would look at a worker's screen for the keys of the service
+        if not self.directory.organizations():
+            await self._make_first_organization()
             await self.directory.refresh()
-        else:
-            first = organizations[-1].id
-            if settings.api_key is not None:
-                await store.create_key(
-                    self._key(settings.api_key, first, "TRIGGERS_API_KEY", ORGANIZATION_SCOPES)
+        if self.first_keys is None:
+            # Also where another process was quicker: its settings may give other keys.
+            await self._apply_given_keys(self.directory.organizations()[-1].id)
+            await self.directory.refresh()
+
+    async def _make_first_organization(self) -> None:
+        settings, store = self.settings, self.store
+        api_key = settings.api_key or new_api_key()
+        admin_key = settings.admin_key or new_api_key()
+        now = store.now()
+        organization = Organization(
+            id=store.ids.new(ids.ORGANIZATION),
+            name=FIRST_ORGANIZATION,
+            created_at=now,
+            updated_at=now,
+        )
+        keys = (
+            self._key(api_key, organization.id, "first key", ORGANIZATION_SCOPES),
+            self._key(admin_key, None, "operator", (Scope.ADMIN,)),
+        )
+        if await store.create_first_organization(organization, keys):
+            self.first_keys = FirstKeys(organization.id, api_key, admin_key)
+
+    async def _apply_given_keys(self, organization_id: str) -> None:
+        settings, store = self.settings, self.store
+        if settings.api_key is not None:
+            await store.create_key(
+                self._key(
+                    settings.api_key, organization_id, "TRIGGERS_API_KEY", ORGANIZATION_SCOPES
                 )
-            if settings.admin_key is not None:
-                await store.create_key(
-                    self._key(settings.admin_key, None, "TRIGGERS_ADMIN_KEY", (Scope.ADMIN,))
-                )
-        await self.directory.refresh()
+            )
+        if settings.admin_key is not None:
+            await store.create_key(
+                self._key(settings.admin_key, None, "TRIGGERS_ADMIN_KEY", (Scope.ADMIN,))
+            )
 
     def _key(
         self, secret: str, organization_id: str | None, name: str, scopes: tuple[Scope, ...]
@@ -312,7 +352,8 @@ def _own_addresses(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
     return () if address.is_unspecified else (address,)
 
 
-def _options(settings: Settings) -> StoreOptions:
+def store_options(settings: Settings) -> StoreOptions:
+    """Where the store of a process with these settings is, and how it is talked to."""
     size = settings.db_pool_size
     return StoreOptions(
         database_url=settings.database_url,

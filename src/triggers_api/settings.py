@@ -20,6 +20,7 @@ from triggers_api.errors import SettingsError
 from triggers_api.model.controls import DeliveryMode, IngestMode
 
 PREFIX: Final = "TRIGGERS_"
+_EMBEDDED: Final = "sqlite:"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -261,6 +262,11 @@ class Settings:
                 f"TRIGGERS_MIN_POLL_MS ({self.min_poll_ms}) must not exceed TRIGGERS_MAX_POLL_MS "
                 f"({self.max_poll_ms})"
             )
+        if self.role != "all" and self.database_url.startswith(_EMBEDDED):
+            raise SettingsError(
+                f"role {self.role} needs a PostgreSQL database (TRIGGERS_DATABASE_URL): with SQLite "
+                "one process owns the file and does everything"
+            )
 
 
 def table() -> tuple[Field[Any], ...]:
@@ -288,6 +294,7 @@ def load(
     flags: Mapping[str, str | None] | None = None,
     environ: Mapping[str, str] = os.environ,
     file: Path | None = None,
+    defaults: Mapping[str, str] | None = None,
 ) -> Settings:
     """Merge file, environment and flags into settings.
 
@@ -295,12 +302,18 @@ def load(
         flags: by field name; ``None`` is not given.
         environ: the environment; an empty value is not given.
         file: a TOML file with the fields at the top level.
+        defaults: by field name, instead of the table's; for a command that has its own.
 
     Raises:
         SettingsError: a value that does not fit, or an unknown key in the file.
     """
     given: dict[str, Any] = {}
-    sources = (_from_file(file), _from_environment(environ), _from_flags(flags or {}))
+    sources = (
+        _from_flags(defaults or {}),
+        _from_file(file),
+        _from_environment(environ),
+        _from_flags(flags or {}),
+    )
     for row in table():
         for source in sources:
             if row.name in source:

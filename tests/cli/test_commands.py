@@ -14,7 +14,7 @@ from tests.cli.conftest import TRIGGERS, environment, triggers
 from triggers_api import __version__
 from triggers_api.cli.main import group
 
-COMMANDS: Final = ["serve", "trigger", "migrate", "doctor", "bench"]
+COMMANDS: Final = ["serve", "worker", "trigger", "migrate", "doctor", "bench"]
 
 HELP_SECONDS: Final = 0.4
 """Of processor time; it takes about 0.1 where this was written."""
@@ -82,7 +82,10 @@ def test_what_there_is_not_is_misuse(arguments: list[str], tmp_path: Path) -> No
         ([], {"TRIGGERS_ALLOW_CIDRS": "10.0.0.1/8"}, "TRIGGERS_ALLOW_CIDRS '10.0.0.1/8': 10.0.0.1"),
         ([], {"TRIGGERS_INGEST_MODE": "fast"}, "'fast': must be one of async, sync, refuse"),
         (["--lease-s", "30"], {}, "TRIGGERS_LEASE_S (30) must exceed TRIGGERS_DELIVERY_TIMEOUT_S (30)"),
-        (["--database-url", "mysql://me:pass@x/y"], {}, "use sqlite:///path"),
+        (["--database-url", "mysql://me:pass@x/y"], {}, "mysql://me:***@x/y: use sqlite:///path"),
+        (["--database-url", "host=x password=pass"], {}, "TRIGGERS_DATABASE_URL ***: use sqlite"),
+        (["--role", "api"], {}, "role api needs a PostgreSQL database (TRIGGERS_DATABASE_URL)"),
+        ([], {"TRIGGERS_ROLE": "worker"}, "role worker needs a PostgreSQL database"),
         (["--config", "missing.toml"], {}, "missing.toml: [Errno 2] No such file or directory"),
     ],
 )  # fmt: skip

@@ -158,5 +158,5 @@ def test_a_name_that_nobody_has_is_to_watch(doctor: Doctor) -> None:
 def test_settings_that_do_not_fit_are_misuse(tmp_path: Path) -> None:
     ended = triggers("doctor", "--lease-s", "1", folder=tmp_path)
     assert (ended.code, ended.out) == (2, "")
-    ended = triggers("doctor", "--database-url", "postgresql://x", folder=tmp_path)
+    ended = triggers("doctor", "--database-url", "mysql://x", folder=tmp_path)
     assert (ended.code, ended.out) == (2, "")

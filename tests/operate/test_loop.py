@@ -148,32 +148,67 @@ def test_it_is_failing_from_the_third_crash_in_a_row_until_a_turn_succeeds(
     run(main())
 
 
-def test_each_crash_is_waited_out_twice_as_long_up_to_half_a_minute(
-    run: Run, made: Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the loop waits after each turn that raised; it does not really wait."""
     monkeypatch.undo()
     slept: list[float] = []
-    enough = asyncio.Event()
     sleep = asyncio.sleep
 
     async def recorded(seconds: float) -> None:
         slept.append(seconds)
-        if len(slept) == 11:
-            enough.set()
         await sleep(0)
 
     monkeypatch.setattr("triggers_api.operate.loop.asyncio.sleep", recorded)
+    return slept
+
+
+def after(run: Run, made: Made, *faults: BaseException) -> None:
+    """The loop goes on after all these."""
 
     async def main() -> None:
         part, loop = made()
-        part.faults = [RuntimeError(str(number)) for number in range(11)]
+        part.faults = [*faults]
         part.pause_s = 60
         loop.start()
-        await enough.wait()
+        await part.until(len(faults) + 1)
         await loop.stop()
 
     run(main())
-    assert slept == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0, 30.0]
+
+
+def test_each_crash_is_waited_out_twice_as_long_up_to_half_a_minute(
+    run: Run, made: Made, pauses: list[float]
+) -> None:
+    after(run, made, *(RuntimeError(str(number)) for number in range(11)))
+    assert pauses == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0, 30.0]
+
+
+def test_a_store_that_is_away_is_looked_for_every_second_for_as_long_as_it_takes(
+    run: Run, made: Made, pauses: list[float], crashes: list[str]
+) -> None:
+    """Two to the power of so many failures is no float any more."""
+    after(run, made, *(StoreUnavailable() for _ in range(1100)))
+    assert pauses == [0.2, 0.4, 0.8] + [1.0] * 1097
+    assert len(crashes) == 1100
+
+
+def test_a_bug_that_shows_while_the_store_is_away_is_waited_out_like_a_bug(
+    run: Run, made: Made, pauses: list[float]
+) -> None:
+    after(run, made, *(StoreUnavailable() for _ in range(4)), RuntimeError("a bug"))
+    assert pauses == [0.2, 0.4, 0.8, 1.0, 3.2]
+
+
+@pytest.mark.usefixtures("pauses")
+def test_a_store_that_stays_away_is_said_now_and_then(
+    run: Run, made: Made, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after(run, made, *(StoreUnavailable() for _ in range(20)))
+    assert len(log) == 1
+    monkeypatch.setattr("triggers_api.operate.loop._SAY_AGAIN_S", 0.0)
+    after(run, made, *(StoreUnavailable() for _ in range(20)))
+    assert len(log) == 21
 
 
 def test_a_wait_that_raises_does_not_end_the_loop_unseen(

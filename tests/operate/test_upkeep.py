@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import msgspec
 import pytest
 from tests.conftest import Enter, Log, Run
 
-from triggers_api.errors import Problem, StorageFull
+from triggers_api.errors import Problem, StorageFull, StoreUnavailable
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 
 
@@ -155,6 +156,26 @@ def test_a_store_problem_is_said_once_and_its_end_as_well(
         ("the store cannot be written to", "error"),
         ("the store can be written to again", "info"),
     ]
+
+
+@pytest.mark.parametrize("silent", ["check", "changes", "stats"])
+def test_a_store_that_does_not_answer_at_all_is_a_problem_too(
+    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    """As over a connection into a black hole: no error, no answer."""
+
+    async def forever(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("triggers_api.operate.monitor._PATIENCE_S", 0.01)
+    with monkeypatch.context() as hanging:
+        hanging.setattr(service.app.store, silent, forever)
+        run(service.app.monitor.run_once())
+        assert isinstance(problem(service), StoreUnavailable)
+        assert not service.app.readiness().ready
+    monkeypatch.undo()
+    run(service.app.monitor.run_once())
+    assert service.app.readiness().ready
 
 
 def test_a_look_takes_in_what_another_process_changed(service: Service, run: Run) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +25,12 @@ QUEUES: Final = {
     "event_queue_length", "webhook_queue_length", "event_pending_processing",
     "webhook_pending_processing",
 }  # fmt: skip
+CONFIG: Final = {
+    "role", "max_concurrent_events", "batch_size", "delivery_concurrency", "delivery_timeout_s",
+    "lease_s", "rate_limit", "rate_burst", "max_queue_depth", "queue_warn_depth", "db_pool_size",
+    "db_max_overflow", "db_pool_wait_s", "db_pool_recycle_s", "redis_stream_max_length",
+}  # fmt: skip
+WORKER: Final = {"id", "roles", "version", "started_at", "seen_at"}
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +52,8 @@ def detailed(service: Service, run: Run) -> Any:  # noqa: ANN401 - JSON
     assert answer.status == 200
     assert set(answer.json) == DETAILED
     assert set(answer.json["queues"]) == QUEUES
-    assert {"max_concurrent_events", "redis_stream_max_length"} <= set(answer.json["config"])
+    assert set(answer.json["config"]) == CONFIG
+    assert all(set(worker) == WORKER for worker in answer.json["workers"])
     return answer.json
 
 
@@ -75,7 +84,15 @@ def test_health_in_detail(
     assert shown["controls"]["processing"] == "running"
     assert shown["durability"]["engine"] == "sqlite"
     assert shown["durability"]["settings"] == {"journal_mode": "wal", "synchronous": "full"}
-    assert len(shown["workers"]) == 1
+    assert shown["workers"] == [
+        {
+            "id": service.app.worker_id,
+            "roles": "api,processor,dispatcher",
+            "version": __version__,
+            "started_at": "2026-01-01T12:00:00.000Z",
+            "seen_at": "2026-01-01T12:00:00.000Z",
+        }
+    ]
     # Numbers move with what happens.
     run(service.subscribe(receiver.url, retry_schedule=[60]))
     receiver.replies(500)
@@ -178,11 +195,42 @@ def test_a_store_that_cannot_be_written_to_is_not_ready_until_it_can(
     assert detailed(service, run)["database"] == "healthy"
 
 
-@pytest.mark.parametrize("part", ["processor", "dispatcher", "reaper"])
+async def away(*_: object) -> None:
+    raise StoreUnavailable
+
+
+async def silent(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("fault", [away, silent])
+@pytest.mark.parametrize("verb", ["stats", "workers"])
+def test_the_details_can_be_seen_while_the_store_cannot(
+    service: Service,
+    run: Run,
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[..., Awaitable[None]],
+    verb: str,
+) -> None:
+    """They are asked for most when it is away."""
+    ask.event()
+    run(service.app.monitor.run_once())
+    before = detailed(service, run)
+    monkeypatch.setattr("triggers_api.http.health._PATIENCE_S", 0.01)
+    monkeypatch.setattr(service.app.store, verb, fault)
+    seen = detailed(service, run)
+    assert seen["database"] == "unhealthy"
+    assert seen["queues"] == before["queues"] != dict.fromkeys(before["queues"], 0)
+    assert seen["workers"] == before["workers"]
+
+
+@pytest.mark.parametrize("part", ["processor", "dispatcher", "reaper", "heartbeat"])
 def test_a_part_that_keeps_crashing_is_counted_and_not_ready_until_it_recovers(
     run: Run, enter: Enter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     monkeypatch.setattr("triggers_api.operate.loop._FIRST_BACKOFF_S", 0.001)
+    monkeypatch.setattr("triggers_api.operate.heartbeat._EVERY_S", 0.1)
     service = Service(tmp_path, sweep_s=0.1, max_poll_ms=100)
     broken = True
 

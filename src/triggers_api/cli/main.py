@@ -11,6 +11,7 @@ from triggers_api.errors import SettingsError, StartError
 
 _COMMANDS: Final = {
     "serve": ("serve", "Run the service (the default command)."),
+    "worker": ("worker", "Route and deliver beside other processes, on PostgreSQL."),
     "trigger": ("trigger", "Send an event."),
     "migrate": ("migrate", "Bring a database's schema up to date."),
     "doctor": ("doctor", "Check the machine, the settings and the database."),
@@ -53,7 +54,8 @@ class _Commands(click.Group):
 def group() -> None:
     """Triggers API: durable event ingestion and webhook delivery.
 
-    Without a command it serves: one process, one file on disk.
+    Without a command it serves: one process, one file on disk. With PostgreSQL, as many processes as
+    you start.
     """
 
 

@@ -1,6 +1,6 @@
 """Flags made from the settings' table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,13 +20,24 @@ from triggers_api.settings import (
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def setting_flags(*names: str) -> Callable[[F], F]:
-    """A decorator that adds a flag for each of these settings, or for all when none is named."""
+def setting_flags(
+    *names: str,
+    without: Collection[str] = (),
+    defaults: Mapping[str, str] | None = None,
+) -> Callable[[F], F]:
+    """A decorator that adds a flag for each of these settings, or for all when none is named.
+
+    Args:
+        names: of the fields.
+        without: fields that the command decides itself.
+        defaults: by field name, where the command's are not the table's.
+    """
+    own = defaults or {}
 
     def decorate(function: F) -> F:
         for row in reversed(table()):
-            if not names or row.name in names:
-                default = shown_default(row)
+            if row.name not in without and (not names or row.name in names):
+                default = own.get(row.name, shown_default(row))
                 shown = f" [env: {variable(row)}" + (f"; default: {default}]" if default else "]")
                 function = click.option(
                     f"--{row.name.replace('_', '-')}",
@@ -44,11 +55,16 @@ def setting_flags(*names: str) -> Callable[[F], F]:
     return decorate
 
 
-def load_settings(config: Path | None, flags: dict[str, str | None]) -> Settings:
+def load_settings(
+    config: Path | None,
+    flags: Mapping[str, str | None],
+    *,
+    defaults: Mapping[str, str] | None = None,
+) -> Settings:
     """The merged settings; names in the environment that look misspelt are pointed out."""
     for name in unknown_variables():
         click.echo(f"triggers: {name} is not a setting; {_hint(name)}", err=True)
-    return load(flags=flags, file=config)
+    return load(flags=flags, file=config, defaults=defaults)
 
 
 def _hint(name: str) -> str:

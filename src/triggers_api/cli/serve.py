@@ -6,9 +6,9 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -26,14 +26,21 @@ if TYPE_CHECKING:
 @click.option("--demo", is_flag=True, help="Add a local receiver and send real events through it.")
 @click.option("--demo-rate", default=1.0, show_default=True, help="Events a second of the demo.")
 def command(config: Path | None, demo: bool, demo_rate: float, **flags: str | None) -> None:  # noqa: FBT001 - click's
-    """Run the service: API, processor and dispatcher in one process."""
+    """Run the service: API, processor and dispatcher in one process, or with --role a part of it."""
     settings = load_settings(config, flags)
-    run = asyncio.run
+    if demo and settings.role != "all":
+        raise click.UsageError("--demo needs the whole service in this process: --role all")
+    run(settings, demo_rate=demo_rate if demo else None)
+
+
+def run(settings: Settings, *, demo_rate: float | None = None) -> NoReturn:
+    """Serve in this process until a signal or a failure, and exit."""
+    run_loop = asyncio.run
     with contextlib.suppress(ImportError):
         import uvloop  # noqa: PLC0415 - absent on some platforms
 
-        run = uvloop.run
-    sys.exit(run(serve(settings, demo_rate=demo_rate if demo else None)))
+        run_loop = uvloop.run
+    sys.exit(run_loop(serve(settings, demo_rate=demo_rate)))
 
 
 async def serve(settings: Settings, *, demo_rate: float | None = None) -> int:
@@ -113,25 +120,44 @@ def _url(host: str, listener: socket.socket) -> str:
 
 
 def _greet(app: "App", url: str, demo_key: str | None) -> None:
+    worker = app.settings.role == "worker"
+    pages = f"health: {url}/readyz" if worker else f"docs: {url}/docs"
+    lines = ["", f"  Triggers API {__version__}   {url}   {pages}", *_about(app)]
+    if worker:
+        lines += [
+            "  role        worker: routes and delivers; events are sent to `triggers serve --role api`",
+            f"  metrics     {url}/metrics",
+            "",
+        ]
+    else:
+        lines += _how_to_send(app, url, demo_key)
+    click.echo("\n".join(lines))
+
+
+def _about(app: "App") -> Iterator[str]:
+    from triggers_api.store.connect import shown_url  # noqa: PLC0415 - as above
+
     durability = app.store.durability()
+    url = shown_url(app.settings.database_url)
+    yield f"  database    {url} ({durability.engine} {durability.version})"
+    yield f"  survives    {durability.survives}"
+
+
+def _how_to_send(app: "App", url: str, demo_key: str | None) -> Iterator[str]:
     keys = app.first_keys
     api_key = demo_key or (keys.api_key if keys else None)
-    lines = [
-        "",
-        f"  Triggers API {__version__}   {url}   docs: {url}/docs",
-        f"  database    {app.settings.database_url} ({durability.engine} {durability.version})",
-    ]
+    if app.settings.role == "api":
+        yield "  role        api: events wait until a `triggers worker` routes and delivers them"
     if api_key is not None:
-        lines.append(f"  API key     {api_key}")
+        yield f"  API key     {api_key}"
     if keys is not None:
-        lines += [f"  admin key   {keys.admin_key}", "  (keys are shown this once)"]
+        yield f"  admin key   {keys.admin_key}"
+        yield "  (keys are shown this once)"
     elif demo_key is None and app.settings.api_key is not None:
-        lines.append("  API key     what TRIGGERS_API_KEY says")
+        yield "  API key     what TRIGGERS_API_KEY says"
     elif demo_key is None:
-        lines.append(
-            "  API key     the one shown when the database was made, or set TRIGGERS_API_KEY"
-        )
-    lines += [
+        yield "  API key     the one shown when the database was made, or set TRIGGERS_API_KEY"
+    yield from (
         "",
         "  Send an event:",
         "",
@@ -140,5 +166,4 @@ def _greet(app: "App", url: str, demo_key: str | None) -> None:
         "      -H 'Content-Type: application/json' \\",
         """      -d '{"type": "order.created", "payload": {"id": 42, "total": 99.5}}'""",
         "",
-    ]
-    click.echo("\n".join(lines))
+    )

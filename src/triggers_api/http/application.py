@@ -36,15 +36,17 @@ from triggers_api.model.timestamp import Timestamp
 class Application:
     """The ASGI application."""
 
-    def __init__(self, context_: Context) -> None:
-        self._post_event = context_.post_event
-        self._litestar = _litestar(context_)
+    def __init__(self, context_: Context, *, api: bool = True) -> None:
+        """Set up; without ``api`` only the routes about health are there."""
+        self._post_event = context_.post_event if api else None
+        self._litestar = _litestar(context_, api=api)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI's
         """Serve one request."""
         if scope["type"] == "http":
-            if scope["path"] == PATH and scope["method"] == "POST":
-                await self._post_event(scope, receive, send)
+            post_event = self._post_event
+            if post_event and scope["path"] == PATH and scope["method"] == "POST":
+                await post_event(scope, receive, send)
                 return
             if scope["method"] == "HEAD":
                 # As GET, of which the server sends the head alone (RFC 9110, 9.3.2).
@@ -57,7 +59,7 @@ class Application:
         return self._litestar.openapi_schema.to_schema()
 
 
-def _litestar(context_: Context) -> Litestar:
+def _api_routers() -> list[Router]:
     of_organizations = Router(
         "/",
         route_handlers=[
@@ -68,8 +70,12 @@ def _litestar(context_: Context) -> Litestar:
         ],
         dependencies={"organization_id": Provide(organization_id, sync_to_thread=False)},
     )
+    return [of_organizations, admin.router(), documentation.router()]
+
+
+def _litestar(context_: Context, *, api: bool) -> Litestar:
     return Litestar(
-        [of_organizations, admin.router(), health.router(), documentation.router()],
+        [health.router(), *(_api_routers() if api else ())],
         before_send=[_stamp],
         dependencies={
             "context": Provide(context, sync_to_thread=False),
@@ -78,7 +84,7 @@ def _litestar(context_: Context) -> Litestar:
         exception_handlers=problems.HANDLERS,
         guards=[check_access],
         logging_config=None,
-        openapi_config=documentation.openapi_config(),
+        openapi_config=documentation.openapi_config() if api else None,
         plugins=[documentation.OwnTypes()],
         request_class=StrictRequest,
         request_max_body_size=None,  # request.py counts while it reads

@@ -16,8 +16,10 @@ from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.parameters import check_query
 from triggers_api.model.organization import Scope
+from triggers_api.model.worker import Worker
 from triggers_api.settings import Settings
-from triggers_api.store.base import Store
+from triggers_api.store.base import QueueStats, Store
+from triggers_api.store.connect import StoreOptions
 from triggers_api.store.directory import Directory, Principal
 from triggers_api.telemetry.metrics import Metrics
 
@@ -57,9 +59,27 @@ class Context:
         cursors: Cursors,
         metrics: Metrics,
         post_event: PostEvent,
-        worker_id: str,
+        pool: StoreOptions | None,
         readiness: Callable[[], Readiness],
+        last_stats: Callable[[], QueueStats],
+        worker: Callable[[], Worker],
     ) -> None:
+        """Hold them.
+
+        Args:
+            settings: of this process.
+            store: where everything is kept.
+            directory: who may do what, from memory.
+            authenticator: whose key a request carries.
+            egress: where deliveries may go.
+            cursors: signed places in lists.
+            metrics: of this process.
+            post_event: the hot route.
+            pool: how a database on a server is talked to; ``None`` for the embedded one.
+            readiness: whether traffic should come here.
+            last_stats: the depths as they were seen last, for when the store does not answer.
+            worker: this process as it was at its last heartbeat.
+        """
         self.settings = settings
         self.store = store
         self.directory = directory
@@ -68,8 +88,10 @@ class Context:
         self.cursors = cursors
         self.metrics = metrics
         self.post_event = post_event
-        self.worker_id = worker_id
+        self.pool = pool
         self.readiness = readiness
+        self.last_stats = last_stats
+        self.worker = worker
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def changing(self, whose: str) -> asyncio.Lock:

@@ -1,21 +1,27 @@
 """Health, readiness, metrics."""
 
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 from litestar import Response, Router, get
 from litestar.di import NamedDependency
 
 from triggers_api import __version__
+from triggers_api.errors import Unavailable
 from triggers_api.http.context import ACCESS, Context, QueueHealth
 from triggers_api.model.controls import Controls
 from triggers_api.model.organization import Scope
-from triggers_api.store.base import Durability
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.worker import Worker
+from triggers_api.operate.patience import patience
+from triggers_api.store.base import Durability, QueueStats
 from triggers_api.telemetry.metrics import CONTENT_TYPE
 
 # Litestar adds the charset to every text; given twice, Prometheus 3 refuses the answer.
 _METRICS: Final = CONTENT_TYPE.removesuffix("; charset=utf-8")
 SERVICE = "Triggers API"
+_PATIENCE_S: Final = 2.0
+"""That the details have with the store: they are asked for most when it does not answer."""
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -33,6 +39,27 @@ class ReadyReport(msgspec.Struct, frozen=True):
     queue: QueueHealth
 
 
+class WorkerHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that works on the database; ``roles`` are separated by commas."""
+
+    id: str
+    roles: str
+    version: str
+    started_at: Timestamp
+    seen_at: Timestamp
+
+    @classmethod
+    def of(cls, worker: Worker) -> Self:
+        """As it is shown."""
+        return cls(
+            id=worker.id,
+            roles=",".join(worker.roles),
+            version=worker.version,
+            started_at=worker.started_at,
+            seen_at=worker.seen_at,
+        )
+
+
 class DetailedHealth(msgspec.Struct, frozen=True, kw_only=True):
     """Everything at a glance, with the same keys on every engine."""
 
@@ -41,7 +68,7 @@ class DetailedHealth(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     redis: str
     queues: dict[str, int]
-    workers: list[dict[str, str]]
+    workers: list[WorkerHealth]
     controls: Controls
     durability: Durability
     config: dict[str, float | str | None]
@@ -75,10 +102,10 @@ async def readyz(context: NamedDependency[Context]) -> Response[ReadyReport]:
     opt={ACCESS: (Scope.READ, Scope.ADMIN)},
 )
 async def detailed(context: NamedDependency[Context]) -> DetailedHealth:
-    """Depths, switches, durability and settings."""
-    readiness, settings = context.readiness(), context.settings
-    stats = await context.store.stats()
-    store_ok = readiness.checks.get("store") == "ok"
+    """Depths, processes, switches, durability and settings; without the store, what was seen last."""
+    readiness = context.readiness()
+    stats, workers, answered = await _look(context)
+    store_ok = answered and readiness.checks.get("store") == "ok"
     return DetailedHealth(
         status="healthy" if readiness.ready else "unhealthy",
         version=__version__,
@@ -90,22 +117,41 @@ async def detailed(context: NamedDependency[Context]) -> DetailedHealth:
             "event_pending_processing": stats.leased,
             "webhook_pending_processing": stats.deliveries_leased,
         },
-        workers=[{"id": context.worker_id, "roles": "api,processor,dispatcher"}],
+        workers=[WorkerHealth.of(worker) for worker in workers],
         controls=context.directory.controls,
         durability=context.store.durability(),
-        config={
-            "max_concurrent_events": settings.max_concurrent_events,
-            "batch_size": settings.batch_size,
-            "delivery_concurrency": settings.delivery_concurrency,
-            "delivery_timeout_s": settings.delivery_timeout_s,
-            "lease_s": settings.lease_s,
-            "rate_limit": settings.rate_limit,
-            "rate_burst": settings.rate_burst,
-            "max_queue_depth": settings.max_queue_depth,
-            "queue_warn_depth": settings.queue_warn_depth,
-            "redis_stream_max_length": None,
-        },
+        config=_config(context),
     )
+
+
+async def _look(context: Context) -> tuple[QueueStats, list[Worker], bool]:
+    """Depths, processes, and whether the store answered."""
+    try:
+        async with patience(_PATIENCE_S):
+            return await context.store.stats(), await context.store.workers(), True
+    except Unavailable:
+        return context.last_stats(), [context.worker()], False
+
+
+def _config(context: Context) -> dict[str, float | str | None]:
+    settings, pool = context.settings, context.pool
+    return {
+        "role": settings.role,
+        "max_concurrent_events": settings.max_concurrent_events,
+        "batch_size": settings.batch_size,
+        "delivery_concurrency": settings.delivery_concurrency,
+        "delivery_timeout_s": settings.delivery_timeout_s,
+        "lease_s": settings.lease_s,
+        "rate_limit": settings.rate_limit,
+        "rate_burst": settings.rate_burst,
+        "max_queue_depth": settings.max_queue_depth,
+        "queue_warn_depth": settings.queue_warn_depth,
+        "db_pool_size": None if pool is None else pool.pool_size,
+        "db_max_overflow": None if pool is None else pool.max_overflow,
+        "db_pool_wait_s": None if pool is None else pool.pool_wait_s,
+        "db_pool_recycle_s": None if pool is None else pool.pool_recycle_s,
+        "redis_stream_max_length": None,
+    }
 
 
 @get("/metrics", summary="Metrics for Prometheus", media_type=_METRICS, security=[{}])

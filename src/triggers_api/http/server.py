@@ -46,12 +46,12 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def make_server(application: Application, lane: PostEvent, *, grace_s: float) -> Server:
+def make_server(application: Application, lane: PostEvent | None, *, grace_s: float) -> Server:
     """The HTTP server of an application.
 
     Args:
         application: serves every request that does not go through the lane.
-        lane: the hot route.
+        lane: the hot route, if it has one.
         grace_s: seconds that requests under way get when it is to end.
     """
     return Server(

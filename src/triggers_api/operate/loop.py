@@ -12,6 +12,10 @@ log = structlog.get_logger(__name__)
 
 _FIRST_BACKOFF_S: Final = 0.1
 _LONGEST_BACKOFF_S: Final = 30.0
+_AWAY_BACKOFF_S: Final = 1.0
+"""The longest while the store is away: work goes on as soon as it is back."""
+_DOUBLINGS: Final = 10
+_SAY_AGAIN_S: Final = 30.0
 _FAILING_AFTER: Final = 3
 
 
@@ -39,6 +43,7 @@ class Loop:
         self._stopping = False
         self._waiting = False
         self._failures = 0
+        self._quiet_until = 0.0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -76,8 +81,12 @@ class Loop:
                     await asyncio.sleep(0)
             except Exception as error:  # noqa: BLE001 - whatever it was, the loop goes on
                 self._note(error)
-                backoff = min(_FIRST_BACKOFF_S * 2**self._failures, _LONGEST_BACKOFF_S)
-                await self._rest(asyncio.sleep, backoff)
+                await self._rest(asyncio.sleep, self._backoff_s(error))
+
+    def _backoff_s(self, error: Exception) -> float:
+        longest = _AWAY_BACKOFF_S if isinstance(error, Unavailable) else _LONGEST_BACKOFF_S
+        # A store may be away for so long that two to that power is no float any more.
+        return min(_FIRST_BACKOFF_S * 2.0 ** min(self._failures, _DOUBLINGS), longest)
 
     async def _rest(self, how: Callable[[float], Awaitable[None]], seconds: float) -> None:
         """Wait in a way that :meth:`stop` may cut short."""
@@ -92,6 +101,11 @@ class Loop:
     def _note(self, error: Exception) -> None:
         self._failures += 1
         self._crashed(self.name)
-        # A store that is away is not a fault of the part: one line instead of a traceback.
-        traceback = None if isinstance(error, Unavailable) else error
-        log.error("turn failed", part=self.name, error=str(error), exc_info=traceback)
+        if not isinstance(error, Unavailable):
+            log.error("turn failed", part=self.name, error=str(error), exc_info=error)
+            return
+        # A store that is away is not a fault of the part: now and then a line without a traceback.
+        now = asyncio.get_running_loop().time()
+        if self._failures == 1 or now >= self._quiet_until:
+            self._quiet_until = now + _SAY_AGAIN_S
+            log.error("turn failed", part=self.name, error=str(error), exc_info=None)

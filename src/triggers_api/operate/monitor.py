@@ -6,6 +6,7 @@ from typing import Final
 import structlog
 
 from triggers_api.errors import Problem
+from triggers_api.operate.patience import patience
 from triggers_api.store.base import QueueStats, Store
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
@@ -13,6 +14,7 @@ from triggers_api.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 _EVERY_S: Final = 0.5
+_PATIENCE_S: Final = 5.0
 _WARN_AGAIN_S: Final = 60.0
 _NORMAL_DEPTH: Final = 100
 
@@ -66,9 +68,10 @@ class Monitor:
         # A store that is away is no failure of this part: it looks again at once, so that
         # readiness turns as quickly when the store is back.
         try:
-            await self._store.check()
-            await self._directory.refresh()
-            self.stats = await self._store.stats()
+            async with patience(_PATIENCE_S):
+                await self._store.check()
+                await self._directory.refresh()
+                self.stats = await self._store.stats()
         except Problem as problem:
             return problem
         return None

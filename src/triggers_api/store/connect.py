@@ -1,5 +1,6 @@
 """From a database URL to an open store."""
 
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,22 @@ from triggers_api.telemetry.metrics import Metrics
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://")
 
+_HIDDEN: Final = "***"
+_URL: Final = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*://)"
+    r"(?:(?P<user>[^/?#\s]*)@)?(?P<authority>[^@/?#\s]*)"
+    r"(?P<path>[^?#\s]*)(?:\?(?P<query>[^#\s]*))?",
+    re.ASCII | re.IGNORECASE,
+)
+_HOST: Final = r"(?:\[[0-9a-f:.%]*\]|[\w.%-]*)(?::\d*)?"
+_HOSTS: Final = re.compile(f"{_HOST}(?:,{_HOST})*", re.IGNORECASE)
+_HARMLESS: Final = frozenset(
+    {
+        "application_name", "connect_timeout", "database", "dbname", "host", "hostaddr", "port",
+        "sslmode", "sslrootcert", "target_session_attrs", "user",
+    }
+)  # fmt: skip
+
 
 def sqlite_path(url: str) -> Path:
     """The file that ``sqlite:///relative`` or ``sqlite:////absolute`` names.
@@ -26,10 +43,43 @@ def sqlite_path(url: str) -> Path:
     """
     if not url.startswith(_SQLITE) or len(url) == len(_SQLITE):
         raise SettingsError(
-            f"TRIGGERS_DATABASE_URL {url.partition(':')[0]}:…: use sqlite:///path/to/file.db or "
+            f"TRIGGERS_DATABASE_URL {shown_url(url)}: use sqlite:///path/to/file.db or "
             "postgresql://user@host/database"
         )
     return Path(url.removeprefix(_SQLITE))
+
+
+def shown_url(url: str) -> str:
+    """A database's URL for people to read: host and database are kept, a password never is.
+
+    What does not have the form of a URL is not shown at all, because a password may be anywhere in
+    it. Of the parameters only those that are known to be harmless keep their values.
+    """
+    if url.startswith(_SQLITE):
+        return url
+    match = _URL.fullmatch(url)
+    if match is None:
+        return _HIDDEN
+    user, authority, path, query = match.group("user", "authority", "path", "query")
+    # A password with a bare "/", "?" or "#" in it reaches beyond where it should end.
+    if "@" in path or "@" in (query or "") or (user is None and not _HOSTS.fullmatch(authority)):
+        return f"{match['scheme']}{_HIDDEN}"
+    shown = match["scheme"]
+    if user is not None:
+        name, colon, _ = user.partition(":")
+        shown += f"{name}:{_HIDDEN}@" if colon else f"{name}@"
+    shown += authority + path
+    return (
+        shown if query is None else f"{shown}?{'&'.join(map(_shown_parameter, query.split('&')))}"
+    )
+
+
+def _shown_parameter(parameter: str) -> str:
+    name, _, _ = parameter.partition("=")
+    if name in _HARMLESS:
+        return parameter
+    # The name of one that nobody knows may be a piece of a password with a bare "&" in it.
+    return f"{name}={_HIDDEN}" if name == "password" else _HIDDEN
 
 
 class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
