@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 import pytest
 import structlog
 import uvloop
+from tests.servers.postgres import GIVEN, Postgres, PostgresServer, given_server
 
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 
@@ -72,6 +74,23 @@ async def _leave(entered: AbstractAsyncContextManager[object]) -> None:
 def leave(run: Run) -> Callable[[AbstractAsyncContextManager[object]], None]:
     """Ends a service before the test does; leaving it once more is harmless."""
     return lambda entered: run(_leave(entered))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The PostgreSQL that the whole run shares, each test with a database of its own."""
+    given = os.environ.get(GIVEN)
+    with PostgresServer(in_memory=True) if given is None else given_server(given) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL that the test may stop, kill and start."""
+    if GIVEN in os.environ:
+        pytest.skip(f"{GIVEN} is set: the server that it names is not ours to stop and kill")
+    with PostgresServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """One suite for every engine: the engines, a clock that stands still, and builders.
 
-An engine joins by one entry in :data:`ENGINES`. Tests take the store through its protocol only; what
-looks behind it is in the engine's own file.
+An engine joins by one entry in :data:`ENGINES` and its class. Tests take the store through its protocol
+only; what looks behind it is in the engine's own file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import pytest
+from tests.servers.postgres import Postgres
 
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
@@ -37,6 +38,7 @@ from triggers_api.store.base import (
     Settlement,
     Store,
 )
+from triggers_api.store.connect import StoreOptions, open_store
 from triggers_api.store.sqlite.store import SqliteStore
 from triggers_api.telemetry.metrics import Metrics
 
@@ -64,6 +66,14 @@ class FrozenClock:
 class Engine(Protocol):
     """What the suite needs of an engine besides its store."""
 
+    is_shared: bool
+    """Whether several processes may work on one database, each with a store of its own.
+
+    A store that has its database to itself knows at its start that whoever held a lease is gone, and
+    goes on behind the ids of its predecessor. One that shares it finds out who is silent
+    (:meth:`Store.beat`), and its ids are as late as the clock that all of them share.
+    """
+
     store: Store
     """The store that is open now."""
 
@@ -80,9 +90,17 @@ class Engine(Protocol):
         """Let go of everything."""
 
 
+class SharedEngine(Engine, Protocol):
+    """An engine whose database takes several stores at once."""
+
+    async def open_another(self) -> Store:
+        """Open the same database once more, beside :attr:`store`, as another process would."""
+
+
 class SqliteEngine:
     """The embedded engine on a file of its own."""
 
+    is_shared = False
     store: Store
 
     def __init__(self, folder: Path, clock: FrozenClock) -> None:
@@ -122,7 +140,71 @@ class SqliteEngine:
         assert not self._given_up, "a store wanted the process to end"
 
 
-ENGINES: Final[Mapping[str, Callable[[Path, FrozenClock], Engine]]] = {"sqlite": SqliteEngine}
+class PostgresEngine:
+    """The engine for many processes, on a database of its own."""
+
+    is_shared = True
+    store: Store
+
+    def __init__(self, server: Postgres, clock: FrozenClock) -> None:
+        self._server = server
+        self._clock = clock
+        self._database: str | None = None
+        self._opened: list[Store] = []
+
+    async def open(self) -> Store:
+        self.store = await self.open_another()
+        return self.store
+
+    async def open_another(self) -> Store:
+        if self._database is None:
+            self._database = self._server.migrated_database()
+        store = await open_store(
+            StoreOptions(database_url=self._server.url(self._database)),
+            clock=self._clock,
+            keeps_own_time=True,
+            metrics=Metrics(),
+            failpoints=Failpoints(""),
+            fatal=_never,
+        )
+        self._opened.append(store)
+        return store
+
+    async def reopen(self) -> Store:
+        await self.store.close()
+        return await self.open()
+
+    async def crash(self) -> Store:
+        # What the server sees of a kill: connections end, and nobody says good-bye on another one.
+        assert self._database is not None
+        self._server.shut_out(self._database)
+        await self.store.close()
+        self._server.let_in(self._database)
+        return await self.open()
+
+    async def close(self) -> None:
+        for store in self._opened:
+            await store.close()
+        if self._database is not None:
+            self._server.drop_database(self._database)
+
+
+def _never(error: BaseException) -> None:
+    raise AssertionError("a store wanted the process to end") from error
+
+
+ENGINES: Final = ("postgres", "sqlite")
+SHARED_ENGINES: Final = ("postgres",)
+
+MakeEngine = Callable[[Path, FrozenClock], Engine]
+
+
+def maker_of(name: str, request: pytest.FixtureRequest) -> MakeEngine:
+    """How an engine is made. What it needs is started for those tests only that use it."""
+    if name == "postgres":
+        server: Postgres = request.getfixturevalue("postgres")
+        return lambda _, clock: PostgresEngine(server, clock)
+    return SqliteEngine
 
 
 class World:
@@ -365,15 +447,13 @@ def clock() -> FrozenClock:
     return FrozenClock()
 
 
-@pytest.fixture(params=sorted(ENGINES))
-def make_engine(request: pytest.FixtureRequest) -> Callable[[Path, FrozenClock], Engine]:
-    return ENGINES[request.param]
+@pytest.fixture(params=ENGINES)
+def make_engine(request: pytest.FixtureRequest) -> MakeEngine:
+    return maker_of(request.param, request)
 
 
 @pytest.fixture
-def world(
-    make_engine: Callable[[Path, FrozenClock], Engine], clock: FrozenClock, tmp_path: Path
-) -> Iterator[World]:
+def world(make_engine: MakeEngine, clock: FrozenClock, tmp_path: Path) -> Iterator[World]:
     """A fresh store and everything to work with it."""
     with asyncio.Runner() as runner:
         engine = make_engine(tmp_path, clock)
@@ -394,14 +474,14 @@ def subscription(world: World, organization: str) -> str:
     return world.subscription(organization)
 
 
-@pytest.fixture(scope="module", params=sorted(ENGINES))
+@pytest.fixture(scope="module", params=ENGINES)
 def shared_world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
     """A store that the examples of one property share, each with an organization of its own."""
     with asyncio.Runner() as runner:
         clock = FrozenClock()
-        engine = ENGINES[request.param](tmp_path_factory.mktemp("shared"), clock)
+        engine = maker_of(request.param, request)(tmp_path_factory.mktemp("shared"), clock)
         runner.run(engine.open())
         yield World(engine, clock, runner)
         runner.run(engine.close())

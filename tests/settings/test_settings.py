@@ -22,6 +22,13 @@ from triggers_api.settings import (
 # Each by hand from the contract: a default that changes is a change for everybody.
 DEFAULTS: Final[dict[str, object]] = {
     "database_url": "sqlite:///./triggers.db",
+    "database_direct_url": None,
+    "read_database_url": None,
+    "db_pool_size": None,
+    "db_max_overflow": 20,
+    "db_pool_wait_s": 30.0,
+    "db_pool_recycle_s": 3600.0,
+    "role": "all",
     "host": "127.0.0.1",
     "port": 8000,
     "api_key": None,
@@ -52,6 +59,10 @@ DEFAULTS: Final[dict[str, object]] = {
 
 # The least and the most that is taken, and what is just beyond.
 BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
+    "db_pool_size": ("1", "10000", "0", "10001"),
+    "db_max_overflow": ("0", "10000", "-1", "10001"),
+    "db_pool_wait_s": ("0.1", "600", "0.09", "600.1"),
+    "db_pool_recycle_s": ("1", "604800", "0.9", "604800.1"),
     "port": ("0", "65535", "-1", "65536"),
     "rate_limit": ("0", "1000000000", "-1", "1000000001"),
     "rate_burst": ("1", "1000000000", "0", "1000000001"),
@@ -71,8 +82,9 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "shutdown_grace_s": ("0", "3600", "-1", "3600.1"),
 }
 
-# What one setting needs of another, so that its bounds can be reached.
+# What one setting needs of another, so that its bounds and words are taken.
 WITH: Final[dict[str, dict[str, str]]] = {
+    "role": {"TRIGGERS_DATABASE_URL": "postgresql://db/t"},
     "min_poll_ms": {"TRIGGERS_MAX_POLL_MS": "600000"},
     "max_poll_ms": {"TRIGGERS_MIN_POLL_MS": "1"},
     "delivery_timeout_s": {"TRIGGERS_LEASE_S": "86400"},
@@ -82,6 +94,13 @@ WITH: Final[dict[str, dict[str, str]]] = {
 # One value of each that is not the default: as it is written, and what it means.
 OTHERS: Final[dict[str, tuple[str, object]]] = {
     "database_url": ("sqlite:////var/lib/t.db", "sqlite:////var/lib/t.db"),
+    "database_direct_url": ("postgresql://db/t", "postgresql://db/t"),
+    "read_database_url": ("postgresql://replica/t", "postgresql://replica/t"),
+    "db_pool_size": ("7", 7),
+    "db_max_overflow": ("0", 0),
+    "db_pool_wait_s": ("1.5", 1.5),
+    "db_pool_recycle_s": ("60", 60.0),
+    "role": ("worker", "worker"),
     "host": ("::1", "::1"),
     "port": ("8080", 8080),
     "api_key": ("k" * 16, "k" * 16),
@@ -114,6 +133,9 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
 }
 
 ALIASES: Final = {
+    "DB_POOL_SIZE": "db_pool_size",
+    "POOL_SIZE": "db_pool_size",
+    "DB_POOL_MAX_OVERFLOW": "db_max_overflow",
     "PORT": "port",
     "MAX_CONCURRENT_EVENTS": "max_concurrent_events",
     "DISABLE_WEBHOOK_DELIVERY": "delivery",
@@ -134,7 +156,7 @@ def test_every_setting_has_the_default_of_the_contract() -> None:
 def test_the_tables_of_this_test_know_every_setting() -> None:
     assert list(DEFAULTS) == list(OTHERS) == NAMES
     numbers = {name for name, default in DEFAULTS.items() if type(default) in {int, float}}
-    assert set(BOUNDS) == numbers | {"retry_schedule"}
+    assert set(BOUNDS) == numbers | {"db_pool_size", "retry_schedule"}
 
 
 @pytest.mark.parametrize("row", table(), ids=lambda row: row.name)
@@ -161,27 +183,34 @@ def test_bounds_are_taken_and_what_is_beyond_is_refused_by_name(name: str) -> No
 def test_a_setting_is_read_from_its_variable(name: str) -> None:
     written, meant = OTHERS[name]
     assert meant != DEFAULTS[name]
-    settings = of({f"TRIGGERS_{name.upper()}": written})
-    assert {each: getattr(settings, each) for each in NAMES} == {**DEFAULTS, name: meant}
+    with_ = WITH.get(name, {})
+    settings, without = of({**with_, f"TRIGGERS_{name.upper()}": written}), of(with_)
+    assert {each: getattr(settings, each) for each in NAMES} == {
+        **{each: getattr(without, each) for each in NAMES},
+        name: meant,
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_flag_beats_the_environment_which_beats_the_file(name: str, tmp_path: Path) -> None:
     written, meant = OTHERS[name]
+    with_ = WITH.get(name, {})
     file = tmp_path / "settings.toml"
     file.write_text(f"{name} = {written!r}\n")
     usual = shown_default(next(row for row in table() if row.name == name)) or other(name)
-    expected = getattr(of({variable_of(name): usual}), name)
-    assert getattr(of({}, file=file), name) == meant
-    assert getattr(of({variable_of(name): usual}, file=file), name) == expected != meant
-    assert getattr(of({variable_of(name): usual}, flags={name: written}), name) == meant
-    assert getattr(of({}, file=file, flags={name: usual}), name) == expected
-    assert getattr(of({}, file=file, flags={name: None}), name) == meant
+    given = {**with_, variable_of(name): usual}
+    expected = getattr(of(given), name)
+    assert getattr(of(with_, file=file), name) == meant
+    assert getattr(of(given, file=file), name) == expected != meant
+    assert getattr(of(given, flags={name: written}), name) == meant
+    assert getattr(of(with_, file=file, flags={name: usual}), name) == expected
+    assert getattr(of(with_, file=file, flags={name: None}), name) == meant
 
 
 def other(name: str) -> str:
     """A second value for what has no default."""
     return {
+        "db_pool_size": "11",
         "allow_cidrs": "10.0.0.0/8",
         "ingest_mode": "async",
         "delivery": "running",
@@ -234,14 +263,16 @@ def test_delivery_can_be_disabled_as_it_was_elsewhere(
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("ingest_mode", ["async", "sync", "refuse"]), ("delivery", ["running", "paused", "skip"]),
+    [("role", ["all", "api", "worker"]), ("ingest_mode", ["async", "sync", "refuse"]),
+     ("delivery", ["running", "paused", "skip"]),
      ("log_level", ["debug", "info", "warning", "error"]), ("log_format", ["console", "json"])],
 )  # fmt: skip
 def test_of_several_words_one_is_taken_and_others_are_refused_with_the_list(
     name: str, words: list[str]
 ) -> None:
     for word in words:
-        assert getattr(of({variable_of(name): word}), name) == word
+        given = {**WITH.get(name, {}), variable_of(name): word}
+        assert getattr(of(given), name) == word
     for word in ("other", words[0].upper(), f" {words[0]}"):
         with pytest.raises(SettingsError) as refused:
             of({variable_of(name): word})
@@ -285,6 +316,7 @@ def test_a_schedule_without_delays_means_one_attempt() -> None:
         ({"TRIGGERS_MIN_POLL_MS": "2001"}, "TRIGGERS_MIN_POLL_MS (2001) must not exceed"),
         ({"TRIGGERS_MAX_POLL_MS": "99"}, "TRIGGERS_MIN_POLL_MS (100) must not exceed"),
         (dict.fromkeys(("TRIGGERS_API_KEY", "TRIGGERS_ADMIN_KEY"), "k" * 16), "must differ"),
+        ({"TRIGGERS_ROLE": "api"}, "role api needs a PostgreSQL database (TRIGGERS_DATABASE_URL)"),
     ],
 )  # fmt: skip
 def test_settings_that_contradict_each_other_are_refused(given: dict[str, str], said: str) -> None:
