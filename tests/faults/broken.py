@@ -50,20 +50,16 @@ def settles_without_a_fence() -> None:
         "",
     )
     _sql("deliveries_held", "SELECT d.id, d.lease_token", "SELECT d.id, held.token")
+    # The second wall behind the fence, which would refuse a second attempt of the same number.
+    _migrated(
+        "DROP INDEX attempts_delivery;"
+        "CREATE INDEX attempts_delivery ON attempts (delivery_id, number)"
+    )
 
 
 def has_no_unique_index() -> None:
     """Duplicates are for somebody else to notice."""
-    from triggers_api.store.sqlite import schema  # noqa: PLC0415
-
-    migrate: Any = schema.migrate
-
-    def broken(db: Any, *, now: int) -> Any:  # noqa: ANN401
-        done = migrate(db, now=now)
-        db.execute("DROP INDEX IF EXISTS events_dedup")
-        return done
-
-    schema.migrate = broken
+    _migrated("DROP INDEX events_dedup")
     _sql(
         "append_events",
         "ON CONFLICT (organization_id, dedup_id) WHERE dedup_id IS NOT NULL DO NOTHING",
@@ -73,14 +69,40 @@ def has_no_unique_index() -> None:
 
 def follows_redirects() -> None:
     """Wherever a receiver points to."""
-    import aiohttp  # noqa: PLC0415
+    from triggers_api.deliver.client import Client  # noqa: PLC0415
+    from triggers_api.deliver.connection import Connection  # noqa: PLC0415
 
-    post: Any = aiohttp.ClientSession.post
+    on_header: Any = Connection.on_header
+    exchange: Any = Connection.exchange
+    post: Any = Client.post
 
-    def broken(self: Any, url: Any, **options: Any) -> Any:  # noqa: ANN401
-        return post(self, url, **options | {"allow_redirects": True})
+    class PointsElsewhereError(Exception):
+        pass
 
-    aiohttp.ClientSession.post = broken  # type: ignore[method-assign]
+    def noticing(self: Any, name: bytes, value: bytes) -> None:  # noqa: ANN401
+        if name.lower() == b"location":
+            self.location = value.decode()
+        on_header(self, name, value)
+
+    async def raising(self: Any, request: bytes) -> Any:  # noqa: ANN401
+        self.location = None
+        answer = await exchange(self, request)
+        if self.location is not None and 300 <= answer.status_code < 400:
+            raise PointsElsewhereError(self.location)
+        return answer
+
+    async def following(self: Any, endpoint: Any, request: bytes, *, timeout_s: float) -> Any:  # noqa: ANN401
+        try:
+            return await post(self, endpoint, request, timeout_s=timeout_s)
+        except PointsElsewhereError as elsewhere:
+            there = self.endpoint(str(elsewhere))
+            _, _, rest = request.split(b"\r\n", 2)
+            head = f"POST {there.target} HTTP/1.1\r\nhost: {there.authority}\r\n"
+            return await post(self, there, head.encode() + rest, timeout_s=timeout_s)
+
+    Connection.on_header = noticing  # type: ignore[method-assign]
+    Connection.exchange = raising  # type: ignore[method-assign]
+    Client.post = following  # type: ignore[method-assign]
 
 
 def limits_nothing() -> None:
@@ -95,18 +117,24 @@ def limits_nothing() -> None:
 
 def fans_out_twice() -> None:
     """Deliveries are stored, and the queue row is forgotten."""
+    _migrated("DROP INDEX deliveries_once")
+    _sql("fan_out_deliveries", "ON CONFLICT (event_id, subscription_id, origin_id) DO NOTHING", "")
+    _sql("queue_rows_done", "WHERE", "WHERE false AND")
+
+
+def _migrated(statements: str) -> None:
+    """Run statements when a database has just been made."""
     from triggers_api.store.sqlite import schema  # noqa: PLC0415
 
     migrate: Any = schema.migrate
 
     def broken(db: Any, *, now: int) -> Any:  # noqa: ANN401
         done = migrate(db, now=now)
-        db.execute("DROP INDEX IF EXISTS deliveries_once")
+        if done:
+            db.execute(statements)
         return done
 
     schema.migrate = broken
-    _sql("fan_out_deliveries", "ON CONFLICT (event_id, subscription_id, origin_id) DO NOTHING", "")
-    _sql("queue_rows_done", "WHERE", "WHERE false AND")
 
 
 def _sql(name: str, old: str, new: str) -> None:

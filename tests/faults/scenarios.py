@@ -47,16 +47,27 @@ async def crash_at(rig: Rig, step: str, at: int, *, bug: str | None = None) -> N
             "PATCH", "/controls", {"processing": "running", "delivery": "running"}
         )
         # One client, so that every verb is passed often: what waits together is committed together.
-        await load(rig.server, rig.history, rig.requests(200), clients=1)
+        requests = rig.requests(200)
+        await load(rig.server, rig.history, requests, clients=1)
         assert await rig.server.ended() == -signal.SIGKILL
-        rig.invariants.check(rig.dump(), healed=False)
+        found = rig.dump()
+        rig.invariants.check(found, healed=False)
+        if step.startswith("append."):
+            crashed = requests[at - 1]
+            assert {request.outcome for request in requests[: at - 1]} <= {Outcome.ACCEPTED}
+            assert crashed.outcome is Outcome.UNKNOWN
+            stored = {event.digest for event in found.events}
+            assert (crashed.digest in stored) is (step == "append.after_commit")
 
         await rig.server.start()
         await rig.repeat_unknown()
-        await rig.check_after_healing(within_s=AT_ONCE_S)
-        assert len(rig.history.of(Outcome.ACCEPTED)) >= 30 + (
-            at if step.startswith("append.") else 0
-        )
+        again = await rig.check_after_healing(within_s=AT_ONCE_S)
+        # Without a dedup_id nobody can repeat what may be stored: it stays unknown, and as it was.
+        assert {r.dedup_id for r in rig.history.of(Outcome.UNKNOWN)} <= {None}
+        accepted = {request.digest for request in rig.history.of(Outcome.ACCEPTED)}
+        assert {event.digest for event in again.events} == accepted | {
+            event.digest for event in found.events
+        }
 
 
 # ── a pause beyond the lease ──────────────────────────────────────────────────────────────────
