@@ -3,8 +3,9 @@
 import asyncio
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -71,12 +72,20 @@ class _Server:
     def pending(self) -> "list[Migration]":
         from triggers_api.store.postgres import schema  # noqa: PLC0415
 
-        return asyncio.run(schema.pending(self._url))
+        return self._run(schema.pending)
 
     def migrate(self) -> "list[Migration]":
         from triggers_api.store.postgres import schema  # noqa: PLC0415
 
-        return asyncio.run(schema.migrate(self._url))
+        return self._run(schema.migrate)
+
+    def _run(
+        self, step: Callable[[str], Coroutine[Any, Any, "list[Migration]"]]
+    ) -> "list[Migration]":
+        try:
+            return asyncio.run(step(self._url))
+        except StartError as error:
+            raise StartError(f"{self}: {error}") from None
 
 
 class _File:

@@ -104,14 +104,7 @@ async def _look(options: StoreOptions, max_poll_ms: int) -> AsyncIterator[Findin
 @asynccontextmanager
 async def _connected(url: str, *, pooled: bool) -> AsyncIterator[Connection]:
     """A connection for a while; ``Unavailable`` says in words why there is none."""
-    try:
-        connection = await connect(url, pooled=pooled, name="triggers doctor")
-    except (ValueError, OverflowError):
-        # What the driver says about it may quote a password.
-        raise Unavailable(
-            "this is no URL of PostgreSQL; in user and password, what is no letter or digit must be "
-            "percent-encoded"
-        ) from None
+    connection = await connect(url, pooled=pooled, name="triggers doctor")
     try:
         yield connection
     finally:

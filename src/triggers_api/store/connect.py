@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from triggers_api.errors import SettingsError
+from triggers_api.errors import SettingsError, StartError
 from triggers_api.failpoints import Failpoints
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import Store
@@ -145,13 +145,17 @@ async def open_store(
         # Imported only here: it needs an extra that the embedded engine does without.
         from triggers_api.store.postgres.store import PostgresStore  # noqa: PLC0415
 
-        return await PostgresStore.open(
-            options,
-            clock=clock,
-            keeps_own_time=keeps_own_time,
-            metrics=metrics,
-            failpoints=failpoints,
-        )
+        try:
+            return await PostgresStore.open(
+                options,
+                clock=clock,
+                keeps_own_time=keeps_own_time,
+                metrics=metrics,
+                failpoints=failpoints,
+            )
+        except StartError as error:
+            # The engine's own words may reach callers, who need not know where the database is.
+            raise type(error)(f"{shown_url(options.database_url)}: {error}") from None
     return await SqliteStore.open(
         sqlite_path(options.database_url),
         clock=clock,

@@ -90,6 +90,12 @@ async def connect(url: str, *, pooled: bool, name: str = "triggers") -> Connecti
             max_cached_statement_lifetime=0,
             server_settings=settings,
         )
+    except (ValueError, OverflowError):
+        # What the driver says about an address that it cannot read may quote the password.
+        raise StoreUnavailable(
+            "this is no URL of PostgreSQL; what is no letter or digit in user and password must be "
+            "percent-encoded"
+        ) from None
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise StoreUnavailable(f"cannot connect to the database: {said(error)}") from None
     _bound_silence(connection)

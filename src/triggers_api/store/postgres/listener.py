@@ -69,7 +69,7 @@ class Listener:
                 async with asyncio.timeout(_LOOK_EVERY_S):
                     await ended.wait()
                     return
-            await db.execute("", timeout=_LOOK_EVERY_S)
+            await db.execute("SELECT 1", timeout=_LOOK_EVERY_S)
 
     def _heard(self, _db: Any, _process: int, channel: str, _payload: object) -> None:  # noqa: ANN401 - asyncpg's
         self._hear[channel]()

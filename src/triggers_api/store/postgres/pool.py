@@ -112,7 +112,7 @@ class Pool:
             return True
         try:
             async with asyncio.timeout(_LOOK_S):
-                await kept.connection.execute("")
+                await kept.connection.execute("SELECT 1")
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
         return True

@@ -37,8 +37,10 @@ async def bring_up_to_date(db: Connection) -> list[migrations.Migration]:
         await db.execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
         # Held to the end of the transaction, so that it works through a pooler as well.
         await db.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-        steps = migrations.pending(known, await applied(db))
+        # Before the look: until this session takes in what others did to the catalog, which this
+        # statement does, it goes on believing that there is no such table.
         await db.execute(SQL["make_migrations"])
+        steps = migrations.pending(known, await applied(db))
         for step in steps:
             await db.execute(step.text)
             now = (await standing(db)).now
