@@ -30,10 +30,12 @@ from triggers_api.model.organization import (
 )
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.worker import Worker
 from triggers_api.store.base import (
     ClaimedDelivery,
     DeliveryClaim,
     QueueClaim,
+    Reaped,
     RoutedEvent,
     Settlement,
     Store,
@@ -128,8 +130,7 @@ class SqliteEngine:
         # The page cache outlives a killed process: what the files hold now is what it would leave.
         # The lock file goes with them, and says that its owner did not close.
         left, self._path = self._path, next(self._files)
-        for suffix in ("", "-wal", ".lock"):
-            shutil.copyfile(f"{left}{suffix}", f"{self._path}{suffix}")
+        _copy(left, self._path, "", "-wal", ".lock", ".secret")
         killed = self.store
         await self.open()
         await killed.close()
@@ -138,6 +139,12 @@ class SqliteEngine:
     async def close(self) -> None:
         await self.store.close()
         assert not self._given_up, "a store wanted the process to end"
+
+
+def _copy(left: Path, to: Path, *suffixes: str) -> None:
+    for suffix in suffixes:
+        if Path(f"{left}{suffix}").exists():
+            shutil.copyfile(f"{left}{suffix}", f"{to}{suffix}")
 
 
 class PostgresEngine:
@@ -214,7 +221,7 @@ class World:
         self.engine = engine
         self.clock = clock
         self._runner = runner
-        self._serial = itertools.count(1)
+        self._began = clock()
 
     @property
     def store(self) -> Store:
@@ -224,6 +231,20 @@ class World:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run to the end, but not for ever."""
         return self._runner.run(asyncio.wait_for(coroutine, PATIENCE_S))
+
+    def worker(self, name: str = "worker") -> Worker:
+        """A process as it is now."""
+        return Worker(
+            id=name,
+            roles=("api", "processor", "dispatcher"),
+            version="1",
+            started_at=self._began,
+            seen_at=self.clock(),
+        )
+
+    def beat(self, name: str = "worker", *, store: Store | None = None) -> Reaped:
+        """A sign of life of a process: of the one whose store is open, or of another's."""
+        return self.run((store or self.store).beat(self.worker(name)))
 
     # ── the settings half ─────────────────────────────────────────────────────────────────────
 

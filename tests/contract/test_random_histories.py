@@ -358,7 +358,8 @@ class Histories(RuleBasedStateMachine):
             self.sweep()
         elif what in {"reopen", "crash"}:
             self.world.run(getattr(self.world.engine, what)())
-            self.free(1 << 62)
+            if what == "reopen" or not self.world.engine.is_shared:
+                self.free(1 << 62)
         elif what == "delete":
             self.delete_event(list(self.events)[which % len(self.events)])
         elif what in {"retry", "cancel"}:

@@ -13,9 +13,10 @@ from triggers_api.store.base import EventFilter, Page, Reaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from pathlib import Path
     from typing import Any
 
-    from tests.contract.conftest import FrozenClock, World
+    from tests.contract.conftest import FrozenClock, MakeEngine, World
 
 
 # ── reap ──────────────────────────────────────────────────────────────────────────────────────
@@ -345,24 +346,54 @@ def test_everything_is_there_after_opening_again(
     world.assert_balanced()
 
 
-@pytest.mark.parametrize("way", ["reopen", "crash"])
-def test_leases_of_a_process_that_is_gone_are_free_at_once(
-    world: World, organization: str, subscription: str, way: str
+def test_leases_of_a_store_that_was_closed_are_free_at_once(
+    world: World, organization: str, subscription: str
 ) -> None:
-    events = world.queued(organization, 3)
-    due = world.due(organization, subscription, 3)
-    old_events = world.claim_queue(lease_s=3600)
-    old_deliveries = world.claim_deliveries(lease_s=3600).deliveries
-    world.run(getattr(world.engine, way)())
-    assert {world.status_of(organization, each) for each in due} == {"pending"}
-    deliveries = world.claim_deliveries().deliveries
-    assert sorted(each.id for each in deliveries) == sorted(due)
-    assert sorted(world.settle(*[world.outcome(each) for each in old_deliveries])) == sorted(due)
-    assert list(world.settle(*[world.outcome(each) for each in deliveries])) == []
-    claim = world.claim_queue()
-    assert [event.id for event in claim.events] == events
-    assert sorted(world.route(old_events, subscription)) == sorted(events)
-    assert list(world.route(claim, subscription)) == []
+    held = Held(world, organization, subscription)
+    world.run(world.engine.reopen())
+    held.is_free_for_others()
+
+
+def test_leases_of_a_process_that_was_killed_are_free_as_soon_as_it_must_be_gone(
+    world: World, organization: str, subscription: str, clock: FrozenClock
+) -> None:
+    world.beat()
+    held = Held(world, organization, subscription)
+    world.run(world.engine.crash())
+    if world.engine.is_shared:
+        for _ in range(3):
+            assert world.beat() == Reaped(), "it may still be there"
+            clock.advance(seconds=2)
+        clock.advance(seconds=0.001)
+        assert world.beat() == Reaped(events=3, deliveries=3)
+    held.is_free_for_others()
+
+
+class Held:
+    """Three events and three deliveries in the hands of the store that is open."""
+
+    def __init__(self, world: World, organization: str, subscription: str) -> None:
+        self.world = world
+        self.organization = organization
+        self.subscription = subscription
+        self.events = world.queued(organization, 3)
+        self.due = world.due(organization, subscription, 3)
+        self.claim = world.claim_queue(lease_s=3600)
+        self.deliveries = world.claim_deliveries(lease_s=3600).deliveries
+
+    def is_free_for_others(self) -> None:
+        """All of it can be claimed, and the old leases are worth nothing."""
+        world, events, due = self.world, self.events, self.due
+        assert {world.status_of(self.organization, each) for each in due} == {"pending"}
+        deliveries = world.claim_deliveries().deliveries
+        assert sorted(each.id for each in deliveries) == sorted(due)
+        late = [world.outcome(each) for each in self.deliveries]
+        assert sorted(world.settle(*late)) == sorted(due)
+        assert list(world.settle(*[world.outcome(each) for each in deliveries])) == []
+        claim = world.claim_queue()
+        assert [event.id for event in claim.events] == events
+        assert sorted(world.route(self.claim, self.subscription)) == sorted(events)
+        assert list(world.route(claim, self.subscription)) == []
 
 
 @pytest.mark.parametrize("way", ["reopen", "crash"])
@@ -413,6 +444,80 @@ def test_ids_go_on_rising_after_opening_again_even_if_the_clock_was_set_back(
     assert after > before
     assert after.partition("_")[2] > last.attempt.id.partition("_")[2]
     assert world.run(world.store.event(organization, before)) is not None
+
+
+# ── signs of life ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_process_that_says_that_it_is_alive_is_listed_as_it_last_was(
+    world: World, clock: FrozenClock
+) -> None:
+    assert world.run(world.store.workers()) == []
+    world.beat()
+    clock.advance(seconds=2)
+    assert world.beat() == Reaped()
+    assert world.run(world.store.workers()) == [world.worker()]
+
+
+def test_a_process_that_was_not_heard_of_for_a_minute_is_not_listed(
+    world: World, clock: FrozenClock
+) -> None:
+    world.beat()
+    clock.advance(seconds=60)
+    assert len(world.run(world.store.workers())) == 1
+    clock.advance(seconds=0.001)
+    assert world.run(world.store.workers()) == []
+    world.beat()
+    assert len(world.run(world.store.workers())) == 1
+
+
+def test_a_sign_of_life_frees_nothing_of_one_s_own(
+    world: World, organization: str, subscription: str, clock: FrozenClock
+) -> None:
+    held = Held(world, organization, subscription)
+    for _ in range(5):
+        clock.advance(seconds=2)
+        assert world.beat() == Reaped()
+    assert list(world.settle(*[world.outcome(each) for each in held.deliveries])) == []
+    assert list(world.route(held.claim, subscription)) == []
+
+
+# ── a secret of all processes ─────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("way", ["reopen", "crash"])
+def test_the_signing_key_is_made_once_and_kept(world: World, way: str) -> None:
+    made = world.run(world.store.signing_key())
+    assert len(made) >= 32
+    assert world.run(world.store.signing_key()) == made
+    world.run(getattr(world.engine, way)())
+    assert world.run(world.store.signing_key()) == made
+
+
+def test_a_signing_key_asked_for_by_many_at_once_is_one_key(world: World) -> None:
+    async def ask() -> list[bytes]:
+        return await asyncio.gather(*(world.store.signing_key() for _ in range(10)))
+
+    assert len(set(world.run(ask()))) == 1
+
+
+def test_each_database_has_a_signing_key_of_its_own(
+    world: World, make_engine: MakeEngine, make_clock: Callable[[], FrozenClock], tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = make_engine(tmp_path / "other", make_clock())
+
+    async def key_of_the_other() -> bytes:
+        store = await other.open()
+        try:
+            return await store.signing_key()
+        finally:
+            await other.close()
+
+    assert world.run(key_of_the_other()) != world.run(world.store.signing_key())
+
+
+# ── itself ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_store_says_what_a_202_is_worth_and_that_it_can_be_written_to(world: World) -> None:

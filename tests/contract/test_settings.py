@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from triggers_api.model import ids
 from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running
-from triggers_api.model.organization import Organization, Scope
+from triggers_api.model.organization import KeyRecord, Organization, Scope
 from triggers_api.model.subscription import PayloadFormat, SubscriptionStatus
 from triggers_api.store.base import Changes, Page
 
@@ -190,6 +191,48 @@ def test_an_organization_comes_back_with_every_field(world: World, clock: Frozen
         created_at=clock(),
         updated_at=clock(),
     )
+
+
+def first_organization(world: World) -> tuple[Organization, list[KeyRecord]]:
+    """The first tenant as a start makes it: its key, and an operator's."""
+    now = world.clock()
+    organization = Organization(
+        id=world.store.ids.new(ids.ORGANIZATION), name="default", created_at=now, updated_at=now
+    )
+    return organization, [world.key(organization.id), world.key(None, scopes=(Scope.ADMIN,))]
+
+
+def test_the_first_organization_is_stored_with_its_keys(world: World) -> None:
+    organization, keys = first_organization(world)
+    before = version(world)
+    assert world.run(world.store.create_first_organization(organization, keys)) is True
+    changes = since(world, before)
+    assert changes.organizations == (organization,)
+    assert {each.digest: each for each in changes.keys} == {each.digest: each for each in keys}
+    world.assert_balanced()
+
+
+def test_where_there_is_an_organization_there_is_no_first_one_any_more(world: World) -> None:
+    world.organization()
+    before = since(world, 0)
+    assert world.run(world.store.create_first_organization(*first_organization(world))) is False
+    assert since(world, 0) == before
+
+
+def test_of_several_first_organizations_at_once_one_is_stored(world: World) -> None:
+    firsts = [first_organization(world) for _ in range(10)]
+
+    async def create() -> list[bool]:
+        return await asyncio.gather(
+            *(world.store.create_first_organization(*each) for each in firsts)
+        )
+
+    answers = world.run(create())
+    assert answers.count(True) == 1
+    organization, keys = firsts[answers.index(True)]
+    changes = since(world, 0)
+    assert changes.organizations == (organization,)
+    assert {each.digest for each in changes.keys} == {each.digest for each in keys}
 
 
 def test_an_organization_is_deleted_once(world: World, organization: str) -> None:

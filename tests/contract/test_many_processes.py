@@ -1,0 +1,445 @@
+"""Several stores on one database, as several processes have them: each thing is done by one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from tests.contract.conftest import SHARED_ENGINES, MakeEngine, SharedEngine, maker_of
+
+from triggers_api.model import ids
+from triggers_api.model.controls import Controls, DeliveryMode
+from triggers_api.model.event import FirstEvent, NewEvent
+from triggers_api.model.organization import KeyRecord, Organization, Scope
+from triggers_api.store.base import (
+    Changes,
+    ClaimedDelivery,
+    DeliveryFilter,
+    EventFilter,
+    Page,
+    Reaped,
+    RoutedEvent,
+    Store,
+)
+
+if TYPE_CHECKING:
+    from tests.contract.conftest import FrozenClock, World
+
+EVERYTHING = Page(limit=1000)
+
+
+@pytest.fixture(params=SHARED_ENGINES)
+def make_engine(request: pytest.FixtureRequest) -> MakeEngine:
+    return maker_of(request.param, request)
+
+
+@pytest.fixture
+def other(world: World) -> Store:
+    """A second store beside the first one."""
+    return another(world)
+
+
+def another(world: World) -> Store:
+    return world.run(cast("SharedEngine", world.engine).open_another())
+
+
+# ── append, route, claim, settle ──────────────────────────────────────────────────────────────
+
+
+def test_what_one_has_appended_the_other_sees_and_routes(
+    world: World, organization: str, subscription: str, other: Store
+) -> None:
+    (event_id,) = world.queued(organization)
+    (seen,) = world.run(other.events(organization, EventFilter(), EVERYTHING))
+    assert seen.id == event_id
+    claim = world.run(other.claim_queue(10, 45))
+    assert [event.id for event in claim.events] == [event_id]
+    assert world.claim_queue().events == ()
+    routed = [RoutedEvent(claim.events[0], (world.new_delivery(subscription),))]
+    assert list(world.run(other.fan_out(claim.token, routed))) == []
+    assert world.claimed().event_id == event_id
+
+
+def test_of_twins_that_come_to_two_processes_at_once_one_is_stored_and_all_hear_its_id(
+    world: World, organization: str, other: Store
+) -> None:
+    events = [world.event(organization, dedup_id=f"{n // 16}") for n in range(64)]
+
+    async def append(event: NewEvent, store: Store) -> FirstEvent | None:
+        (answer,) = await store.append([event])
+        return answer
+
+    async def at_once() -> list[FirstEvent | None]:
+        return await asyncio.gather(
+            *(append(event, (world.store, other)[n % 2]) for n, event in enumerate(events))
+        )
+
+    answers = world.run(at_once())
+    for name in range(4):
+        group = list(zip(events, answers, strict=True))[16 * name : 16 * name + 16]
+        (winner,) = [event for event, answer in group if answer is None]
+        assert {answer.id for _, answer in group if answer is not None} == {winner.id}
+    assert len(world.run(world.store.events(organization, EventFilter(), EVERYTHING))) == 4
+    world.assert_balanced()
+
+
+def test_twins_in_crossed_order_in_two_processes_do_not_block_each_other(
+    world: World, organization: str, other: Store
+) -> None:
+    names = [f"{n}" for n in range(50)]
+
+    async def append(store: Store, order: list[str]) -> int:
+        calls = [store.append([world.event(organization, dedup_id=name)]) for name in order]
+        return sum(first is None for (first,) in await asyncio.gather(*calls))
+
+    async def at_once() -> tuple[int, int]:
+        return await asyncio.gather(append(world.store, names), append(other, names[::-1]))
+
+    assert sum(world.run(at_once())) == len(names)
+    world.assert_balanced()
+
+
+def test_events_claimed_at_once_by_two_processes_are_shared_out(
+    world: World, organization: str, other: Store
+) -> None:
+    events = world.queued(organization, 200)
+
+    async def claim(store: Store) -> list[str]:
+        found: list[str] = []
+        while claim := (await store.claim_queue(7, 45)).events:
+            found += [event.id for event in claim]
+        return found
+
+    async def at_once() -> list[list[str]]:
+        return await asyncio.gather(*(claim(store) for store in (world.store, other) * 3))
+
+    shares = world.run(at_once())
+    assert sorted(itertools.chain(*shares)) == sorted(events)
+
+
+def test_deliveries_claimed_at_once_by_two_processes_are_shared_out(
+    world: World, organization: str, subscription: str, other: Store
+) -> None:
+    second = world.subscription(organization)
+    due = world.due(organization, subscription, 100) + world.due(organization, second, 100)
+
+    async def claim(store: Store) -> list[str]:
+        found: list[str] = []
+        while claim := (await store.claim_deliveries(7, 45, room={}, default_room=7)).deliveries:
+            found += [delivery.id for delivery in claim]
+        return found
+
+    async def at_once() -> list[list[str]]:
+        return await asyncio.gather(*(claim(store) for store in (world.store, other) * 3))
+
+    shares = world.run(at_once())
+    assert sorted(itertools.chain(*shares)) == sorted(due)
+
+
+def test_no_two_leases_of_any_process_have_one_token(
+    world: World, organization: str, subscription: str, other: Store
+) -> None:
+    tokens = []
+    for store in (world.store, other) * 3:
+        world.queued(organization)
+        world.due(organization, subscription)
+        tokens.append(world.run(store.claim_queue(1, 45)).token)
+        (claimed,) = world.run(store.claim_deliveries(1, 45, room={}, default_room=9)).deliveries
+        tokens.append(claimed.token)
+    assert len(set(tokens)) == 12
+
+
+def test_a_lease_that_ran_out_is_taken_over_by_the_other_and_worth_nothing_to_the_first(
+    world: World, organization: str, subscription: str, other: Store, clock: FrozenClock
+) -> None:
+    (due,) = world.due(organization, subscription)
+    late = world.claimed(lease_s=45)
+    clock.advance(seconds=45)
+    claim = world.run(other.claim_deliveries(1, 45, room={}, default_room=9))
+    assert claim.recovered == 1
+    assert list(world.settle(world.outcome(late, "dead"))) == [due]
+    assert list(world.run(other.settle([world.outcome(claim.deliveries[0])]))) == []
+    assert world.status_of(organization, due) == "succeeded"
+
+
+def test_what_one_cancels_the_other_settles_without_effect(
+    world: World, organization: str, subscription: str, other: Store
+) -> None:
+    (due,) = world.due(organization, subscription)
+    claimed = world.claimed()
+    assert world.run(other.cancel_delivery(organization, due)) is True
+    assert list(world.settle(world.outcome(claimed))) == [due]
+    assert world.status_of(organization, due) == "cancelled"
+    world.assert_balanced()
+
+
+def test_both_doing_everything_at_once_deliver_each_event_once(
+    world: World, organization: str, subscription: str, other: Store
+) -> None:
+    second = world.subscription(organization)
+    count = 60
+
+    async def work(store: Store) -> None:
+        while True:
+            claim = await store.claim_queue(5, 45)
+            routed = [
+                RoutedEvent(event, (world.new_delivery(subscription), world.new_delivery(second)))
+                for event in claim.events
+            ]
+            assert list(await store.fan_out(claim.token, routed)) == []
+            found = await store.claim_deliveries(9, 45, room={}, default_room=5)
+            settled = [world.outcome(each) for each in found.deliveries]
+            assert list(await store.settle(settled)) == []
+            wanted = DeliveryFilter()
+            done = await store.deliveries(organization, wanted, EVERYTHING)
+            if sum(each.status == "succeeded" for each in done) == 2 * count:
+                return
+
+    async def at_once() -> None:
+        appending = [
+            store.append([world.event(organization)])
+            for store in (world.store, other)
+            for _ in range(count // 2)
+        ]
+        await asyncio.gather(*appending, *(work(store) for store in (world.store, other) * 2))
+
+    world.run(at_once())
+    deliveries = world.run(other.deliveries(organization, DeliveryFilter(), EVERYTHING))
+    assert len({(each.event_id, each.subscription_id) for each in deliveries}) == 2 * count
+    assert {each.attempt_count for each in deliveries} == {1}
+    world.assert_balanced()
+
+
+# ── signs of life ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_all_that_are_alive_are_listed_and_who_closes_is_not(
+    world: World, other: Store, clock: FrozenClock
+) -> None:
+    world.beat("one")
+    world.beat("other", store=other)
+    clock.advance(seconds=1)
+    for store in (world.store, other):
+        assert {each.id for each in world.run(store.workers())} == {"one", "other"}
+    world.run(other.close())
+    assert [each.id for each in world.run(world.store.workers())] == ["one"]
+
+
+def test_what_a_silent_process_holds_is_freed_after_six_seconds_and_fenced(
+    world: World, organization: str, subscription: str, other: Store, clock: FrozenClock
+) -> None:
+    world.beat("one")
+    events = world.queued(organization, 2)
+    due = world.due(organization, subscription, 3)
+    claim = world.claim_queue(lease_s=3600)
+    held = world.claim_deliveries(lease_s=3600).deliveries
+    for _ in range(4):
+        assert world.beat("other", store=other) == Reaped()
+        clock.advance(seconds=2)
+    assert world.beat("other", store=other) == Reaped(events=2, deliveries=3)
+    assert world.beat("other", store=other) == Reaped()
+    assert {world.status_of(organization, each) for each in due} == {"pending"}
+    late = [world.outcome(each, "dead") for each in held]
+    assert sorted(world.settle(*late)) == sorted(due)
+    assert sorted(world.route(claim, subscription)) == sorted(events)
+    taken = world.run(other.claim_deliveries(10, 45, room={}, default_room=9)).deliveries
+    assert sorted(each.id for each in taken) == sorted(due)
+
+
+def test_what_a_process_holds_that_goes_on_being_heard_of_is_left_to_it(
+    world: World, organization: str, subscription: str, other: Store, clock: FrozenClock
+) -> None:
+    held: list[ClaimedDelivery] = []
+    for store, name in ((world.store, "one"), (other, "other")):
+        world.beat(name, store=store)
+        world.due(organization, subscription)
+        held += world.run(store.claim_deliveries(1, 3600, room={}, default_room=9)).deliveries
+    for _ in range(10):
+        clock.advance(seconds=2)
+        assert world.beat("one") == world.beat("other", store=other) == Reaped()
+    assert list(world.settle(*[world.outcome(each) for each in held])) == []
+
+
+def test_who_was_silent_itself_frees_nothing_at_its_first_sign_of_life(
+    world: World, organization: str, other: Store, clock: FrozenClock
+) -> None:
+    world.beat("one")
+    world.beat("other", store=other)
+    world.queued(organization)
+    world.run(other.claim_queue(1, 3600))
+    clock.advance(seconds=60)  # the machine of both stood still, say
+    assert world.beat("one") == Reaped()
+    assert world.beat("other", store=other) == Reaped()
+    clock.advance(seconds=2)
+    assert world.beat("one") == world.beat("other", store=other) == Reaped()
+
+
+def test_who_was_taken_for_dead_goes_on_with_new_leases(
+    world: World, organization: str, subscription: str, other: Store, clock: FrozenClock
+) -> None:
+    world.beat("one")
+    for _ in range(5):
+        world.beat("other", store=other)
+        clock.advance(seconds=2)
+    (due,) = world.due(organization, subscription)
+    assert world.beat("one") == Reaped()
+    claimed = world.claimed(lease_s=3600)
+    clock.advance(seconds=2)
+    assert world.beat("other", store=other) == world.beat("one") == Reaped()
+    assert list(world.settle(world.outcome(claimed))) == []
+    assert world.status_of(organization, due) == "succeeded"
+
+
+def test_what_a_closing_process_holds_is_free_for_the_other_at_once(
+    world: World, organization: str, subscription: str, other: Store
+) -> None:
+    world.queued(organization)
+    world.due(organization, subscription)
+    world.run(other.claim_queue(1, 3600))
+    world.run(other.claim_deliveries(1, 3600, room={}, default_room=9))
+    assert world.claim_deliveries().deliveries == ()
+    world.run(other.close())
+    assert len(world.claim_queue().events) == 1
+    assert len(world.claim_deliveries().deliveries) == 1
+
+
+def test_a_start_takes_nothing_from_those_who_are_at_work(
+    world: World, organization: str, subscription: str
+) -> None:
+    world.due(organization, subscription)
+    claimed = world.claimed()
+    another(world)
+    assert list(world.settle(world.outcome(claimed))) == []
+
+
+# ── settings ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_one_changes_the_other_is_told(world: World, organization: str, other: Store) -> None:
+    before = world.run(other.changes(0)).version
+    record = world.record(organization)
+    world.run(world.store.save_subscription(record))
+    changes = world.run(other.changes(before))
+    assert changes == Changes(changes.version, subscriptions=(record,))
+    controls = Controls(delivery=DeliveryMode.PAUSED)
+    world.run(other.save_controls(controls))
+    assert world.run(world.store.changes(changes.version)).controls == controls
+
+
+def test_a_reader_that_follows_the_changes_of_two_processes_never_misses_one(
+    world: World, organization: str, other: Store
+) -> None:
+    records = [world.record(organization) for _ in range(60)]
+    known: set[str] = set()
+
+    async def save(store: Store, own: int) -> None:
+        for record in records[own::2]:
+            await store.save_subscription(record)
+
+    async def follow() -> None:
+        writing = asyncio.gather(save(world.store, 0), save(other, 1))
+        at = 0
+        while True:
+            done = writing.done()
+            changes = await world.store.changes(at)
+            known.update(each.subscription.id for each in changes.subscriptions)
+            at = changes.version
+            if done:
+                break
+        await writing
+
+    world.run(follow())
+    assert known == {record.subscription.id for record in records}
+
+
+def test_of_two_processes_that_start_on_an_empty_database_one_makes_the_first_organization(
+    world: World, other: Store
+) -> None:
+    def first(store: Store) -> tuple[Organization, list[KeyRecord]]:
+        organization = Organization(
+            id=store.ids.new(ids.ORGANIZATION),
+            name="default",
+            created_at=store.now(),
+            updated_at=store.now(),
+        )
+        return organization, [world.key(organization.id), world.key(None, scopes=(Scope.ADMIN,))]
+
+    stores = (world.store, other) * 5
+    firsts = [first(store) for store in stores]
+
+    async def create() -> list[bool]:
+        return await asyncio.gather(
+            *(
+                store.create_first_organization(*each)
+                for store, each in zip(stores, firsts, strict=True)
+            )
+        )
+
+    answers = world.run(create())
+    assert answers.count(True) == 1
+    organization, keys = firsts[answers.index(True)]
+    changes = world.run(other.changes(0))
+    assert changes.organizations == (organization,)
+    assert {each.digest for each in changes.keys} == {each.digest for each in keys}
+
+
+def test_all_processes_sign_with_one_key(world: World, other: Store) -> None:
+    async def ask() -> list[bytes]:
+        return await asyncio.gather(*(store.signing_key() for store in (world.store, other) * 5))
+
+    assert len(set(world.run(ask()))) == 1
+    assert world.run(another(world).signing_key()) == world.run(world.store.signing_key())
+
+
+# ── wake-ups ──────────────────────────────────────────────────────────────────────────────────
+
+
+def wakes_up(
+    world: World, wait: Callable[[float], Coroutine[Any, Any, None]], work: Callable[[], Any]
+) -> None:
+    """Waiting in one process, begun with an hour to go, ends because of work in another."""
+
+    async def scenario() -> None:
+        while True:  # a notice of earlier work may still be there, or on its way
+            try:
+                await asyncio.wait_for(wait(3600), 0.2)
+            except TimeoutError:
+                break
+        waiting = asyncio.ensure_future(wait(3600))
+        await work()
+        await waiting
+
+    world.run(scenario())
+
+
+def test_an_event_that_comes_to_one_wakes_the_processor_of_the_other(
+    world: World, organization: str, other: Store
+) -> None:
+    wakes_up(world, other.wait_queue, lambda: world.store.append([world.event(organization)]))
+
+
+def test_an_event_routed_by_one_wakes_the_dispatcher_of_the_other(
+    world: World, organization: str, subscription: str, other: Store
+) -> None:
+    world.queued(organization)
+    claim = world.claim_queue()
+    routed = [RoutedEvent(claim.events[0], (world.new_delivery(subscription),))]
+    wakes_up(world, other.wait_deliveries, lambda: world.store.fan_out(claim.token, routed))
+
+
+def test_an_event_that_comes_with_its_deliveries_wakes_the_dispatcher_of_the_other(
+    world: World, organization: str, subscription: str, other: Store
+) -> None:
+    event = world.event(organization, to=[subscription])
+    wakes_up(world, other.wait_deliveries, lambda: world.store.append([event]))
+
+
+def test_a_retry_by_hand_in_one_wakes_the_dispatcher_of_the_other(
+    world: World, organization: str, subscription: str, other: Store
+) -> None:
+    (due,) = world.due(organization, subscription)
+    world.settle(world.outcome(world.claimed(), "dead"))
+    wakes_up(world, other.wait_deliveries, lambda: world.store.retry_delivery(organization, due))
