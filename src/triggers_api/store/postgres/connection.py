@@ -14,6 +14,21 @@ from triggers_api.store.postgres.tables import SQL
 
 Connection = asyncpg.Connection
 
+LOST: Final = (
+    OSError,
+    TimeoutError,
+    asyncio.IncompleteReadError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    # Also when the server's good-bye has arrived, and not yet been read, on a connection at rest.
+    asyncpg.InternalClientError,
+)
+"""What the driver raises when the server, or the way to it, is gone before its answer is here."""
+
+FAILED: Final = (*LOST, asyncpg.PostgresError)
+"""What the driver raises when something did not work, whatever it was."""
+
 OLDEST_SERVER: Final = 14
 CONNECT_S: Final = 5.0
 COMMAND_S: Final = 20.0
@@ -96,7 +111,7 @@ async def connect(url: str, *, pooled: bool, name: str = "triggers") -> Connecti
             "this is no URL of PostgreSQL; what is no letter or digit in user and password must be "
             "percent-encoded"
         ) from None
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except FAILED as error:
         raise StoreUnavailable(f"cannot connect to the database: {said(error)}") from None
     _bound_silence(connection)
     return connection
@@ -134,7 +149,7 @@ def said(error: BaseException) -> str:
     """What went wrong, for a person; never the address with its password."""
     if isinstance(error, asyncpg.PostgresError):
         return str(error.args[0]) if error.args else type(error).__name__
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+    if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
@@ -156,6 +171,8 @@ class Unfit(StoreUnavailable):
 
 
 __all__ = [
+    "FAILED",
+    "LOST",
     "SESSION",
     "Connection",
     "Standing",

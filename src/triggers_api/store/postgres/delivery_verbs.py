@@ -162,15 +162,15 @@ class DeliveryVerbs:
         # The first settlement of a row ends its lease; a second one is stale.
         first = {(each.delivery_id, each.token): each for each in reversed(settlements)}
         rows = await db.fetch(SQL["settle"], now, *_columns(list(first.values()), now))
-        held = {delivery.hex: subscription for delivery, subscription in rows}
+        held = {(delivery.hex, token): subscription for delivery, token, subscription in rows}
         stale: list[str] = []
         ended: dict[UUID, Settlement] = {}
         for settlement in settlements:
-            key = settlement.delivery_id, settlement.token
-            if number(settlement.delivery_id) not in held or first.get(key) is not settlement:
+            subscription = held.pop((number(settlement.delivery_id), settlement.token), None)
+            if subscription is None:
                 stale.append(settlement.delivery_id)
             elif settlement.disable_subscription is not None:
-                ended[held[number(settlement.delivery_id)]] = settlement
+                ended[subscription] = settlement
         for subscription, settlement in ended.items():
             await self._settings.disable_subscription(
                 db,
@@ -197,7 +197,7 @@ class DeliveryVerbs:
         return events, changed(await db.execute(SQL["free_deliveries"], now, workers))
 
     async def retry(
-        self, db: Connection, organization: str, delivery: str | UUID, *, now: Timestamp
+        self, db: Connection, organization: str | UUID, delivery: str | UUID, *, now: Timestamp
     ) -> bool:
         """Due now, whatever it was waiting for."""
         row = await db.fetchrow(SQL["delivery_standing"], organization, delivery, now)
@@ -219,7 +219,7 @@ class DeliveryVerbs:
         return True
 
     async def cancel(
-        self, db: Connection, organization: str, delivery: str | UUID, *, now: Timestamp
+        self, db: Connection, organization: str | UUID, delivery: str | UUID, *, now: Timestamp
     ) -> bool:
         """Ended, whatever it was waiting for."""
         row = await db.fetchrow(SQL["delivery_standing"], organization, delivery, now)
@@ -234,7 +234,7 @@ class DeliveryVerbs:
         return True
 
     async def erase_event(
-        self, db: Connection, organization: str, event: str | UUID, *, now: Timestamp
+        self, db: Connection, organization: str | UUID, event: str | UUID, *, now: Timestamp
     ) -> bool:
         """Payload gone, queue row gone, what waits cancelled, dedup_id free."""
         if await db.fetchval(SQL["erase_event"], organization, event) is None:

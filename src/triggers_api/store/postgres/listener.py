@@ -5,11 +5,10 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import asyncpg
 import structlog
 
 from triggers_api.errors import Unavailable
-from triggers_api.store.postgres.connection import Connection, connect, said
+from triggers_api.store.postgres.connection import FAILED, Connection, connect, said
 from triggers_api.store.postgres.sessions import Sessions
 
 log = structlog.get_logger(__name__)
@@ -39,7 +38,7 @@ class Listener:
         while True:
             try:
                 await self._listen()
-            except (Unavailable, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (Unavailable, *FAILED) as error:
                 if self._failures == 0:
                     log.warning("not listening for notices, polling instead", error=said(error))
             self.connected = False

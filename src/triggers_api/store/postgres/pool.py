@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-import asyncpg
 import msgspec
 
 from triggers_api.errors import StoreUnavailable
-from triggers_api.store.postgres.connection import Connection
+from triggers_api.store.postgres.connection import FAILED, Connection
 
 _TRUSTED_S: Final = 1.0
 _LOOK_S: Final = 2.0
@@ -113,7 +112,7 @@ class Pool:
         try:
             async with asyncio.timeout(_LOOK_S):
                 await kept.connection.execute("SELECT 1")
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except FAILED:
             return False
         return True
 
@@ -144,5 +143,5 @@ class Pool:
             try:
                 async with asyncio.timeout(_LOOK_S):
                     await kept.connection.close()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except FAILED:
                 kept.connection.terminate()

@@ -108,7 +108,9 @@ class RecordReads:
     ) -> list[Delivery]:
         """A page of deliveries, newest first, by the index that fits the filter."""
         status = None if wanted.status is None else codes.DELIVERY_STATUS[wanted.status]
-        subscription = wanted.subscription_id and find(ids.SUBSCRIPTION, wanted.subscription_id)
+        subscription = None
+        if wanted.subscription_id is not None:
+            subscription = find(ids.SUBSCRIPTION, wanted.subscription_id)
         parameters: list[Any] = [
             organization,
             *_span(ids.DELIVERY, wanted.since, wanted.until, page),
@@ -117,7 +119,7 @@ class RecordReads:
         if wanted.event_id is not None:
             name = "deliveries_by_event"
             parameters += [status, find(ids.EVENT, wanted.event_id), subscription]
-        elif wanted.subscription_id is not None:
+        elif subscription is not None:
             name = "deliveries_by_subscription"
             parameters += [status, subscription]
         elif wanted.status is DeliveryStatus.DEAD:

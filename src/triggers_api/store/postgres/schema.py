@@ -2,12 +2,18 @@
 
 from typing import Final
 
-import asyncpg
 import structlog
 
 from triggers_api.errors import StartError, Unavailable
 from triggers_api.store import migrations
-from triggers_api.store.postgres.connection import Connection, check, connect, said, standing
+from triggers_api.store.postgres.connection import (
+    FAILED,
+    Connection,
+    check,
+    connect,
+    said,
+    standing,
+)
 from triggers_api.store.postgres.tables import SQL
 
 log = structlog.get_logger(__name__)
@@ -59,7 +65,7 @@ async def pending(url: str) -> list[migrations.Migration]:
     db = await _open(url)
     try:
         return migrations.pending(migrations.load(PACKAGE), await applied(db))
-    except asyncpg.PostgresError as error:
+    except FAILED as error:
         raise StartError(f"cannot read the database: {said(error)}") from None
     finally:
         await db.close()
@@ -77,7 +83,7 @@ async def migrate(url: str) -> list[migrations.Migration]:
         return await bring_up_to_date(db)
     except Unavailable as problem:
         raise StartError(f"cannot use the database: {problem.detail}") from None
-    except asyncpg.PostgresError as error:
+    except FAILED as error:
         raise StartError(f"cannot migrate the database: {said(error)}") from None
     finally:
         await db.close()

@@ -1,6 +1,5 @@
 """Running something on a connection, and what it means when that fails."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeVar
@@ -8,23 +7,13 @@ from typing import Final, TypeVar
 import asyncpg
 
 from triggers_api.errors import OutcomeUnknown, StorageFull, StoreUnavailable
-from triggers_api.store.postgres.connection import SESSION, Connection, said
+from triggers_api.store.postgres.connection import LOST, SESSION, Connection, said
 from triggers_api.store.postgres.pool import Pool
 
 T = TypeVar("T")
 
 _TRIES: Final = 5
 _CONFLICTS: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-# The server, or the way to it, was gone before the answer was here.
-_LOST: Final = (
-    OSError,
-    TimeoutError,
-    asyncio.IncompleteReadError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
 # The server said no to a whole, and nothing of it is stored.
 _REFUSED: Final = (
     asyncpg.QueryCanceledError,
@@ -120,7 +109,7 @@ def _told(db: Connection, *, changes: bool) -> Iterator[None]:
         raise StoreUnavailable(said(error)) from None
     except _REFUSED as error:
         raise StoreUnavailable(said(error)) from None
-    except _LOST as error:
+    except LOST as error:
         if isinstance(error, ValueError):  # the driver could not encode what it was given
             raise
         db.terminate()

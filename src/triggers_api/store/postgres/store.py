@@ -5,11 +5,11 @@ import itertools
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
 from uuid import UUID
 
-import asyncpg
 import structlog
+from asyncpg import Record
 
 from triggers_api.errors import StartError, StorageFull, StoreUnavailable, Unavailable
 from triggers_api.failpoints import Failpoints
@@ -43,6 +43,7 @@ from triggers_api.store.notice import Notice
 from triggers_api.store.postgres import schema
 from triggers_api.store.postgres.clock import DatabaseClock
 from triggers_api.store.postgres.connection import (
+    FAILED,
     Connection,
     Standing,
     check,
@@ -58,7 +59,7 @@ from triggers_api.store.postgres.queue_verbs import QueueVerbs
 from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.sessions import Sessions
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
-from triggers_api.store.postgres.tables import SQL, find, number
+from triggers_api.store.postgres.tables import SQL, find, text
 from triggers_api.store.postgres.writer import Writer
 from triggers_api.telemetry.metrics import Metrics
 
@@ -76,6 +77,24 @@ _LISTED_MS: Final = 60_000
 _PROBE_BYTES: Final = 65_536
 
 
+class _Last(NamedTuple):
+    """The last moment of which a database knows, and the largest sequence in use."""
+
+    moment: Timestamp
+    sequence: int
+
+    @classmethod
+    def of(cls, row: Record | None) -> Self:
+        """From a row of ``last_known``."""
+        assert row is not None
+        seen_at, *made = row
+        found = [ids.parse(ids.EVENT, text(ids.EVENT, each)) for each in made if each is not None]
+        sequence = max((each[0] for each in found if each is not None), default=0)
+        moment = ids.made_at(sequence)
+        # To the end of that millisecond: attempts made in it are not looked for.
+        return cls(Timestamp(max(seen_at, moment)), ids.first_sequence(moment + 1) - 1)
+
+
 class PostgresStore:
     """See :class:`triggers_api.store.base.Store` for what each verb promises."""
 
@@ -85,7 +104,7 @@ class PostgresStore:
         sessions: Sessions,
         *,
         clock: DatabaseClock,
-        not_before: Timestamp,
+        last: "_Last",
         found: Standing,
         worker_number: int,
         metrics: Metrics,
@@ -94,7 +113,7 @@ class PostgresStore:
         """Use :meth:`open`."""
         self._sessions = sessions
         self._database_clock = clock
-        self._clock = StoreClock(clock, not_before=not_before)
+        self._clock = StoreClock(clock, not_before=last.moment)
         self._standing = found
         self._worker_number = worker_number
         self._tokens = itertools.count(1)
@@ -103,7 +122,7 @@ class PostgresStore:
         self._closed = False
         self._refused: Unavailable | None = None
 
-        self._ids = ids.IdGenerator(self._clock)
+        self._ids = ids.IdGenerator(self._clock, after=last.sequence)
         self._queue = QueueVerbs(sessions, failpoints=failpoints)
         self._settings = SettingsVerbs()
         self._deliveries = DeliveryVerbs(self._settings)
@@ -152,13 +171,13 @@ class PostgresStore:
                 check(found)
                 pooled = options.direct_url is not None or await goes_through_pooler(first)
                 await schema.bring_up_to_date(first)
-                not_before = 0 if keeps_own_time else await first.fetchval(SQL["last_seen"])
+                last = await first.fetchrow(SQL["last_known"])
                 worker_number = await first.fetchval(SQL["next_worker_number"])
             finally:
                 await first.close()
         except Unavailable as problem:
             raise StartError(problem.detail) from None
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FAILED as error:
             raise StartError(f"cannot use the database: {said(error)}") from None
         database_clock.compare(found)
 
@@ -182,7 +201,7 @@ class PostgresStore:
             options,
             Sessions(pool, pooled=pooled),
             clock=database_clock,
-            not_before=Timestamp(not_before),
+            last=_Last.of(last),
             found=found,
             worker_number=worker_number,
             metrics=metrics,
@@ -255,10 +274,15 @@ class PostgresStore:
         if self._listener is not None:
             await self._listener.close()
         try:
-            await self._write(lambda db: db.execute(SQL["leave"], self._worker_number))
+            await self._write(self._leave, atomic=True)
         except Unavailable as problem:
             log.warning("the database was not told of the end", detail=problem.detail)
         await self._sessions.pool.close()
+
+    async def _leave(self, db: Connection) -> None:
+        """Give back what is held, and be listed no more."""
+        await self._deliveries.free(db, now=self.now(), workers=[self._worker_number])
+        await db.execute(SQL["leave"], self._worker_number)
 
     async def _write(
         self, function: Callable[[Connection], Awaitable[T]], *, atomic: bool = False
@@ -581,10 +605,9 @@ async def _look(connection: Connection, *, pooled: bool) -> None:
                 check(await standing(connection))
         else:
             check(await standing(connection))
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except FAILED as error:
         raise StoreUnavailable(f"cannot connect to the database: {said(error)}") from None
 
 
-def _organization(organization_id: str) -> str:
-    # Organizations' ids come from keys, never from a request.
-    return number(organization_id)
+def _organization(organization_id: str) -> str | UUID:
+    return find(ids.ORGANIZATION, organization_id)

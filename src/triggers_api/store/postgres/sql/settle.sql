@@ -48,4 +48,4 @@ dead AS (
     INSERT INTO dead_letters (organization_id, delivery_id)
     SELECT organization_id, delivery_id FROM held WHERE status = 6
 )
-SELECT delivery_id, subscription_id FROM held
+SELECT delivery_id, token, subscription_id FROM held

@@ -1,1 +1,0 @@
-SELECT coalesce(max(seen_at), 0) FROM workers
