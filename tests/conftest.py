@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
-from contextlib import AbstractAsyncContextManager, ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -34,11 +34,19 @@ class Run(Protocol):
     def __call__(self, main: Coroutine[Any, Any, T], /) -> T: ...
 
 
+class MakeService(Protocol):
+    """A service that is not entered yet; each one of a test is on the same database."""
+
+    def __call__(self, **settings: Any) -> Service: ...  # noqa: ANN401 - of Service
+
+
 class Enter(Protocol):
     """Enters a service or a receiver for the rest of the test."""
 
     def __call__(self, entered: AbstractAsyncContextManager[T], /) -> T: ...
 
+
+ENGINES: Final = ("postgres", "sqlite")
 
 Log = list[MutableMapping[str, Any]]
 
@@ -54,8 +62,48 @@ def run() -> Iterator[Run]:
         yield run
 
 
+@pytest.fixture(scope="module")
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine that services store in: one, unless a folder's conftest asks for each."""
+    name: str = getattr(request, "param", "sqlite")
+    return name
+
+
+def on_every_engine(metafunc: pytest.Metafunc) -> None:
+    """For ``pytest_generate_tests``: run a test once with each engine, if it has any."""
+    if "engine" in metafunc.fixturenames:
+        metafunc.parametrize("engine", ENGINES, indirect=True, scope="module")
+
+
+@contextmanager
+def new_database(engine: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a database that nobody has used yet, until it is dropped."""
+    if engine == "sqlite":
+        yield f"sqlite:///{folder / 'triggers.db'}"
+        return
+    server: Postgres = request.getfixturevalue(engine)
+    name = server.migrated_database()
+    yield server.url(name)
+    server.drop_database(name)
+
+
 @pytest.fixture
-def enter(run: Run) -> Iterator[Enter]:
+def database_url(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The database of a test."""
+    with new_database(engine, tmp_path, request) as url:
+        yield url
+
+
+@pytest.fixture
+def make_service(tmp_path: Path, database_url: str) -> MakeService:
+    return lambda **settings: Service(tmp_path, **{"database_url": database_url, **settings})
+
+
+@pytest.fixture
+def enter(
+    run: Run,
+    database_url: str,  # noqa: ARG001 - a database is dropped when its services have ended
+) -> Iterator[Enter]:
     with ExitStack() as stack:
 
         def enter(entered: AbstractAsyncContextManager[T], /) -> T:
@@ -99,9 +147,16 @@ def clock() -> FrozenClock:
 
 
 @pytest.fixture
-def service(enter: Enter, tmp_path: Path, clock: FrozenClock) -> Service:
+def service(enter: Enter, make_service: MakeService, clock: FrozenClock) -> Service:
     """The service with time standing still; `drain` does what is due."""
-    return enter(Service(tmp_path, clock=clock))
+    return enter(make_service(clock=clock))
+
+
+@pytest.fixture
+def fresh_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts are made each time they are asked for."""
+    for name in ("sqlite", "postgres"):
+        monkeypatch.setattr(f"triggers_api.store.{name}.store._STATS_KEPT_S", -1)
 
 
 @pytest.fixture

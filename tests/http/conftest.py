@@ -1,21 +1,35 @@
-"""Requests as bytes on a socket, where an HTTP client would tidy them up."""
+"""Requests as bytes on a socket, where an HTTP client would tidy them up.
+
+Most files ask what HTTP does, which no engine changes; those that ask what was stored run on each.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
-from tests.conftest import Run
+from tests.conftest import Run, new_database, on_every_engine
 
 from triggers_api.testing import ADMIN_KEY, API_KEY, Answer, FrozenClock, Service
 
 BODY: Final = b'{"type":"order.created","payload":{"id":42}}'
 JSON: Final = "Content-Type: application/json"
 ANSWER_WITHIN_S: Final = 10.0
+
+
+ABOUT_WHAT_IS_STORED: Final = {
+    "test_admin", "test_deliveries", "test_events", "test_ingest", "test_isolation", "test_lists",
+}  # fmt: skip
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__.rpartition(".")[2] in ABOUT_WHAT_IS_STORED:
+        on_every_engine(metafunc)
 
 
 def written(
@@ -117,9 +131,31 @@ async def connect(service: Service) -> Connection:
 
 
 @pytest.fixture(scope="module")
-def service(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("module")
+
+
+@pytest.fixture(scope="module")
+def module_database(
+    engine: str, module_folder: Path, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """The database of a whole file."""
+    with new_database(engine, module_folder, request) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_clock(engine: str) -> FrozenClock:
+    assert engine, "each has a clock of its own"
+    return FrozenClock()
+
+
+@pytest.fixture(scope="module")
+def service(
+    run: Run, module_folder: Path, module_database: str, module_clock: FrozenClock
+) -> Iterator[Service]:
     """One service for a whole file, with time standing still; tests look at what they add."""
-    entered = Service(tmp_path_factory.mktemp("service"), clock=FrozenClock())
+    entered = Service(module_folder, database_url=module_database, clock=module_clock)
     run(entered.__aenter__())
     yield entered
     run(entered.__aexit__(None, None, None))

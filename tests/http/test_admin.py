@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from tests.conftest import Enter, Run, new_key, new_organization, own_organization, turn
+from tests.conftest import (
+    Enter,
+    MakeService,
+    Run,
+    new_key,
+    new_organization,
+    own_organization,
+    turn,
+)
 from tests.http.conftest import assert_problem
 
 from triggers_api.model.controls import DeliveryMode, IngestMode
@@ -153,8 +160,8 @@ def test_a_key_of_another_organization_is_not_revoked(service: Service, run: Run
 
 
 @pytest.fixture
-def fresh(enter: Enter, tmp_path: Path, clock: FrozenClock) -> Service:
-    return enter(Service(tmp_path, clock=clock))
+def fresh(enter: Enter, make_service: MakeService, clock: FrozenClock) -> Service:
+    return enter(make_service(clock=clock))
 
 
 def test_the_switches_as_they_are_at_first(fresh: Service, run: Run) -> None:
@@ -207,16 +214,16 @@ def test_simultaneous_turns_of_different_switches_are_all_kept(fresh: Service, r
 
 
 def test_switches_and_everything_else_outlive_a_restart(
-    run: Run, tmp_path: Path, clock: FrozenClock
+    run: Run, make_service: MakeService, clock: FrozenClock
 ) -> None:
     async def main() -> None:
-        async with Service(tmp_path, clock=clock) as service:
+        async with make_service(clock=clock) as service:
             _, key = await new_organization(service, rate_limit=9)
             controls = await turn(service, delivery="paused", concurrency=3, reason="r")
             made = await service.subscribe("http://127.0.0.1:9/")
             del made["secret"]
             kept = (await service.call("GET", "/api/admin/organizations", key=ADMIN_KEY)).json
-        async with Service(tmp_path, clock=clock) as service:
+        async with make_service(clock=clock) as service:
             answer = await service.call("GET", "/api/admin/controls", key=ADMIN_KEY)
             assert answer.json == controls
             answer = await service.call("GET", "/api/admin/organizations", key=ADMIN_KEY)
@@ -229,10 +236,10 @@ def test_switches_and_everything_else_outlive_a_restart(
 
 
 def test_what_the_environment_forces_is_shown_and_wins(
-    run: Run, enter: Enter, tmp_path: Path, clock: FrozenClock
+    run: Run, enter: Enter, make_service: MakeService, clock: FrozenClock
 ) -> None:
     service = enter(
-        Service(tmp_path, clock=clock, delivery=DeliveryMode.SKIP, ingest_mode=IngestMode.SYNC)
+        make_service(clock=clock, delivery=DeliveryMode.SKIP, ingest_mode=IngestMode.SYNC)
     )
     shown = run(turn(service, delivery="running", ingest="refuse", processing="paused"))
     assert (shown["delivery"], shown["ingest"], shown["processing"]) == ("skip", "sync", "paused")
@@ -244,9 +251,9 @@ def test_what_the_environment_forces_is_shown_and_wins(
 
 
 def test_the_books_count_every_state_and_balance(
-    run: Run, enter: Enter, tmp_path: Path, clock: FrozenClock, receiver: Receiver
+    run: Run, enter: Enter, make_service: MakeService, clock: FrozenClock, receiver: Receiver
 ) -> None:
-    service = enter(Service(tmp_path, clock=clock))
+    service = enter(make_service(clock=clock))
 
     async def main() -> None:
         receiver.replies(204, 500)

@@ -17,18 +17,9 @@ from triggers_api.testing import FrozenClock, Received, Receiver, Service
 STATES: Final = ("pending", "delivering", "retrying", "succeeded", "dead", "skipped", "cancelled")
 
 
-@pytest.fixture(scope="module")
-def clock() -> FrozenClock:
-    return FrozenClock()
-
-
-@pytest.fixture(scope="module")
-def service(run: Run, tmp_path_factory: pytest.TempPathFactory, clock: FrozenClock
-            ) -> Iterator[Service]:  # fmt: skip
-    entered = Service(tmp_path_factory.mktemp("deliveries"), clock=clock)
-    run(entered.__aenter__())
-    yield entered
-    run(entered.__aexit__(None, None, None))
+@pytest.fixture
+def clock(module_clock: FrozenClock) -> FrozenClock:
+    return module_clock
 
 
 class Held:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from tests.conftest import Enter, Run
+from tests.conftest import Enter, MakeService, Run
 from tests.http.conftest import assert_problem
 
 from triggers_api.testing import FrozenClock, Receiver, Service
 
 
 @pytest.fixture
-def service(enter: Enter, tmp_path: Any, clock: FrozenClock) -> Service:  # noqa: ANN401 - a path
-    return enter(Service(tmp_path, clock=clock, retry_schedule=(10.0,)))
+def service(enter: Enter, make_service: MakeService, clock: FrozenClock) -> Service:
+    return enter(make_service(clock=clock, retry_schedule=(10.0,)))
 
 
 def test_an_event_tells_what_became_of_it(

@@ -6,11 +6,19 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from tests.conftest import Enter, Log, Run, new_key, new_organization, own_organization, turn
+from tests.conftest import (
+    Enter,
+    Log,
+    MakeService,
+    Run,
+    new_key,
+    new_organization,
+    own_organization,
+    turn,
+)
 from tests.http.conftest import (
     BODY,
     JSON,
@@ -313,11 +321,11 @@ def test_a_draining_service_takes_nothing_and_is_not_ready(
 
 
 @BOTH_WAYS
+@pytest.mark.usefixtures("fresh_numbers")
 def test_above_the_greatest_depth_nothing_is_taken(
-    run: Run, enter: Enter, tmp_path: Path, post: type, monkeypatch: pytest.MonkeyPatch
+    run: Run, enter: Enter, make_service: MakeService, post: type
 ) -> None:
-    monkeypatch.setattr("triggers_api.store.sqlite.store._STATS_KEPT_S", -1)
-    service = enter(Service(tmp_path, clock=FrozenClock(), max_queue_depth=3))
+    service = enter(make_service(clock=FrozenClock(), max_queue_depth=3))
     for _ in range(4):
         assert run(once(service, post())).status == 202
     run(service.app.monitor.run_once())
@@ -333,9 +341,9 @@ def test_above_the_greatest_depth_nothing_is_taken(
 
 
 def test_an_event_for_later_waits_until_its_time(
-    run: Run, enter: Enter, tmp_path: Path, clock: FrozenClock
+    run: Run, enter: Enter, make_service: MakeService, clock: FrozenClock
 ) -> None:
-    service, receiver = enter(Service(tmp_path, clock=clock)), enter(Receiver())
+    service, receiver = enter(make_service(clock=clock)), enter(Receiver())
     run(service.subscribe(receiver.url))
     answer = run(service.send("order.created", 1, deliver_at="2026-01-01T13:00:00+00:30"))
     assert (answer.status, answer.json["status"]) == (202, "scheduled")
@@ -424,9 +432,9 @@ def test_a_revoked_key_is_refused_from_the_next_request_on(
 
 @BOTH_WAYS
 def test_a_key_expires_at_its_moment(
-    run: Run, enter: Enter, tmp_path: Path, clock: FrozenClock, post: type
+    run: Run, enter: Enter, make_service: MakeService, clock: FrozenClock, post: type
 ) -> None:
-    service = enter(Service(tmp_path, clock=clock))
+    service = enter(make_service(clock=clock))
     organization_id = run(own_organization(service))
     key = run(new_key(service, organization_id, expires_at="2026-01-01T12:00:10Z"))["key"]
     clock.advance(seconds=9.999)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
-from tests.conftest import Run, new_key, new_organization, own_organization, turn
+from tests.conftest import MakeService, Run, new_key, new_organization, own_organization, turn
 from tests.http.conftest import assert_problem
 
 from triggers_api.testing import ADMIN_KEY, API_KEY, FrozenClock, Receiver, Service
@@ -19,17 +19,15 @@ START: Final = "2026-01-01T12:00:00Z"
 
 
 @pytest.fixture(scope="module")
-def clock() -> FrozenClock:
+def clock(engine: str) -> FrozenClock:
+    assert engine, "each has a clock of its own"
     return FrozenClock(START)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("lists")
-
-
-@pytest.fixture(scope="module")
-def service(run: Run, folder: Path, clock: FrozenClock) -> Iterator[Service]:
+def service(
+    run: Run, module_folder: Path, module_database: str, clock: FrozenClock
+) -> Iterator[Service]:
     """A service with some rows in every list; a second passed between one and the next."""
 
     async def fill(service: Service) -> None:
@@ -49,7 +47,7 @@ def service(run: Run, folder: Path, clock: FrozenClock) -> Iterator[Service]:
             await service.drain()
         await turn(service, delivery="paused")
 
-    entered = Service(folder, clock=clock)
+    entered = Service(module_folder, database_url=module_database, clock=clock)
     run(entered.__aenter__())
     run(fill(entered))
     yield entered
@@ -214,17 +212,17 @@ def test_a_cursor_is_bound_to_its_list_its_filter_and_its_organization(
 
 
 def test_cursors_outlive_a_restart_but_not_the_secret(
-    run: Run, tmp_path: Path, clock: FrozenClock
+    run: Run, make_service: MakeService, clock: FrozenClock
 ) -> None:
     async def main() -> None:
-        async with Service(tmp_path, clock=clock) as service:
+        async with make_service(clock=clock) as service:
             for number in range(4):
                 await service.send("a", number)
             cursor = (await service.call("GET", "/api/events?limit=2")).json["next_cursor"]
-        async with Service(tmp_path, clock=clock) as service:
+        async with make_service(clock=clock) as service:
             page = await service.call("GET", f"/api/events?limit=2&cursor={cursor}")
             assert [row["payload"] for row in page.json["data"]] == [1, 0]
-        async with Service(tmp_path, clock=clock, secret_key="another-secret-key") as service:
+        async with make_service(clock=clock, secret_key="another-secret-key") as service:
             page = await service.call("GET", f"/api/events?limit=2&cursor={cursor}")
             assert_problem(page, 400, "invalid-cursor")
 

@@ -1,4 +1,4 @@
-"""Short ways of asking the service, for stories that are told from outside."""
+"""Short ways of asking the service, for stories that are told from outside, on every engine."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.conftest import Run
+from tests.conftest import Run, on_every_engine
 
 from triggers_api.testing import ADMIN_KEY, Service
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    on_every_engine(metafunc)
 
 
 class Ask:

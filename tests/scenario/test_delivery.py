@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Final
 
 import pytest
 from standardwebhooks.webhooks import Webhook
-from tests.conftest import Enter, Run
+from tests.conftest import Enter, MakeService, Run
 from tests.scenario.conftest import Ask
 
 from triggers_api import __version__
@@ -27,9 +26,9 @@ def moment(seconds: int) -> datetime:
 
 
 def test_live_an_event_arrives_signed_within_a_moment(
-    run: Run, enter: Enter, tmp_path: Path
+    run: Run, enter: Enter, make_service: MakeService
 ) -> None:
-    receiver, service = enter(Receiver()), enter(Service(tmp_path))
+    receiver, service = enter(Receiver()), enter(make_service())
     ask = Ask(service, run)
     secret = run(service.subscribe(receiver.url, ["order.*"]))["secret"]
     sent = ask.event("order.created", {"id": 42})

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import apsw
+import pytest
 from aiohttp import web
-from tests.conftest import Enter, Run
+from tests.conftest import Enter, MakeService, Run
 from tests.faults.server import Server, until
 from tests.scenario.conftest import Ask
+from tests.servers.postgres import Postgres
 
+from triggers_api.store.connect import sqlite_path
 from triggers_api.testing import API_KEY, Received, Receiver, Service
 
 PRD_S: Final = 0.1
@@ -25,9 +30,23 @@ PER_SECOND: Final = 100
 """Events a second that the founding documents call enough."""
 
 
-def rows(database: Path, table: str) -> int:
-    """How many there are in the file, whoever has it open or left it behind."""
-    db = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
+Rows = Callable[[str], int]
+
+
+@pytest.fixture
+def rows(engine: str, database_url: str, request: pytest.FixtureRequest) -> Rows:
+    """How many there are in a table, whoever has the database open or left it behind."""
+    if engine == "sqlite":
+        return lambda table: _rows_of_file(sqlite_path(database_url), table)
+    server: Postgres = request.getfixturevalue(engine)
+    database = urlsplit(database_url).path.removeprefix("/")
+    return lambda table: int(
+        server.execute(f"SELECT count(*) FROM {table}", database=database)[0][0]
+    )
+
+
+def _rows_of_file(path: Path, table: str) -> int:
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         ((count,),) = db.execute(f"SELECT count(*) FROM {table}")
     finally:
@@ -56,43 +75,46 @@ async def account(server: Server) -> dict[str, int]:
 
 
 def test_a_hundred_queued_events_are_all_processed_after_a_kill_in_mid_flight(
-    tmp_path: Path,
+    tmp_path: Path, database_url: str, rows: Rows
 ) -> None:
     """The rollback document's first test: queue, kill, look into the queue, start again, look again."""
 
     async def run() -> None:
-        async with Receiver() as receiver, Server(tmp_path, batch_size=10) as server:
+        async with (
+            Receiver() as receiver,
+            Server(tmp_path, database_url=database_url, batch_size=10) as server,
+        ):
             await server.start()
             await server.subscribe(receiver.url, ["order.*"])
             await server.admin("PATCH", "/controls", {"processing": "paused"})
             sent = await post(server, 100)
             server.signal(signal.SIGKILL)
             await server.ended()
-            assert rows(server.database, "event_queue") == 100
+            assert rows("event_queue") == 100
             # The next process dies with its third batch in hand; two are done, seven wait.
             await server.start(failpoints="claim_queue.after_commit=crash@3")
             with suppress(aiohttp.ClientError):  # it may die before this is answered
                 await server.admin("PATCH", "/controls", {"processing": "running"})
             assert await server.ended() == -signal.SIGKILL
-            assert rows(server.database, "event_queue") == 80
-            assert rows(server.database, "events") == 100
+            assert rows("event_queue") == 80
+            assert rows("events") == 100
 
             await server.start()
             await until(server.idle, "everything is processed")
             counts = await account(server)
             assert counts["accepted"] == counts["processed"] == 100
-            assert rows(server.database, "event_queue") == 0
-            assert rows(server.database, "deliveries") == 100
+            assert rows("event_queue") == 0
+            assert rows("deliveries") == 100
             assert set(receiver.ids) == set(sent)
 
     asyncio.run(run())
 
 
 def test_while_every_receiver_hangs_events_are_accepted_and_routed(
-    run: Run, enter: Enter, tmp_path: Path
+    run: Run, enter: Enter, make_service: MakeService
 ) -> None:
     receiver = enter(Receiver())
-    service = enter(Service(tmp_path, delivery_concurrency=10))
+    service = enter(make_service(delivery_concurrency=10))
     released = asyncio.Event()
 
     async def hang(_: Received) -> web.StreamResponse:
@@ -151,12 +173,12 @@ def test_while_events_are_refused_what_waits_is_drained(
 
 
 def test_five_hundred_callers_at_once_are_all_answered_and_their_events_processed(
-    tmp_path: Path,
+    tmp_path: Path, database_url: str
 ) -> None:
     async def run() -> None:
         connector = aiohttp.TCPConnector(limit=0)
         session = aiohttp.ClientSession(connector=connector, trust_env=False)
-        async with Server(tmp_path) as server, session:
+        async with Server(tmp_path, database_url=database_url) as server, session:
             await server.start()
 
             async def caller(number: int) -> set[str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
-from tests.conftest import Enter, Run, new_key, own_organization
+from tests.conftest import Enter, MakeService, Run, new_key, own_organization
 from tests.scenario.conftest import Ask
 
 from triggers_api import __version__
@@ -30,12 +29,15 @@ CONFIG: Final = {
     "lease_s", "rate_limit", "rate_burst", "max_queue_depth", "queue_warn_depth", "db_pool_size",
     "db_max_overflow", "db_pool_wait_s", "db_pool_recycle_s", "redis_stream_max_length",
 }  # fmt: skip
+DURABILITY: Final = {
+    "sqlite": ("sqlite", {"journal_mode": "wal", "synchronous": "full"}),
+    "postgres": (
+        "postgresql", {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+    ),
+}  # fmt: skip
 WORKER: Final = {"id", "roles", "version", "started_at", "seen_at"}
 
-
-@pytest.fixture(autouse=True)
-def _fresh_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triggers_api.store.sqlite.store._STATS_KEPT_S", -1)
+pytestmark = pytest.mark.usefixtures("fresh_numbers")
 
 
 def ready(service: Service, run: Run) -> tuple[int, Any]:
@@ -73,7 +75,7 @@ def test_a_healthy_service_says_so_in_the_seeds_words(service: Service, run: Run
 
 
 def test_health_in_detail(
-    service: Service, run: Run, ask: Ask, clock: FrozenClock, receiver: Receiver
+    service: Service, run: Run, ask: Ask, clock: FrozenClock, receiver: Receiver, engine: str
 ) -> None:
     shown = detailed(service, run)
     assert (shown["status"], shown["database"], shown["redis"]) == (
@@ -82,8 +84,8 @@ def test_health_in_detail(
     assert shown["version"] == __version__
     assert shown["config"]["max_concurrent_events"] == 20
     assert shown["controls"]["processing"] == "running"
-    assert shown["durability"]["engine"] == "sqlite"
-    assert shown["durability"]["settings"] == {"journal_mode": "wal", "synchronous": "full"}
+    durability = shown["durability"]
+    assert (durability["engine"], durability["settings"]) == DURABILITY[engine]
     assert shown["workers"] == [
         {
             "id": service.app.worker_id,
@@ -126,9 +128,9 @@ def test_who_may_see_the_details(service: Service, run: Run) -> None:
 
 
 def test_the_levels_of_the_queue(
-    run: Run, enter: Enter, tmp_path: Path, clock: FrozenClock
+    run: Run, enter: Enter, make_service: MakeService, clock: FrozenClock
 ) -> None:
-    service = enter(Service(tmp_path, clock=clock, queue_warn_depth=105))
+    service = enter(make_service(clock=clock, queue_warn_depth=105))
     ask = Ask(service, run)
     for depth, level in ((100, "normal"), (101, "warning"), (105, "warning"), (106, "critical")):
         while ask.books()["queued"] < depth:
@@ -227,11 +229,11 @@ def test_the_details_can_be_seen_while_the_store_cannot(
 
 @pytest.mark.parametrize("part", ["processor", "dispatcher", "reaper", "heartbeat"])
 def test_a_part_that_keeps_crashing_is_counted_and_not_ready_until_it_recovers(
-    run: Run, enter: Enter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+    run: Run, enter: Enter, make_service: MakeService, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     monkeypatch.setattr("triggers_api.operate.loop._FIRST_BACKOFF_S", 0.001)
     monkeypatch.setattr("triggers_api.operate.heartbeat._EVERY_S", 0.1)
-    service = Service(tmp_path, sweep_s=0.1, max_poll_ms=100)
+    service = make_service(sweep_s=0.1, max_poll_ms=100)
     broken = True
 
     async def until(state: str) -> None:

@@ -8,12 +8,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 from aiohttp import web
 from tests.cli.conftest import Serving
-from tests.conftest import Enter, Log, Run
+from tests.conftest import Enter, Log, MakeService, Run
 from tests.scenario.conftest import Ask
 
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
@@ -47,12 +48,11 @@ def test_a_duplicate_is_named_by_the_first_events_id(ask: Ask, log: Log) -> None
     assert set(line) == {"event", "log_level", "event_id", "organization_id"}
 
 
+@pytest.mark.usefixtures("fresh_numbers")
 def test_a_queue_above_its_threshold_is_warned_about_once_a_minute(
-    run: Run, enter: Enter, tmp_path: Path, clock: FrozenClock, log: Log,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr("triggers_api.store.sqlite.store._STATS_KEPT_S", -1)
-    service = enter(Service(tmp_path, clock=clock, queue_warn_depth=3))
+    run: Run, enter: Enter, make_service: MakeService, clock: FrozenClock, log: Log
+) -> None:
+    service = enter(make_service(clock=clock, queue_warn_depth=3))
     ask = Ask(service, run)
     for _ in range(3):
         ask.event()
@@ -302,9 +302,17 @@ async def told(serving: Serving, receiver: Receiver) -> Story:
         return story
 
 
+def with_password(url: str) -> str:
+    """The database with a canary for a password; the server of the tests takes any."""
+    parts = urlsplit(url)
+    if parts.hostname is None or parts.password is not None:
+        return url
+    return url.replace(f"{parts.username}@", f"{parts.username}:{CANARY}-password@", 1)
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_no_ones_data_and_no_secret_reaches_logs_metrics_or_refusals(
-    run: Run, enter: Enter, tmp_path: Path, log_format: str
+    run: Run, enter: Enter, tmp_path: Path, database_url: str, log_format: str
 ) -> None:
     receiver = enter(Receiver())
     serving = Serving(
@@ -320,6 +328,7 @@ def test_no_ones_data_and_no_secret_reaches_logs_metrics_or_refusals(
         "--rate-burst",
         "40",
         **KEYS,
+        TRIGGERS_DATABASE_URL=with_password(database_url),
     )
     try:
         seen = run(told(serving, receiver))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tests.conftest import Enter, Run
+from tests.conftest import Enter, MakeService, Run
 
 from triggers_api.demo import payloads
-from triggers_api.testing import Receiver, Service
+from triggers_api.testing import Receiver
 
 
 def test_every_payload_arrives_and_is_found_byte_for_byte(
-    run: Run, enter: Enter, tmp_path: Path
+    run: Run, enter: Enter, make_service: MakeService
 ) -> None:
-    receiver, service = enter(Receiver()), enter(Service(tmp_path))
+    receiver, service = enter(Receiver()), enter(make_service())
     examples = payloads()
     assert len(examples) == 329
 

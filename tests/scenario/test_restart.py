@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 from aiohttp import web
-from tests.conftest import Enter, Run, new_key, new_organization, own_organization
+from tests.conftest import Enter, MakeService, Run, new_key, new_organization, own_organization
 from tests.scenario.conftest import Ask
 
 from triggers_api.testing import ADMIN_KEY, API_KEY, FrozenClock, Received, Receiver, Service
@@ -16,10 +15,10 @@ Leave = Callable[[Service], None]
 
 
 def test_events_at_every_stage_go_on_after_a_restart(
-    run: Run, enter: Enter, leave: Leave, tmp_path: Path, clock: FrozenClock
+    run: Run, enter: Enter, leave: Leave, make_service: MakeService, clock: FrozenClock
 ) -> None:
     receiver = enter(Receiver())
-    first = enter(Service(tmp_path, clock=clock))
+    first = enter(make_service(clock=clock))
     ask = Ask(first, run)
     run(first.subscribe(receiver.url, ["a"], retry_schedule=[10]))
     receiver.replies(204, 500)
@@ -34,7 +33,7 @@ def test_events_at_every_stage_go_on_after_a_restart(
     leave(first)
 
     clock.advance(seconds=12)
-    second = enter(Service(tmp_path, clock=clock))
+    second = enter(make_service(clock=clock))
     ask = Ask(second, run)
     # What was accepted is still known by its dedup_id.
     for dedup_id, event_id in (("done", done), ("queued", queued), ("later", later)):
@@ -51,10 +50,10 @@ def test_events_at_every_stage_go_on_after_a_restart(
 
 
 def test_a_restart_gives_back_what_was_in_flight(
-    run: Run, enter: Enter, leave: Leave, tmp_path: Path, clock: FrozenClock
+    run: Run, enter: Enter, leave: Leave, make_service: MakeService, clock: FrozenClock
 ) -> None:
     receiver = enter(Receiver())
-    first = enter(Service(tmp_path, clock=clock, shutdown_grace_s=0))
+    first = enter(make_service(clock=clock, shutdown_grace_s=0))
 
     async def hang(_: Received) -> web.StreamResponse:
         await asyncio.Event().wait()
@@ -69,7 +68,7 @@ def test_a_restart_gives_back_what_was_in_flight(
     run(receiver.wait_for(1))
     assert ask.delivery(sent)["status"] == "delivering"
     leave(first)
-    second = enter(Service(tmp_path, clock=clock))
+    second = enter(make_service(clock=clock))
     ask = Ask(second, run)
     assert ask.delivery(sent)["status"] == "pending"
     ask.drain()
@@ -78,10 +77,10 @@ def test_a_restart_gives_back_what_was_in_flight(
 
 
 def test_keys_and_secrets_outlive_a_restart(
-    run: Run, enter: Enter, leave: Leave, tmp_path: Path, clock: FrozenClock
+    run: Run, enter: Enter, leave: Leave, make_service: MakeService, clock: FrozenClock
 ) -> None:
     receiver = enter(Receiver())
-    first = enter(Service(tmp_path, clock=clock))
+    first = enter(make_service(clock=clock))
     organization_id = run(own_organization(first))
     made = run(new_key(first, organization_id, scopes=["read"]))["key"]
     revoked = run(new_key(first, organization_id))
@@ -90,7 +89,7 @@ def test_keys_and_secrets_outlive_a_restart(
     _, other = run(new_organization(first))
     secret = run(first.subscribe(receiver.url))["secret"]
     leave(first)
-    second = enter(Service(tmp_path, clock=clock))
+    second = enter(make_service(clock=clock))
     for key, status in ((made, 200), (other, 200), (API_KEY, 200), (revoked["key"], 401)):
         assert run(second.call("GET", "/api/events", key=key)).status == status
     assert run(own_organization(second)) == organization_id
@@ -100,11 +99,11 @@ def test_keys_and_secrets_outlive_a_restart(
 
 
 def test_a_key_of_the_settings_is_applied_at_every_start(
-    run: Run, enter: Enter, leave: Leave, tmp_path: Path
+    run: Run, enter: Enter, leave: Leave, make_service: MakeService
 ) -> None:
-    leave(enter(Service(tmp_path)))
+    leave(enter(make_service()))
     given = "another-key-for-the-same-tenant"
-    service = enter(Service(tmp_path, api_key=given, admin_key="another-key-for-operators"))
+    service = enter(make_service(api_key=given, admin_key="another-key-for-operators"))
     own = run(service.call("GET", "/api/organization", key=given)).json["id"]
     assert own == run(own_organization(service))
     for key in ("another-key-for-operators", ADMIN_KEY):
@@ -112,16 +111,16 @@ def test_a_key_of_the_settings_is_applied_at_every_start(
 
 
 def test_live_a_backlog_of_the_last_process_is_worked_off_at_once(
-    run: Run, enter: Enter, leave: Leave, tmp_path: Path
+    run: Run, enter: Enter, leave: Leave, make_service: MakeService
 ) -> None:
     receiver = enter(Receiver())
-    first = enter(Service(tmp_path, background=False))
+    first = enter(make_service(background=False))
     ask = Ask(first, run)
     run(first.subscribe(receiver.url))
     sent = [ask.event(payload=number) for number in range(100)]
     # Leased by a process that ends without routing them.
     run(first.app.store.claim_queue(50, 3600))
     leave(first)
-    enter(Service(tmp_path))
+    enter(make_service())
     run(receiver.wait_for(100, timeout_s=10))
     assert sorted(receiver.ids) == sorted(sent)

@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from aiohttp import web
-from tests.conftest import Enter, Run
+from tests.conftest import Enter, MakeService, Run
 from tests.scenario.conftest import Ask
 
 from triggers_api.model.timestamp import Timestamp
@@ -226,10 +225,10 @@ def test_a_redirect_is_a_failure_and_is_not_followed(
 
 
 def test_a_receiver_that_does_not_answer_in_time_is_tried_again(
-    run: Run, enter: Enter, tmp_path: Path, clock: FrozenClock
+    run: Run, enter: Enter, make_service: MakeService, clock: FrozenClock
 ) -> None:
     service, receiver = (
-        enter(Service(tmp_path, clock=clock, delivery_timeout_s=0.2)),
+        enter(make_service(clock=clock, delivery_timeout_s=0.2)),
         enter(Receiver()),
     )
     ask = Ask(service, run)
@@ -267,15 +266,15 @@ def test_an_endpoint_that_does_not_listen_is_tried_again_and_then_dead(
 
 
 def test_an_address_that_is_no_longer_allowed_is_dead_at_once_with_the_reason(
-    run: Run, enter: Enter, tmp_path: Path, clock: FrozenClock,
+    run: Run, enter: Enter, make_service: MakeService, clock: FrozenClock,
     leave: Callable[[Service], None],
 ) -> None:  # fmt: skip
     receiver = enter(Receiver())
-    first = enter(Service(tmp_path, clock=clock))
+    first = enter(make_service(clock=clock))
     run(first.subscribe(receiver.url))
     sent = Ask(first, run).event()
     leave(first)
-    second = enter(Service(tmp_path, clock=clock, allow_cidrs=()))
+    second = enter(make_service(clock=clock, allow_cidrs=()))
     ask = Ask(second, run)
     ask.drain()
     delivery = ask.delivery(sent)

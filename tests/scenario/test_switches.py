@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
-from tests.conftest import Enter, Log, Run
+from tests.conftest import Enter, Log, MakeService, Run
 from tests.scenario.conftest import Ask
 
 from triggers_api.model.controls import DeliveryMode
@@ -113,9 +112,9 @@ def test_from_async_to_sync_and_back_nothing_is_lost_or_sent_twice(
 
 
 def test_the_environment_switches_delivery_off(
-    run: Run, enter: Enter, tmp_path: Path, clock: FrozenClock, receiver: Receiver
+    run: Run, enter: Enter, make_service: MakeService, clock: FrozenClock, receiver: Receiver
 ) -> None:
-    service = enter(Service(tmp_path, clock=clock, delivery=DeliveryMode.SKIP))
+    service = enter(make_service(clock=clock, delivery=DeliveryMode.SKIP))
     ask = Ask(service, run)
     run(service.subscribe(receiver.url))
     sent = ask.event()
@@ -141,9 +140,9 @@ def test_a_batch_size_and_a_concurrency_turned_live_are_used(
 
 @pytest.mark.parametrize("switch", ["delivery", "processing"])
 def test_live_a_switch_is_obeyed_by_the_running_parts_within_a_second(
-    run: Run, enter: Enter, tmp_path: Path, switch: str
+    run: Run, enter: Enter, make_service: MakeService, switch: str
 ) -> None:
-    receiver, service = enter(Receiver()), enter(Service(tmp_path))
+    receiver, service = enter(Receiver()), enter(make_service())
     ask = Ask(service, run)
     run(service.subscribe(receiver.url))
     ask.turn(**{switch: "paused"})
