@@ -16,8 +16,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any, Final, NamedTuple, Self
+from urllib.parse import urlsplit
 
 import pytest
+from tests.servers.postgres import Postgres
 
 LONGEST_S: Final = 60
 """Real seconds that a process gets before it counts as hanging."""
@@ -54,12 +56,14 @@ def triggers(*arguments: str | bytes, folder: Path, given: str = "", **environ: 
 
 
 class Serving:
-    """``triggers serve`` on a free port."""
+    """``triggers serve``, or another command that stays, on a free port."""
 
-    def __init__(self, folder: Path, *arguments: str, **environ: str) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, command: str = "serve", **environ: str
+    ) -> None:
         self._err = (folder / "stderr.txt").open("ab+")
         self._process = subprocess.Popen(
-            (*TRIGGERS, "serve", "--port", "0", *arguments),
+            (*TRIGGERS, command, "--port", "0", *arguments),
             cwd=folder,
             env=environment(**environ),
             stdin=subprocess.DEVNULL,
@@ -76,7 +80,7 @@ class Serving:
         lines = []
         while line := self.line():
             lines.append(line)
-            if line.lstrip().startswith("-d '"):
+            if line.lstrip().startswith(("-d '", "metrics ")):
                 break
         return "".join(lines)
 
@@ -137,12 +141,30 @@ Serve = Callable[..., Serving]
 
 
 @pytest.fixture
+def server_url(postgres: Postgres) -> Iterator[str]:
+    """The URL of an empty database of PostgreSQL. Ask for it before whatever uses it."""
+    name = postgres.create_database()
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+def with_password(url: str, password: str) -> str:
+    """The same database, reached with a password, which a server that trusts us does not look at."""
+    parts = urlsplit(url)
+    return parts._replace(
+        netloc=f"{parts.username}:{password}@{parts.netloc.rpartition('@')[2]}"
+    ).geturl()
+
+
+@pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Starts services, and ends what is left of them."""
     with ExitStack() as stack:
 
-        def serve(*arguments: str, folder: Path = tmp_path, **environ: str) -> Serving:
-            serving = Serving(folder, *arguments, **environ)
+        def serve(
+            *arguments: str, folder: Path = tmp_path, command: str = "serve", **environ: str
+        ) -> Serving:
+            serving = Serving(folder, *arguments, command=command, **environ)
             stack.callback(serving.close)
             return serving
 

@@ -95,7 +95,7 @@ async def _look(options: StoreOptions, max_poll_ms: int) -> AsyncIterator[Findin
         yield await _schema(options)
         shares = await _shares_sessions(url)
         yield _pooler(shares=shares, told=pooled)
-        if pooled or not shares:
+        if (pooled or not shares) and not server.in_recovery:  # no LISTEN on a replica
             yield await _notices(session, max_poll_ms)
         if options.read_url is not None:
             yield await _replica(options.read_url)
