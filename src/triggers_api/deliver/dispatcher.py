@@ -146,6 +146,8 @@ class Dispatcher:
         claim = await self._store.claim_deliveries(
             lanes.wanted, lease_s, room=lanes.rooms(), default_room=lanes.default_room
         )
+        # What another process has changed about their subscriptions counts for them.
+        await self._directory.catch_up(claim.settings_version)
         if claim.recovered:
             self._metrics.recovered.labels("delivery").inc(claim.recovered)
             log.warning("deliveries taken over from a lease that ran out", count=claim.recovered)

@@ -101,6 +101,7 @@ class Ingest:
             draft.occurred_at,
             draft.deliver_at,
             deliveries,
+            self._directory.version,
         )
 
     def _route(
@@ -110,7 +111,9 @@ class Ingest:
         routes = self._directory.routes(organization_id)
         return tuple(
             NewDelivery(self._store.ids.new(ids.DELIVERY), subscription.id)
-            for subscription in routes.route(event_type, received, now=received)
+            for subscription in routes.route(
+                event_type, received + self._store.skew_ms, now=received
+            )
         )
 
 

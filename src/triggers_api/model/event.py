@@ -70,6 +70,7 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
         metadata: the received bytes of a JSON object of strings, or ``None``.
         deliveries: routing's answer when it was asked before storing (sync mode); ``None`` puts the
             event in the queue to be routed.
+        settings_version: by which routing answered, where that may be older than the store's.
     """
 
     id: str
@@ -83,6 +84,7 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
     occurred_at: Timestamp | None = None
     deliver_at: Timestamp | None = None
     deliveries: tuple[NewDelivery, ...] | None = None
+    settings_version: int | None = None
 
 
 class FirstEvent(msgspec.Struct, frozen=True, gc=False):

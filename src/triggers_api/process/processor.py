@@ -87,6 +87,8 @@ class Processor:
         if not claim.events:
             return self._back_off(shortest_s, longest_s)
         self._pause_s = shortest_s
+        # Another process may have confirmed a subscription before it took one of these in.
+        await self._directory.catch_up(claim.settings_version)
         await self._work(claim, controls.concurrency or settings.concurrency)
         return 0.0 if len(claim.events) == limit else shortest_s
 
@@ -218,7 +220,9 @@ class Processor:
         new = self._store.ids.new
         return tuple(
             NewDelivery(new(ids.DELIVERY), subscription.id)
-            for subscription in routes.route(event.type, event.received_at, now=self._store.now())
+            for subscription in routes.route(
+                event.type, event.received_at + self._store.skew_ms, now=self._store.now()
+            )
         )
 
 

@@ -50,11 +50,14 @@ class QueueClaim(msgspec.Struct, frozen=True):
     Attributes:
         token: names the lease; goes with every later call about these events.
         recovered: how many of them were taken over from a lease that had run out.
+        settings_version: in force when they were claimed. Who routes them by an older one may miss a
+            subscription that was confirmed before they came in.
     """
 
     token: int
     events: tuple[QueuedEvent, ...]
     recovered: int = 0
+    settings_version: int = 0
 
 
 class RoutedEvent(msgspec.Struct, frozen=True, gc=False):
@@ -95,10 +98,11 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
 
 
 class DeliveryClaim(msgspec.Struct, frozen=True):
-    """Leased deliveries, and when the next one that cannot be claimed yet falls due."""
+    """Leased deliveries, and the settings version in force when they were claimed."""
 
     deliveries: tuple[ClaimedDelivery, ...]
     recovered: int = 0
+    settings_version: int = 0
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
@@ -233,6 +237,10 @@ class Store(Protocol):
 
     def now(self) -> Timestamp:
         """The store's clock."""
+
+    @property
+    def skew_ms(self) -> int:
+        """How far apart this clock may be in two processes on one store."""
 
     # ── the queue half ────────────────────────────────────────────────────────────────────────
 

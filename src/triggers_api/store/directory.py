@@ -67,6 +67,11 @@ class Directory:
                 self._store.wake_queue()
                 self._store.wake_deliveries()
 
+    async def catch_up(self, version: int) -> None:
+        """Take in what changed if that is not done up to a version that is known to be in force."""
+        if version > self.version:
+            await self.refresh()
+
     def principal(self, key: str) -> Principal | None:
         """Whose key this is, or ``None`` when it is not (or no longer) valid."""
         # Found by a digest that a caller cannot steer towards another's, so how long the lookup

@@ -29,6 +29,11 @@ class DatabaseClock:
         self.ahead_ms = 0
         """How far the database's clock is ahead of this machine's."""
 
+    @property
+    def skew_ms(self) -> int:
+        """How far the clocks of two processes may be apart: each is off by half a round trip."""
+        return round(_TOO_SLOW_S * 1000) + 2 if self._follows else 0
+
     def __call__(self) -> Timestamp:
         """Now, by the database's clock."""
         return Timestamp(self._wall() + self.ahead_ms)

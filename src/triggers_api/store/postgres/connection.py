@@ -53,6 +53,12 @@ SESSION: Final = {
 }
 """Settings of every session; through a pooler, of every transaction."""
 
+DURABLE: Final = (
+    "SELECT set_config('synchronous_commit', 'on', {local}) "
+    "WHERE current_setting('synchronous_commit') = 'off'"
+)
+"""What is confirmed is flushed, whatever the role or the database was set to; more than that stays."""
+
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """A server's answer to what it is, and when that was."""

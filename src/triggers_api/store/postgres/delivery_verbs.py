@@ -63,8 +63,8 @@ class DeliveryVerbs:
             token,
             until,
         )
-        seen = rows[0]["seen"]
-        chosen = [row[1:] for row in rows if row["delivery_id"] is not None]
+        seen, version = rows[0]["seen"], rows[0]["settings_version"]
+        chosen = [row[2:] for row in rows if row["delivery_id"] is not None]
         if len(chosen) < seen == limit:
             # The front of the line belongs to subscriptions without room. Rather than read past all
             # that waits for them, go from subscription to subscription.
@@ -80,6 +80,7 @@ class DeliveryVerbs:
         return DeliveryClaim(
             tuple([await self._claimed(db, row, token) for row in chosen]),
             recovered=sum(row[4] for row in chosen),
+            settings_version=version,
         )
 
     async def _claim_lanes(
@@ -200,7 +201,7 @@ class DeliveryVerbs:
         self, db: Connection, organization: str | UUID, delivery: str | UUID, *, now: Timestamp
     ) -> bool:
         """Due now, whatever it was waiting for."""
-        row = await db.fetchrow(SQL["delivery_standing"], organization, delivery, now)
+        row = await db.fetchrow(SQL["delivery_standing"], organization, delivery)
         if row is None:
             return False
         code, attempts, _, leased, erased, ended = row
@@ -222,7 +223,7 @@ class DeliveryVerbs:
         self, db: Connection, organization: str | UUID, delivery: str | UUID, *, now: Timestamp
     ) -> bool:
         """Ended, whatever it was waiting for."""
-        row = await db.fetchrow(SQL["delivery_standing"], organization, delivery, now)
+        row = await db.fetchrow(SQL["delivery_standing"], organization, delivery)
         if row is None:
             return False
         standing = codes.DELIVERY_STATUS_OF[row[0]]

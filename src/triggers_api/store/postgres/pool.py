@@ -113,6 +113,8 @@ class Pool:
             async with asyncio.timeout(_LOOK_S):
                 await kept.connection.execute("SELECT 1")
         except FAILED:
+            # What is behind this one is behind the others; to look at each would take as long again.
+            self.forget()
             return False
         return True
 

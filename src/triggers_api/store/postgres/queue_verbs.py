@@ -72,6 +72,7 @@ class QueueVerbs:
         columns = _columns(events)
         if statement == "append_routed":
             columns += _delivery_columns(events)
+            columns.append([event.settings_version for event in events])
         self._hit("append.before_commit", len(events))
         row = await db.fetchrow(SQL[statement], *columns, secrets.randbelow(_SLOTS))
         self._hit("append.after_commit", len(events))
@@ -126,9 +127,10 @@ class QueueVerbs:
                     due_at=Timestamp(due_at),
                     attempts=attempts,
                 )
-                for organization, event, event_type, due_at, attempts, _ in rows
+                for organization, event, event_type, due_at, attempts, *_ in rows
             ),
-            recovered=sum(recovered for *_, recovered in rows),
+            recovered=sum(recovered for *_, recovered, _ in rows),
+            settings_version=rows[0][-1] if rows else 0,
         )
 
     async def fan_out(

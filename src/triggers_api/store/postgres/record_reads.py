@@ -51,8 +51,7 @@ class RecordReads:
         *columns, status_at, reason = row
         plain = _event(columns, now)
         deliveries = tuple(
-            _delivery(each)
-            for each in await db.fetch(SQL["event_deliveries"], organization, event, now)
+            _delivery(each) for each in await db.fetch(SQL["event_deliveries"], organization, event)
         )
         attempts = [
             Tried(
@@ -104,7 +103,6 @@ class RecordReads:
         organization: Key,
         wanted: DeliveryFilter,
         page: Page,
-        now: Timestamp,
     ) -> list[Delivery]:
         """A page of deliveries, newest first, by the index that fits the filter."""
         status = None if wanted.status is None else codes.DELIVERY_STATUS[wanted.status]
@@ -114,7 +112,6 @@ class RecordReads:
         parameters: list[Any] = [
             organization,
             *_span(ids.DELIVERY, wanted.since, wanted.until, page),
-            now,
         ]
         if wanted.event_id is not None:
             name = "deliveries_by_event"
@@ -130,10 +127,10 @@ class RecordReads:
         return [_delivery(row) for row in await db.fetch(SQL[name], *parameters)]
 
     async def delivery(
-        self, db: Connection, organization: Key, delivery: Key, now: Timestamp
+        self, db: Connection, organization: Key, delivery: Key
     ) -> DeliveryDetail | None:
         """One delivery with its attempts."""
-        row = await db.fetchrow(SQL["delivery"], organization, delivery, now)
+        row = await db.fetchrow(SQL["delivery"], organization, delivery)
         if row is None:
             return None
         plain = _delivery(row)
@@ -166,7 +163,7 @@ class RecordReads:
         }
         deliveries: dict[tuple[UUID, int], int] = {
             (organization, status): count
-            for organization, status, count in await db.fetch(SQL["account_delivery_states"], now)
+            for organization, status, count in await db.fetch(SQL["account_delivery_states"])
         }
         return [
             OrganizationAccount(

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 import asyncpg
 
 from triggers_api.errors import OutcomeUnknown, StorageFull, StoreUnavailable
-from triggers_api.store.postgres.connection import LOST, SESSION, Connection, said
+from triggers_api.store.postgres.connection import DURABLE, LOST, SESSION, Connection, said
 from triggers_api.store.postgres.pool import Pool
 
 T = TypeVar("T")
@@ -87,7 +87,12 @@ class Sessions:
                     yield db
 
 
-_LOCAL: Final = "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in SESSION.items())
+_LOCAL: Final = "; ".join(
+    (
+        *(f"SET LOCAL {name} = '{value}'" for name, value in SESSION.items()),
+        DURABLE.format(local="true"),
+    )
+)
 _AT_LEISURE: Final = (
     "SET LOCAL statement_timeout = '5min'; SET LOCAL enable_seqscan = on; "
     "SET LOCAL enable_bitmapscan = on"

@@ -43,6 +43,7 @@ from triggers_api.store.notice import Notice
 from triggers_api.store.postgres import schema
 from triggers_api.store.postgres.clock import DatabaseClock
 from triggers_api.store.postgres.connection import (
+    DURABLE,
     FAILED,
     Connection,
     Standing,
@@ -172,7 +173,9 @@ class PostgresStore:
                 pooled = options.direct_url is not None or await goes_through_pooler(first)
                 await schema.bring_up_to_date(first)
                 last = await first.fetchrow(SQL["last_known"])
-                worker_number = await first.fetchval(SQL["next_worker_number"])
+                async with first.transaction():
+                    await first.execute(DURABLE.format(local="true"))
+                    worker_number = await first.fetchval(SQL["next_worker_number"])
             finally:
                 await first.close()
         except Unavailable as problem:
@@ -216,6 +219,10 @@ class PostgresStore:
 
     def now(self) -> Timestamp:
         return self._clock()
+
+    @property
+    def skew_ms(self) -> int:
+        return self._database_clock.skew_ms
 
     async def signing_key(self) -> bytes:
         made = secrets.token_hex(32).encode()
@@ -474,13 +481,13 @@ class PostgresStore:
     ) -> list[Delivery]:
         organization = _organization(organization_id)
         return await self._sessions.read(
-            lambda db: self._records.deliveries(db, organization, wanted, page, self.now())
+            lambda db: self._records.deliveries(db, organization, wanted, page)
         )
 
     async def delivery(self, organization_id: str, delivery_id: str) -> DeliveryDetail | None:
         organization, delivery = _organization(organization_id), find(ids.DELIVERY, delivery_id)
         return await self._sessions.read(
-            lambda db: self._records.delivery(db, organization, delivery, self.now())
+            lambda db: self._records.delivery(db, organization, delivery)
         )
 
     async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:
@@ -605,6 +612,7 @@ async def _look(connection: Connection, *, pooled: bool) -> None:
                 check(await standing(connection))
         else:
             check(await standing(connection))
+            await connection.execute(DURABLE.format(local="false"))
     except FAILED as error:
         raise StoreUnavailable(f"cannot connect to the database: {said(error)}") from None
 

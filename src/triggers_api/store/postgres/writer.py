@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import asyncpg
 
-from triggers_api.errors import Overloaded, StoreUnavailable, Unavailable
+from triggers_api.errors import Overloaded, StorageFull, StoreUnavailable, Unavailable
 from triggers_api.model.event import FirstEvent, NewEvent
 
 Answers = Sequence[FirstEvent | None]
@@ -142,6 +142,7 @@ class Writer:
     async def _failed(self, calls: Sequence[_Call], error: Exception) -> None:
         if isinstance(error, Unavailable):
             self._observer.append_failed(error)
+            self._refuse_waiting(error)
         elif len(calls) > 1 and isinstance(error, (asyncpg.PostgresError, ValueError)):
             # One of them cannot be stored, and it is not known which: each on its own.
             for call in calls:
@@ -150,6 +151,16 @@ class Writer:
         for call in calls:
             if not call.future.done():
                 call.future.set_exception(error)
+
+    def _refuse_waiting(self, error: Unavailable) -> None:
+        """A store that is away is away for all; what waits has not been sent to it."""
+        if isinstance(error, StorageFull):
+            return
+        waiting, self._waiting = self._waiting, deque()
+        self._waiting_bytes = 0
+        for call in waiting:
+            if not call.future.done():
+                call.future.set_exception(StoreUnavailable("the database is away"))
 
     async def close(self) -> None:
         """Store what waits; nothing more is taken."""

@@ -63,6 +63,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _STATS_KEPT_S: Final = 0.5
+_LISTED_MS: Final = 60_000
 _EVENT_OVERHEAD: Final = 256
 """Bytes that an event takes in the commit queue besides its payload, about."""
 
@@ -188,6 +189,10 @@ class SqliteStore:
 
     def now(self) -> Timestamp:
         return self._clock()
+
+    @property
+    def skew_ms(self) -> int:
+        return 0
 
     async def signing_key(self) -> bytes:
         return await asyncio.to_thread(kept_secret, Path(f"{self._path}.secret"))
@@ -344,7 +349,10 @@ class SqliteStore:
         return Reaped()
 
     async def workers(self) -> list[Worker]:
-        return [] if self._worker is None else [self._worker]
+        worker = self._worker
+        if worker is None or self.now() - worker.seen_at > _LISTED_MS:
+            return []
+        return [worker]
 
     async def wait_queue(self, timeout_s: float) -> None:
         await self._queue_notice.wait(timeout_s)

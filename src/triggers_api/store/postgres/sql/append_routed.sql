@@ -1,5 +1,7 @@
 -- As append, for events that come with routing's answer: $12 to $14 are an array for each column of the
--- deliveries. An event without any is wanted by nobody.
+-- deliveries. An event without any is wanted by nobody. $15: the settings version by which each was routed;
+-- what has been routed by an older one than the present is put in the queue as well, to be routed again,
+-- because a subscription that was confirmed before the event came in may be missing.
 WITH durable AS MATERIALIZED (
     SELECT CASE current_setting('synchronous_commit')
            WHEN 'off' THEN set_config('synchronous_commit', 'on', true)
@@ -10,10 +12,10 @@ item AS MATERIALIZED (
     FROM durable
     CROSS JOIN unnest(
         $1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[],
-        $8::bigint[], $9::bigint[], $10::bytea[], $11::bigint[]
+        $8::bigint[], $9::bigint[], $10::bytea[], $11::bigint[], $15::bigint[]
     ) AS i (
         id, organization_id, type, payload, dedup_id, source, key, occurred_at, deliver_at, metadata,
-        received_at
+        received_at, settings_version
     )
 ),
 wanted AS MATERIALIZED (
@@ -51,9 +53,16 @@ unwanted AS (
     JOIN item AS i ON i.id = s.id
     WHERE NOT EXISTS (SELECT FROM wanted AS w WHERE w.event_id = s.id)
 ),
+again AS (
+    INSERT INTO event_queue (organization_id, event_id, due_at)
+    SELECT i.organization_id, i.id, i.received_at
+    FROM stored AS s
+    JOIN item AS i ON i.id = s.id
+    WHERE i.settings_version < (SELECT version FROM settings_version)
+),
 counted AS (
     INSERT INTO accounts AS a (organization_id, slot, events, deliveries)
-    SELECT organization_id, $15::smallint, sum(events), sum(deliveries)
+    SELECT organization_id, $16::smallint, sum(events), sum(deliveries)
     FROM (
         SELECT organization_id, 1 AS events, 0 AS deliveries FROM stored
         UNION ALL

@@ -32,7 +32,7 @@ leased AS (
     FROM chosen AS c
     WHERE q.organization_id = c.organization_id AND q.delivery_id = c.delivery_id
 )
-SELECT (SELECT count(*) FROM front) AS seen, c.organization_id, c.delivery_id, c.subscription_id, c.version,
+SELECT (SELECT count(*) FROM front) AS seen, (SELECT version FROM settings_version) AS settings_version, c.organization_id, c.delivery_id, c.subscription_id, c.version,
        c.lease_token <> 0, d.event_id, d.attempt_count, d.attempt_base, e.type, e.occurred_at, e.payload
 FROM (SELECT 1) AS always
 LEFT JOIN chosen AS c ON true

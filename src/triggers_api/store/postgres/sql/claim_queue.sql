@@ -24,7 +24,8 @@ leased AS (
     FROM chosen AS c
     WHERE q.organization_id = c.organization_id AND q.event_id = c.event_id
 )
-SELECT c.organization_id, c.event_id, e.type, c.due_at, c.attempts + 1, c.lease_token <> 0
+SELECT c.organization_id, c.event_id, e.type, c.due_at, c.attempts + 1, c.lease_token <> 0,
+       (SELECT version FROM settings_version)
 FROM chosen AS c
 JOIN events AS e ON e.organization_id = c.organization_id AND e.id = c.event_id
 ORDER BY c.place

@@ -1,11 +1,11 @@
 SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.reason, d.origin, d.attempt_count, d.status_at,
-       q.due_at, coalesce(q.lease_token <> 0 AND q.lease_until > $6, false)
+       q.due_at, coalesce(q.lease_token <> 0, false)
 FROM deliveries AS d
 JOIN events AS e ON e.organization_id = d.organization_id AND e.id = d.event_id
 LEFT JOIN delivery_queue AS q ON q.organization_id = d.organization_id AND q.delivery_id = d.id
 WHERE d.organization_id = $1 AND d.id < $2 AND d.id >= $3 AND d.id < $4
-  AND d.event_id = $8 AND ($9::uuid IS NULL OR d.subscription_id = $9)
-  AND ($7::smallint IS NULL OR $7 = CASE
-          WHEN q.lease_token <> 0 AND q.lease_until > $6 THEN 3 ELSE d.status END)
+  AND d.event_id = $7 AND ($8::uuid IS NULL OR d.subscription_id = $8)
+  AND ($6::smallint IS NULL OR $6 = CASE
+          WHEN q.lease_token <> 0 THEN 3 ELSE d.status END)
 ORDER BY d.id DESC
 LIMIT $5

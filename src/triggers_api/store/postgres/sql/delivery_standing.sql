@@ -1,4 +1,4 @@
-SELECT d.status, d.attempt_count, d.subscription_id, coalesce(q.lease_token <> 0 AND q.lease_until > $3, false),
+SELECT d.status, d.attempt_count, d.subscription_id, coalesce(q.lease_token <> 0, false),
        EXISTS (
            SELECT FROM event_states AS s
            WHERE s.organization_id = d.organization_id AND s.event_id = d.event_id AND s.status = 6

@@ -1,5 +1,5 @@
 SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.reason, d.origin, d.attempt_count, d.status_at,
-       q.due_at, coalesce(q.lease_token <> 0 AND q.lease_until > $3, false)
+       q.due_at, coalesce(q.lease_token <> 0, false)
 FROM deliveries AS d
 JOIN events AS e ON e.organization_id = d.organization_id AND e.id = d.event_id
 LEFT JOIN delivery_queue AS q ON q.organization_id = d.organization_id AND q.delivery_id = d.id

@@ -6,5 +6,5 @@ FROM (
     FROM event_queue
 ) AS q,
 (
-    SELECT count(*), count(*) FILTER (WHERE lease_token <> 0 AND lease_until > $1) FROM delivery_queue
+    SELECT count(*), count(*) FILTER (WHERE lease_token <> 0) FROM delivery_queue
 ) AS d
