@@ -8,6 +8,7 @@
 - The service's port, a second service's and the receiver's are 8000, 8001 and 9000 on the page, and
   free ones here. ``evt_…`` in a command stands for the last such id that was printed, ``trg_…`` and
   ``whsec_…`` for the last key and secret.
+- The database of PostgreSQL that a page supposes is :data:`DATABASE`, and a new one here.
 - A ``curl`` that only looks is repeated for a while until it prints what the page shows.
 
 A command that cannot be run fails, and with it the test: there is no way to leave one out.
@@ -37,10 +38,15 @@ from typing import Any, Final, NamedTuple, Self
 from tests.docs.pages import ROOT, CodeBlock, code_blocks, name_of
 
 PATIENCE_S: Final = 60.0
+DATABASE: Final = "postgresql://triggers@127.0.0.1:5432/triggers"
 LANGUAGES_TO_RUN: Final = frozenset({"python", "javascript", "sh", "bash", "shell"})
 
 _FILE: Final = re.compile(r"(?:#|//) (?P<name>[\w.-]+\.\w+)\n")
-_STAYS: Final = re.compile(r"(?:^|\s)(?:triggers serve|python receiver\.py|node receiver\.mjs)\b")
+_STAYS: Final = re.compile(
+    r"(?:^|\s)(?:triggers serve|triggers worker|python receiver\.py|node receiver\.mjs)\b"
+)
+_SERVICES: Final = {"serve": ("8000", "Send an event"), "worker": ("8001", "/metrics")}
+"""A service's port on the page, and what it has printed when it is ready, by its command."""
 _LOOKS: Final = re.compile(r"^curl (?!.*\s(?:-d|-X)\s)", re.DOTALL)
 _IDENTIFIER: Final = re.compile(r"\b(?P<kind>evt|sub|dlv|att|org|key)_[0-9a-f]{32}\b")
 _SECRET: Final = re.compile(r"\b(?P<kind>whsec|trg)_[A-Za-z0-9+/_-]{16,}=*")
@@ -86,8 +92,10 @@ class Failed(AssertionError):
 class Session:
     """One reader at one machine, in an empty folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, database_url: str = DATABASE) -> None:
+        """Begin in a folder; ``database_url`` is where the database of PostgreSQL really is."""
         self.folder = folder
+        self._database_url = database_url
         self.answers: list[Answer] = []
         self.commands = 0
         """How many were run."""
@@ -216,8 +224,10 @@ class Session:
 
     def _begin(self, command: str) -> None:
         words = shlex.split(command)
-        serves = "serve" in words
-        port = self.ports["8000" if serves else "9000"]
+        service = next((_SERVICES[word] for word in words if word in _SERVICES), None)
+        shown, greeting = service or ("9000", "")
+        port = self.ports[shown]
+        own = {"TRIGGERS_PORT": port} if service else {}
         if "--port" in words:
             port = words[words.index("--port") + 1]
         self._end(port)
@@ -226,14 +236,13 @@ class Session:
             self._running[port] = subprocess.Popen(
                 ["sh", "-c", command],
                 cwd=self.folder,
-                env=self.environment,
+                env=self.environment | own,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         self._until(lambda: is_listening(port), f"$ {command}\nnobody listens", port)
-        if serves:
-            self._until(lambda: "Send an event" in output.read_text(), "no greeting", port)
+        self._until(lambda: greeting in output.read_text(), "no greeting", port)
 
     def _await(self, shown: list[str]) -> str:
         outputs = [self.folder / f".output-{port}" for port in self._running]
@@ -274,11 +283,13 @@ class Session:
     # ── words of the page and words of this machine ───────────────────────────────────────────
 
     def _here(self, text: str) -> str:
+        text = text.replace(DATABASE, self._database_url)
         for shown, port in self.ports.items():
             text = re.sub(rf"\b{shown}\b", port, text)
         return text
 
     def _on_page(self, text: str) -> str:
+        text = text.replace(self._database_url, DATABASE)
         for shown, port in self.ports.items():
             text = re.sub(rf"\b{port}\b", shown, text)
         return text

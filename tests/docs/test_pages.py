@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.docs.console import Failed, Session, has, missing_line
+from tests.docs.console import DATABASE, Failed, Session, has, missing_line
 from tests.docs.pages import ROOT, code_blocks, name_of
+from tests.servers.postgres import Postgres
 
 from triggers_api.deliver.signature import new_secret, sign
 
@@ -25,11 +26,17 @@ def needs(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
+def test_a_page_does_what_it_says(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     for program in needs(page):
         if not has(program):
             pytest.skip(f"{program} is missing: {name_of(page)} was not run")
-    with Session(tmp_path) as session:
+    database_url = DATABASE
+    if any(DATABASE in block.text for block in code_blocks(page)):
+        postgres: Postgres = request.getfixturevalue("postgres")
+        database_url = postgres.url(postgres.create_database())
+    with Session(tmp_path, database_url=database_url) as session:
         session.run_page(page)
     assert session.commands
 

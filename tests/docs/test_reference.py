@@ -265,5 +265,6 @@ def test_the_commands_take_the_settings_that_the_page_says_they_take() -> None:
     every = {row.name for row in table()}
     assert reference().setting_flags("serve") == every
     assert reference().setting_flags("doctor") == every
-    assert reference().setting_flags("migrate") == {"database_url"}
+    assert reference().setting_flags("worker") == every - {"role"}
+    assert reference().setting_flags("migrate") == {"database_url", "database_direct_url"}
     assert reference().setting_flags("trigger") == reference().setting_flags("bench") == set()

@@ -134,7 +134,7 @@ class Metrics:
         )
         self.recovered = Counter(
             "triggers_recovered",
-            "Rows taken over from a lease that had run out.",
+            "Rows taken over from a lease that had run out, or from a process that fell silent.",
             ["kind"],
             registry=registry,
         )
