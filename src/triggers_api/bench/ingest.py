@@ -17,6 +17,8 @@ from triggers_api.bench.targets import (
     INGEST_P95,
     INGEST_P99,
     INGEST_RATIO,
+    POSTGRES_P99,
+    POSTGRES_RATE,
     Verdict,
     judge,
 )
@@ -44,6 +46,9 @@ class Ingest(msgspec.Struct, frozen=True, kw_only=True):
         paused_ratio: of ``paused_rate`` to ``echo_rate``.
         cpu_ratio: of the medians of requests for each second of CPU. It is the ratio on a machine
             where nothing else runs and nothing is waited for.
+        raw_rates: rows that bare inserts of the same rows by ``unnest`` reached in each round, on
+            PostgreSQL.
+        raw_ratio: of ``ingest_rate`` to their median.
         latency: the median of each of the ingest slices' numbers.
         left_to_route: events that waited to be routed at the end of each ingest slice.
         resident_mb: the server's memory at the end.
@@ -57,6 +62,8 @@ class Ingest(msgspec.Struct, frozen=True, kw_only=True):
     ratios: list[float]
     paused_ratio: float | None
     cpu_ratio: float | None
+    raw_rates: list[float]
+    raw_ratio: float | None
     latency: Latency | None
     left_to_route: list[int]
     slices: list[Slice]
@@ -89,6 +96,7 @@ def measure_ingest(run: Run) -> Ingest:
             measuring.slice(INGEST, target)
             if target.is_own and run.options.mode is Mode.ASYNC:
                 measuring.paused_slice()
+            measuring.raw_slice()
         if run.wrk is not None:
             measuring.exact_slice()
         accounting, memory = account.close(), memory_mb(target)
@@ -96,6 +104,7 @@ def measure_ingest(run: Run) -> Ingest:
         run,
         measuring.slices,
         left_to_route=measuring.left_to_route,
+        raw_rates=measuring.raw_rates,
         accounting=accounting,
         resident_mb=memory,
         is_own=target.is_own,
@@ -112,6 +121,7 @@ class _Measuring:
         self._account = account
         self.slices: list[Slice] = []
         self.left_to_route: list[int] = []
+        self.raw_rates: list[float] = []
 
     def warm_up(self, echo: Target | None) -> None:
         """The interpreter specialises its code, the database grows its first pages."""
@@ -153,6 +163,13 @@ class _Measuring:
             turn(self._api, processing=None)
         self._come_to_rest()
 
+    def raw_slice(self) -> None:
+        """As many rows as the database takes when nothing else is asked of it."""
+        with self._run.progress.bar("raw inserts"):
+            rate = self._run.raw_insert_rate(seconds=self._run.options.load_s / _ROUNDS)
+        if rate is not None:
+            self.raw_rates.append(round(rate, 1))
+
     def exact_slice(self) -> None:
         """One slice by the raw loader, which knows every status, every id and every latency."""
         run = self._run
@@ -182,6 +199,7 @@ def _conclude(
     slices: Sequence[Slice],
     *,
     left_to_route: list[int],
+    raw_rates: list[float],
     accounting: Accounting,
     resident_mb: float | None,
     is_own: bool,
@@ -210,36 +228,58 @@ def _conclude(
         ],
         paused_ratio=_ratio(paused_rate, echo_rate),
         cpu_ratio=_ratio(_cpu_rate(ingests), _cpu_rate(echoes)),
+        raw_rates=raw_rates,
+        raw_ratio=_ratio(ingest_rate, median(raw_rates)) if raw_rates else None,
         latency=latency,
         left_to_route=left_to_route,
         slices=list(slices),
         accounting=accounting,
         resident_mb=resident_mb,
         verdicts=[
-            judge(
-                INGEST_RATIO,
-                ratio,
-                void=void,
-                unjudged=options.unusual or ("" if echoes else "there is no ceiling"),
-                doubt=doubt,
-            ),
-            judge(
-                INGEST_P95,
-                None if latency is None else latency.p95,
-                void=void,
-                unjudged=not_64,
-                doubt=doubt,
-            ),
-            judge(
-                INGEST_P99,
-                None if latency is None else latency.p99,
-                void=void,
-                unjudged=not_64,
-                doubt=doubt,
+            *(
+                _verdicts_on_postgres(
+                    ingest_rate, latency, void=void, unjudged=options.unusual or not_64, doubt=doubt
+                )
+                if options.database_url is not None
+                else _verdicts(
+                    ratio,
+                    latency,
+                    void=void,
+                    unjudged=options.unusual or ("" if echoes else "there is no ceiling"),
+                    not_64=not_64,
+                    doubt=doubt,
+                )
             ),
             *verdicts_on(accounting, failed=sum(each.failed for each in slices), is_own=is_own),
         ],
     )
+
+
+def _verdicts(
+    ratio: float | None,
+    latency: Latency | None,
+    *,
+    void: str,
+    unjudged: str,
+    not_64: str,
+    doubt: str,
+) -> list[Verdict]:
+    p95, p99 = (None, None) if latency is None else (latency.p95, latency.p99)
+    return [
+        judge(INGEST_RATIO, ratio, void=void, unjudged=unjudged, doubt=doubt),
+        judge(INGEST_P95, p95, void=void, unjudged=not_64, doubt=doubt),
+        judge(INGEST_P99, p99, void=void, unjudged=not_64, doubt=doubt),
+    ]
+
+
+def _verdicts_on_postgres(
+    rate: float, latency: Latency | None, *, void: str, unjudged: str, doubt: str
+) -> list[Verdict]:
+    p99 = None if latency is None else latency.p99
+    return [
+        judge(POSTGRES_RATE, rate, void=void, unjudged=unjudged, doubt=doubt),
+        judge(POSTGRES_P99, p99, void=void, unjudged=unjudged, doubt=doubt),
+    ]
 
 
 def _of(slices: Sequence[Slice], what: str) -> list[Slice]:

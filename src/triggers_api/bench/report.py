@@ -135,10 +135,17 @@ def _ingest(measured: Ingest) -> Iterator[str]:
         ("  round by round", ", ".join(map(_number, measured.ratios)) or _NOTHING),
         ("  with processing paused", _number(measured.paused_ratio)),
         ("  by CPU time", _number(measured.cpu_ratio)),
+        *_raw(measured),
         ("left to be routed after slices", ", ".join(map(str, measured.left_to_route))),
         ("memory at the end", _with_unit(measured.resident_mb, "MB")),
     )
     yield from _accounting(measured.accounting)
+
+
+def _raw(measured: Ingest) -> Iterator[tuple[str, str]]:
+    if measured.raw_rates:
+        yield "raw inserts by unnest, by round", ", ".join(f"{r:,.0f}" for r in measured.raw_rates)
+        yield "ingest / raw inserts", _number(measured.raw_ratio)
 
 
 def _pipeline(measured: Pipeline) -> Iterator[str]:

@@ -47,6 +47,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = USUAL_CONCURRENCY
     rate: float = USUAL_RATE
     url: str | None = None
+    database_url: str | None = None
     key: str = ""
     admin_key: str | None = None
     duplicates_percent: float = 0.0
@@ -98,6 +99,7 @@ class Run:
         """Of every event: nobody else subscribes to it by name."""
         self._cores = cores
         self._folder = folder
+        self._database_url: str | None = None
         # What wrk cannot do: an exact number of events, ids that differ, a count of each status.
         raw = options.events is not None or options.dedup or options.duplicates_percent > 0
         self.wrk = None if raw else wrk
@@ -118,13 +120,46 @@ class Run:
         folder = self._folder / name
         folder.mkdir()
         with (
-            own_server(folder, self._cores) as target,
+            self._database(folder) as database_url,
+            own_server(folder, self._cores, database_url=database_url) as target,
             _asking(target) as api,
             self._in_mode(api),
         ):
             yield target, api
         # What the kernel has not written yet need not be written while the next one is measured.
         shutil.rmtree(folder)
+
+    @contextmanager
+    def _database(self, folder: Path) -> Iterator[str]:
+        """An empty database for a server of our own."""
+        if self.options.database_url is None:
+            yield f"sqlite:///{folder / 'triggers.db'}"
+            return
+        # It needs an extra that the embedded engine does without.
+        from triggers_api.bench.postgres import scratch_database  # noqa: PLC0415
+
+        with scratch_database(self.options.database_url) as self._database_url:
+            yield self._database_url
+        self._database_url = None
+
+    def raw_insert_rate(self, *, seconds: float) -> float | None:
+        """The ceiling of the database that the server now uses, where it is PostgreSQL: rows a second.
+
+        Raises:
+            RunFailed: it cannot be measured.
+        """
+        if self._database_url is None:
+            return None
+        from triggers_api.bench.postgres import raw_insert_rate  # noqa: PLC0415
+
+        return raw_insert_rate(
+            self._database_url,
+            self._cores,
+            self._folder / "raw.log",
+            seconds=seconds,
+            rows=self.options.concurrency,
+            payload_bytes=self.options.payload_bytes,
+        )
 
     @contextmanager
     def echo(self) -> Iterator[Target]:

@@ -109,9 +109,9 @@ class Api:
 
 @contextmanager
 def own_server(
-    folder: Path, cores: Cores, *, environ: Mapping[str, str] = os.environ
+    folder: Path, cores: Cores, *, database_url: str, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Target]:
-    """The service in a process of its own, with an empty database in a folder.
+    """The service in a process of its own, on an empty database; its log goes into the folder.
 
     Settings in the environment hold for it, as far as the measurement does not need others.
 
@@ -120,7 +120,7 @@ def own_server(
     """
     api_key, admin_key = (f"trg_bench_{secrets.token_hex(16)}" for _ in range(2))
     ours = {
-        "TRIGGERS_DATABASE_URL": f"sqlite:///{folder / 'triggers.db'}",
+        "TRIGGERS_DATABASE_URL": database_url,
         "TRIGGERS_HOST": "127.0.0.1",
         "TRIGGERS_PORT": "0",
         "TRIGGERS_API_KEY": api_key,

@@ -87,7 +87,9 @@ def _method(options: Options, cores: Cores, wrk: Wrk | None) -> list[str]:
     loader = "any core" if cores.loader is None else f"core {cores.loader}"
     raw = "raw sockets in one thread of Python"
     by = raw if wrk is None else f"echo and ingest by wrk {wrk.version}, all else by {raw}"
+    database = [] if options.database_url is None else ["databases on PostgreSQL, on any core"]
     return [
+        *database,
         f"{server}; loader and receiver in one other process on {loader}",
         f"loaded by {by}" if wrk is None else by,
         f"{options.payload_bytes}-byte payloads, {options.mode} ingest",
@@ -95,7 +97,7 @@ def _method(options: Options, cores: Cores, wrk: Wrk | None) -> list[str]:
 
 
 def _shown(options: Options) -> dict[str, str | int | float | bool | None]:
-    secret = {"key", "admin_key"}
+    secret = {"key", "admin_key", "database_url"}
     return {
         name: value for name, value in msgspec.structs.asdict(options).items() if name not in secret
     }

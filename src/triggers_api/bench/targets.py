@@ -69,6 +69,10 @@ INGEST_RATIO: Final = Goal(
 )
 INGEST_P95: Final = Goal("ingest p95 at 64 connections", Bound.BELOW, 10, "ms")
 INGEST_P99: Final = Goal("ingest p99 at 64 connections", Bound.AT_MOST, 10, "ms")
+POSTGRES_RATE: Final = Goal(
+    "durable single-event POSTs at 64 connections on PostgreSQL", Bound.AT_LEAST, 10_000, "/s"
+)
+POSTGRES_P99: Final = Goal("ingest p99 at 64 connections on PostgreSQL", Bound.AT_MOST, 15, "ms")
 PIPELINE_RATE: Final = Goal(
     "accepted, routed, signed, delivered, settled, in one process", Bound.AT_LEAST, 4000, "events/s"
 )

@@ -21,6 +21,7 @@ from triggers_api.bench.run import (
 )
 from triggers_api.bench.suite import Profile, measure
 from triggers_api.bench.targets import FAILED
+from triggers_api.store.connect import is_postgres
 
 _ALL: Final = "all"
 _INTERRUPTED: Final = 130
@@ -51,6 +52,10 @@ _INTERRUPTED: Final = 130
 @click.option(
     "--url", help="A server that is running, instead of one of our own: http://host:port."
 )
+@click.option(
+    "--database-url", metavar="URL",
+    help="PostgreSQL for the servers of our own: a role that may create databases.",
+)  # fmt: skip
 @click.option("--key", envvar="TRIGGERS_API_KEY", help="Its API key. [env: TRIGGERS_API_KEY]")
 @click.option(
     "--admin-key", envvar="TRIGGERS_ADMIN_KEY",
@@ -74,6 +79,7 @@ def command(
     profiles: tuple[str, ...],
     json: bool,  # noqa: FBT001 - click's
     url: str | None,
+    database_url: str | None,
     key: str | None,
     duplicates: float,
     mode: str,
@@ -86,8 +92,11 @@ def command(
     """
     if url is not None:
         _check(url, key)
+    if database_url is not None and (url is not None or not is_postgres(database_url)):
+        raise click.UsageError("--database-url takes a postgresql:// URL, and no --url beside it")
     options = Options(
         url=None if url is None else url.rstrip("/"),
+        database_url=database_url,
         key=key or "",
         duplicates_percent=duplicates,
         mode=Mode(mode),
