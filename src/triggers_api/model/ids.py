@@ -15,6 +15,7 @@ embedded engine uses it as the row number, so an id needs no index of its own
 (docs/decisions/0005-ids-and-row-numbers.md).
 """
 
+import random
 import re
 import secrets
 from collections.abc import Callable
@@ -48,6 +49,8 @@ class IdGenerator:
         """
         self._now = now
         self._tail = tail
+        # Ids must differ, not be secret: a generator of our own costs no system call for each.
+        self._draw = random.Random(secrets.randbits(256)).getrandbits  # noqa: S311
         self._last = after
 
     def new(self, prefix: str) -> str:
@@ -59,7 +62,7 @@ class IdGenerator:
             sequence = self._last + 1
         self._last = sequence
         tail = self._tail
-        return text(prefix, sequence, secrets.randbits(TAIL_BITS) if tail is None else tail)
+        return text(prefix, sequence, self._draw(TAIL_BITS) if tail is None else tail)
 
 
 def text(prefix: str, sequence: int, tail: int) -> str:

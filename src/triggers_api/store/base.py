@@ -299,8 +299,9 @@ class Store(Protocol):
     async def beat(self, worker: Worker) -> Reaped:
         """Say that this process is alive, and free at once what silent ones had claimed.
 
-        A process that was silent itself for so long that others may have taken it for dead frees
-        nothing this time: it may be the one that was cut off.
+        A process that has just begun, or was silent itself for so long that others may have taken it for
+        dead, frees nothing until it has been heard for as long again: it may be the one that was cut
+        off, and others need the time to be heard.
         """
 
     async def workers(self) -> list[Worker]:

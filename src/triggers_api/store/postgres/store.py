@@ -118,6 +118,7 @@ class PostgresStore:
         self._standing = found
         self._worker_number = worker_number
         self._tokens = itertools.count(1)
+        self._heard_since = Timestamp(0)
         self._metrics = metrics
         self._failpoints = failpoints
         self._closed = False
@@ -396,6 +397,9 @@ class PostgresStore:
             )
         )
         if heard_before is None or now - heard_before >= _SILENT_MS:
+            self._heard_since = now
+        if now - self._heard_since < _SILENT_MS:
+            # This process was silent itself, a moment ago: others have not had the time to be heard.
             return Reaped()
 
         async def free(db: Connection) -> tuple[int, int]:

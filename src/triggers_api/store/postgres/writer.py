@@ -18,7 +18,7 @@ from triggers_api.model.event import FirstEvent, NewEvent
 Answers = Sequence[FirstEvent | None]
 Appends = Callable[[Sequence[NewEvent]], Awaitable[Answers]]
 
-_IN_FLIGHT: Final = 3
+_IN_FLIGHT: Final = 2
 _EVENTS_PER_STATEMENT: Final = 1000
 _BYTES_PER_STATEMENT: Final = 8 << 20
 _WAITING_CALLS: Final = 20_000

@@ -36,15 +36,43 @@ def pending(db: apsw.Connection) -> list[migrations.Migration]:
 
 
 def migrate(db: apsw.Connection, *, now: int) -> list[migrations.Migration]:
-    """Bring the schema up to date, each migration in a transaction of its own."""
-    steps = pending(db)
-    db.execute(SQL["make_migrations"])
-    for step in steps:
-        with db:
-            db.execute(step.text)
-            db.execute(SQL["note_migration"], (step.number, step.name, step.checksum, now))
+    """Bring the schema up to date: a crash leaves all of it or nothing.
+
+    Raises:
+        SchemaMismatch: it was made by a newer version, or a migration was altered.
+        StartError: rows stand in the way of a migration.
+    """
+    done: list[migrations.Migration] = []
+    while steps := migrations.next_of(pending(db)):
+        if steps[0].alone:
+            _apply(db, steps[0], done=done, now=now)
+        else:
+            with db:
+                db.execute(SQL["make_migrations"])
+                for step in steps:
+                    _apply(db, step, done=done, now=now)
+        done += steps
+    for step in done:
         log.info("schema migrated", number=step.number, name=step.name)
-    return steps
+    return done
+
+
+def _apply(
+    db: apsw.Connection, step: migrations.Migration, *, done: list[migrations.Migration], now: int
+) -> None:
+    if step.conflicts is not None:
+        cursor = db.execute(migrations.first_conflicts(step.conflicts))
+        rows = cursor.fetchall()
+        if rows:
+            _, *names = [column for column, *_ in cursor.get_description()]
+            raise migrations.conflict(
+                step,
+                count=rows[0][0],
+                first=[dict(zip(names, row[1:], strict=True)) for row in rows],
+                done=done,
+            )
+    db.execute(step.text)
+    db.execute(SQL["note_migration"], (step.number, step.name, step.checksum, now))
 
 
 def identity(db: apsw.Connection) -> tuple[int, int]:
