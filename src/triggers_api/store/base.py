@@ -149,6 +149,13 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
     until: Timestamp | None = None
 
 
+class LogPage(msgspec.Struct, frozen=True):
+    """Some events in the order of the log, and the position behind them, for the next call."""
+
+    events: list[Event]
+    position: str | None
+
+
 class Changes(msgspec.Struct, frozen=True):
     """What of the settings half changed after a version: rows as they are now, gone ones by id."""
 
@@ -329,6 +336,17 @@ class Store(Protocol):
 
     async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> list[Event]:
         """A page of events, newest first. Sees every event whose append has returned."""
+
+    async def log(self, organization_id: str, after: str | None, limit: int) -> LogPage:
+        """The events behind a position (``None``: from the first), in the log's order.
+
+        A reader who goes on from position to position is told of each event once, and skips none: an
+        event whose transaction is still under way is behind every position that is given out. Deleted
+        events are left out.
+
+        Raises:
+            MalformedValue: the position is not one of this store's.
+        """
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         """Erase an event: payload gone, waiting deliveries cancelled, its dedup_id free again."""

@@ -1,11 +1,13 @@
 """Reads of the record half: events, deliveries, attempts, books."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
+from triggers_api.errors import MalformedValue
 from triggers_api.model import ids
 from triggers_api.model.delivery import (
     FINISHED,
@@ -24,6 +26,7 @@ from triggers_api.store import codes
 from triggers_api.store.base import (
     DeliveryFilter,
     EventFilter,
+    LogPage,
     OrganizationAccount,
     Page,
     QueueStats,
@@ -32,6 +35,7 @@ from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.queue_verbs import shown_status
 from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, first_at, like, text
 
+_POSITION: Final = re.compile(r"(\d{1,19})-([0-9a-f]{32})", re.ASCII)
 _NULL: Final = msgspec.Raw(b"null")
 _metadata = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -96,6 +100,15 @@ class RecordReads:
             now,
         )
         return [_event(row, now) for row in rows]
+
+    async def log(
+        self, db: Connection, organization: Key, after: str | None, limit: int, now: Timestamp
+    ) -> LogPage:
+        """Events in the order in which they could first be seen."""
+        xid, event = ("0", FIRST) if after is None else _position(after)
+        rows = await db.fetch(SQL["log"], organization, xid, event, limit)
+        events = [_event(row[:-1], now) for row in rows]
+        return LogPage(events, f"{rows[-1][-1]}-{rows[-1][0].hex}" if rows else after)
 
     async def deliveries(
         self,
@@ -194,6 +207,13 @@ def _span(
         LAST if until is None else first_at(until),
         page.limit,
     )
+
+
+def _position(text_: str) -> tuple[str, UUID]:
+    match = _POSITION.fullmatch(text_)
+    if match is None:
+        raise MalformedValue("not a position in the log")
+    return match[1], UUID(match[2])
 
 
 def _event(row: Iterable[Any], now: Timestamp) -> Event:

@@ -29,6 +29,7 @@ from triggers_api.store.base import (
     Durability,
     EventFilter,
     FailedEvent,
+    LogPage,
     OrganizationAccount,
     Page,
     QueueClaim,
@@ -172,7 +173,9 @@ class PostgresStore:
                 found = await standing(first)
                 check(found)
                 pooled = options.direct_url is not None or await goes_through_pooler(first)
-                await schema.bring_up_to_date(first)
+                await schema.bring_up_to_date(
+                    first, url=options.direct_url or options.database_url
+                )
                 last = await first.fetchrow(SQL["last_known"])
                 async with first.transaction():
                     await first.execute(DURABLE.format(local="true"))
@@ -471,6 +474,12 @@ class PostgresStore:
         organization = _organization(organization_id)
         return await self._sessions.read(
             lambda db: self._records.events(db, organization, wanted, page, self.now())
+        )
+
+    async def log(self, organization_id: str, after: str | None, limit: int) -> LogPage:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._records.log(db, organization, after, limit, self.now())
         )
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:

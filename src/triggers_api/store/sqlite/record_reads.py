@@ -6,6 +6,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from triggers_api.errors import MalformedValue
 from triggers_api.model import ids
 from triggers_api.model.delivery import (
     FINISHED,
@@ -22,6 +23,7 @@ from triggers_api.store import codes
 from triggers_api.store.base import (
     DeliveryFilter,
     EventFilter,
+    LogPage,
     OrganizationAccount,
     Page,
     QueueStats,
@@ -87,6 +89,22 @@ class RecordReads(Tables):
         else:
             rows = db.execute(SQL["events_by_dedup_id"], parameters | {"dedup_id": wanted.dedup_id})
         return [self._event(row, now) for row in rows]
+
+    def log(
+        self, db: apsw.Connection, organization: int, after: str | None, limit: int, now: int
+    ) -> LogPage:
+        """Events in the order in which they were stored."""
+        position = 0 if after is None else self._position(after)
+        events = [
+            self._event(row, now) for row in db.execute(SQL["log"], (organization, position, limit))
+        ]
+        return LogPage(events, events[-1].id if events else after)
+
+    def _position(self, text: str) -> int:
+        position = self.keys.find(ids.EVENT, text)
+        if not position:
+            raise MalformedValue("not a position in the log")
+        return position
 
     def deliveries(
         self, db: apsw.Connection, organization: int, wanted: DeliveryFilter, page: Page

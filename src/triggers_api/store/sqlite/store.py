@@ -28,6 +28,7 @@ from triggers_api.store.base import (
     Durability,
     EventFilter,
     FailedEvent,
+    LogPage,
     OrganizationAccount,
     Page,
     QueueClaim,
@@ -385,6 +386,12 @@ class SqliteStore:
         organization = self._organization(organization_id)
         return await self._readers.run(
             lambda db: self._records.events(db, organization, wanted, page, self.now())
+        )
+
+    async def log(self, organization_id: str, after: str | None, limit: int) -> LogPage:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._records.log(db, organization, after, limit, self.now())
         )
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:

@@ -1,1 +1,1 @@
-SELECT number, name, checksum FROM schema_migrations ORDER BY number
+SELECT number, name, checksum, contracts, applied_at IS NOT NULL FROM schema_migrations ORDER BY number
