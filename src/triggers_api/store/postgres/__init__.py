@@ -12,6 +12,7 @@ module                  what
 ``pool``                the connections: how many, for how long, checked before use
 ``connection``          one connection: its settings, what its server promises
 ``clock``               the database's time in this process
+``replica``             reads beside the primary, as long as they miss nothing
 ``listener``            wake-ups between processes
 ``*_verbs``, ``reads``  what the statements in ``sql/`` are given and what comes of it
 ``schema``              migrations

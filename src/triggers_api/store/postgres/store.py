@@ -5,6 +5,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple, Self, TypeVar
 from uuid import UUID
 
@@ -59,6 +60,7 @@ from triggers_api.store.postgres.listener import DELIVERIES, QUEUE, Announcer, L
 from triggers_api.store.postgres.pool import Pool
 from triggers_api.store.postgres.queue_verbs import QueueVerbs
 from triggers_api.store.postgres.record_reads import RecordReads
+from triggers_api.store.postgres.replica import Replica
 from triggers_api.store.postgres.sessions import Sessions
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
 from triggers_api.store.postgres.tables import SQL, find, text
@@ -137,6 +139,8 @@ class PostgresStore:
 
         self._writer = Writer(self._append, observer=self)
         self._announcer = Announcer(sessions)
+        self._replica = _replica(options, sessions)
+        self._listed = sessions if self._replica is None else self._replica
         self._listener = None
         if not sessions.pooled or options.direct_url is not None:
             self._listener = Listener(
@@ -173,9 +177,7 @@ class PostgresStore:
                 found = await standing(first)
                 check(found)
                 pooled = options.direct_url is not None or await goes_through_pooler(first)
-                await schema.bring_up_to_date(
-                    first, url=options.direct_url or options.database_url
-                )
+                await schema.bring_up_to_date(first, url=options.direct_url or options.database_url)
                 last = await first.fetchrow(SQL["last_known"])
                 async with first.transaction():
                     await first.execute(DURABLE.format(local="true"))
@@ -197,16 +199,9 @@ class PostgresStore:
                 raise
             return connection
 
-        pool = Pool(
-            opened,
-            size=options.pool_size,
-            overflow=options.max_overflow,
-            wait_s=options.pool_wait_s,
-            recycle_s=options.pool_recycle_s,
-        )
         return cls(
             options,
-            Sessions(pool, pooled=pooled),
+            Sessions(_pool(options, opened), pooled=pooled),
             clock=database_clock,
             last=_Last.of(last),
             found=found,
@@ -284,6 +279,8 @@ class PostgresStore:
         await self._announcer.close()
         if self._listener is not None:
             await self._listener.close()
+        if self._replica is not None:
+            await self._replica.close()
         try:
             await self._write(self._leave, atomic=True)
         except Unavailable as problem:
@@ -472,7 +469,7 @@ class PostgresStore:
 
     async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> list[Event]:
         organization = _organization(organization_id)
-        return await self._sessions.read(
+        return await self._listed.read(
             lambda db: self._records.events(db, organization, wanted, page, self.now())
         )
 
@@ -493,7 +490,7 @@ class PostgresStore:
         self, organization_id: str, wanted: DeliveryFilter, page: Page
     ) -> list[Delivery]:
         organization = _organization(organization_id)
-        return await self._sessions.read(
+        return await self._listed.read(
             lambda db: self._records.deliveries(db, organization, wanted, page)
         )
 
@@ -522,7 +519,7 @@ class PostgresStore:
     async def stats(self) -> QueueStats:
         at = time.monotonic()
         if self._stats is None or at - self._stats[0] > _STATS_KEPT_S:
-            depths = await self._sessions.read(lambda db: self._records.depths(db, self.now()))
+            depths = await self._listed.read(lambda db: self._records.depths(db, self.now()))
             self._stats = at, depths
         return self._stats[1]
 
@@ -615,6 +612,25 @@ class PostgresStore:
         self._queue_notice.give()
         self._announcer.announce(QUEUE)
         self.wake_deliveries(everywhere=True)
+
+
+def _pool(options: StoreOptions, opened: Callable[[], Awaitable[Connection]]) -> Pool:
+    return Pool(
+        opened,
+        size=options.pool_size,
+        overflow=options.max_overflow,
+        wait_s=options.pool_wait_s,
+        recycle_s=options.pool_recycle_s,
+    )
+
+
+def _replica(options: StoreOptions, primary: Sessions) -> Replica | None:
+    url = options.read_url
+    if url is None:
+        return None
+    # Whether a pooler is before it is not asked: what is read needs no session.
+    opened = partial(connect, url, pooled=True, name="triggers reader")
+    return Replica(primary, Sessions(_pool(options, opened), pooled=True))
 
 
 async def _look(connection: Connection, *, pooled: bool) -> None:
