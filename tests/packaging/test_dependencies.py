@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -56,8 +57,50 @@ def undeclared(folders: list[str], allowed: set[str]) -> dict[str, str]:
     }
 
 
+def every_extra() -> list[str]:
+    """What the product needs in all its extras together."""
+    extras = project()["project"]["optional-dependencies"]
+    return [requirement for requirements in extras.values() for requirement in requirements]
+
+
 def test_what_the_product_imports_is_declared() -> None:
-    assert undeclared(["src"], declared(project()["project"]["dependencies"])) == {}
+    known = project()["project"]["dependencies"] + every_extra()
+    assert undeclared(["src"], declared(known)) == {}
+
+
+def without_extras(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A program run as if only the base were installed."""
+    missing = [re.match(r"[\w.-]+", each)[0] for each in every_extra()]  # type: ignore[index]
+    hidden = f"import sys\nfor name in {missing}: sys.modules[name] = None\n"
+    return subprocess.run(
+        [sys.executable, "-c", hidden + program, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["app", "testing", "cli.serve", "cli.worker", "cli.migrate", "cli.findings", "cli.bench",
+     "bench.suite"],
+)  # fmt: skip
+def test_the_base_works_without_any_extra(module: str) -> None:
+    done = without_extras(f"import triggers_api.{module}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "migrate", "doctor"])
+def test_where_an_extra_is_needed_it_is_named(command: str) -> None:
+    done = without_extras(
+        "from triggers_api.cli.main import main; main()",
+        command,
+        "--database-url",
+        "postgresql://db/events",
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    said = "triggers: PostgreSQL needs an extra: pip install 'triggers-api[postgres]'\n"
+    assert done.stderr == said
 
 
 def test_what_tests_and_scripts_import_is_declared() -> None:
@@ -77,6 +120,6 @@ def test_what_the_product_declares_it_imports() -> None:
     assert declared(project()["project"]["dependencies"]) <= used
 
 
-@pytest.mark.parametrize("requirement", project()["project"]["dependencies"])
+@pytest.mark.parametrize("requirement", project()["project"]["dependencies"] + every_extra())
 def test_the_next_major_version_is_not_taken_unseen(requirement: str) -> None:
     assert re.search(r">=[\d.]+,<[\d.]+", requirement)
