@@ -5,7 +5,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from triggers_api.errors import Unavailable
 from triggers_api.model import ids
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.postgres.connection import FAILED, Connection, connect, said
+from triggers_api.store.postgres.tables import SQL
 
 _IN_FLIGHT: Final = 3
 _PATIENCE_S: Final = 30.0
@@ -83,6 +84,108 @@ def raw_insert_rate(
     if process.returncode != 0:
         raise RunFailed(f"the raw inserts failed: {log.read_text(errors='replace')[-1000:]}")
     return float(said_)
+
+
+def fill(url: str, *, events: int, progress: Callable[[float], None]) -> None:
+    """Store processed events of the one organization in a database, in the past; the books know them.
+
+    Raises:
+        RunFailed: it cannot be done.
+    """
+    asyncio.run(_fill(url, events, progress))
+
+
+async def _fill(url: str, events: int, progress: Callable[[float], None]) -> None:
+    try:
+        db = await connect(url, pooled=True)
+        try:
+            for start in range(0, events, _FILL_ROWS):
+                count = min(_FILL_ROWS, events - start)
+                await db.execute(_FILL, start, count, timeout=_FILL_S)
+                progress((start + count) / events)
+            await db.execute("VACUUM ANALYZE", timeout=_FILL_S)
+        finally:
+            await db.close()
+    except Unavailable as problem:
+        raise RunFailed(problem.detail) from None
+    except FAILED as error:
+        raise RunFailed(f"storing events: {said(error)}") from None
+
+
+_FILL_ROWS: Final = 100_000
+_FILL_S: Final = 600.0
+_FILL: Final = """
+WITH owner AS (SELECT id FROM organizations WHERE deleted_at IS NULL LIMIT 1),
+-- A millisecond apart, and all of them long before now.
+made AS (
+    SELECT (
+               lpad(to_hex(1700000000000 + n), 12, '0') || '7000' || '8000'
+               || lpad(to_hex(n), 12, '0')
+           )::uuid AS id,
+           n
+    FROM generate_series($1::bigint, $1::bigint + $2::bigint - 1) AS n
+),
+stored AS (
+    INSERT INTO events (organization_id, id, type, dedup_id, payload)
+    SELECT owner.id, made.id, 'stored.' || n % 100, 'stored-' || n,
+           convert_to('"' || repeat(md5(n::text), 16) || '"', 'UTF8')
+    FROM made, owner
+    RETURNING organization_id, id
+),
+processed AS (
+    INSERT INTO event_states (organization_id, event_id, status, status_at)
+    SELECT organization_id, id, 1, 1700000000000 FROM stored
+)
+INSERT INTO accounts AS a (organization_id, slot, events, deliveries)
+SELECT organization_id, 0, count(*), 0 FROM stored GROUP BY organization_id
+ON CONFLICT (organization_id, slot) DO UPDATE SET events = a.events + excluded.events
+"""
+
+
+def plans(url: str) -> dict[str, str]:
+    """For claims and lists, which indexes and joins the planner takes, by statement.
+
+    Raises:
+        RunFailed: it cannot be asked.
+    """
+    return asyncio.run(_plans(url))
+
+
+async def _plans(url: str) -> dict[str, str]:
+    try:
+        db = await connect(url, pooled=False)
+        try:
+            await db.execute("SET plan_cache_mode = force_generic_plan")
+            return {name: await _plan(db, SQL[name]) for name in _PLANNED}
+        finally:
+            await db.close()
+    except Unavailable as problem:
+        raise RunFailed(problem.detail) from None
+    except FAILED as error:
+        raise RunFailed(f"explaining: {said(error)}") from None
+
+
+_PLANNED: Final = (
+    "append",
+    "claim_due",
+    "claim_queue",
+    "events",
+    "events_by_dedup_id",
+    "deliveries",
+    "fan_out",
+    "log",
+    "settle",
+)
+
+
+async def _plan(db: Connection, statement: str) -> str:
+    """A statement's plan, without its numbers."""
+    prepared = await db.prepare(statement)
+    nothing = ", ".join("NULL" for _ in prepared.get_parameters())
+    await db.execute(f"PREPARE planned AS {statement}")
+    rows = await db.fetch(f"EXPLAIN (COSTS OFF) EXECUTE planned({nothing})")
+    await db.execute("DEALLOCATE planned")
+    return "\n".join(line for (line,) in rows)
 
 
 _INSERT: Final = """

@@ -12,6 +12,7 @@ from triggers_api.bench.pipeline import AtRate, Delivered, Pipeline
 from triggers_api.bench.slices import Slice, noise
 from triggers_api.bench.statistics import Latency
 from triggers_api.bench.targets import Outcome, Verdict, exit_code
+from triggers_api.bench.volume import Volume
 
 _NOTHING = "-"
 _LATENCY = ("min", "avg", "p50", "p95", "p99", "max")
@@ -42,6 +43,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ingest: Ingest | None = None
     pipeline: Pipeline | None = None
     latency: AtRate | None = None
+    volume: Volume | None = None
     exit_code: int = 0
 
     def verdicts(self) -> list[tuple[str, Verdict]]:
@@ -50,6 +52,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "ingest": self.ingest,
             "pipeline": self.pipeline,
             "latency": self.latency,
+            "volume": self.volume,
             "idle": self.idle,
         }
         return [
@@ -83,6 +86,8 @@ def as_text(report: Report) -> str:
         lines += _pipeline(report.pipeline)
     if report.latency is not None:
         lines += _at_rate(report.latency)
+    if report.volume is not None:
+        lines += _volume(report.volume)
     if report.idle is not None:
         lines += _idle(report.idle)
     lines += _verdicts(report.verdicts())
@@ -140,6 +145,19 @@ def _ingest(measured: Ingest) -> Iterator[str]:
         ("memory at the end", _with_unit(measured.resident_mb, "MB")),
     )
     yield from _accounting(measured.accounting)
+
+
+def _volume(measured: Volume) -> Iterator[str]:
+    yield from _title(f"volume - {measured.stored:,} events stored, beside none")
+    yield from _slices(measured.slices)
+    yield from _facts(
+        ("ingest, nothing stored", _rate(measured.empty_rate)),
+        ("ingest, many stored", _rate(measured.full_rate)),
+        ("many / nothing", _number(measured.ratio)),
+        ("  round by round", ", ".join(map(_number, measured.ratios))),
+        ("plans that are others", ", ".join(measured.different_plans) or "none"),
+        ("storing them took", f"{measured.filled_s:g} s"),
+    )
 
 
 def _raw(measured: Ingest) -> Iterator[tuple[str, str]]:
@@ -272,6 +290,8 @@ def _delivered(delivered: Delivered) -> list[str]:
 def _all_slices(report: Report) -> Iterator[Slice]:
     if report.ingest is not None:
         yield from report.ingest.slices
+    if report.volume is not None:
+        yield from report.volume.slices
     for profile in (report.pipeline, report.latency):
         if profile is not None:
             yield profile.load

@@ -25,6 +25,7 @@ USUAL_CONCURRENCY: Final = 64
 USUAL_RATE: Final = 500.0
 USUAL_SECONDS: Final = 5.0
 USUAL_PAYLOAD_BYTES: Final = 512
+USUAL_STORED: Final = 2_000_000
 
 PATH: Final = "/api/events"
 
@@ -54,6 +55,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = Mode.ASYNC
     dedup: bool = False
     payload_bytes: int = USUAL_PAYLOAD_BYTES
+    stored: int = USUAL_STORED
 
     @property
     def load_s(self) -> float:
@@ -99,7 +101,8 @@ class Run:
         """Of every event: nobody else subscribes to it by name."""
         self._cores = cores
         self._folder = folder
-        self._database_url: str | None = None
+        self.database_url: str | None = None
+        """That of the server which was started last, where it is on PostgreSQL."""
         # What wrk cannot do: an exact number of events, ids that differ, a count of each status.
         raw = options.events is not None or options.dedup or options.duplicates_percent > 0
         self.wrk = None if raw else wrk
@@ -138,9 +141,9 @@ class Run:
         # It needs an extra that the embedded engine does without.
         from triggers_api.bench.postgres import scratch_database  # noqa: PLC0415
 
-        with scratch_database(self.options.database_url) as self._database_url:
-            yield self._database_url
-        self._database_url = None
+        with scratch_database(self.options.database_url) as self.database_url:
+            yield self.database_url
+        self.database_url = None
 
     def raw_insert_rate(self, *, seconds: float) -> float | None:
         """The ceiling of the database that the server now uses, where it is PostgreSQL: rows a second.
@@ -148,12 +151,12 @@ class Run:
         Raises:
             RunFailed: it cannot be measured.
         """
-        if self._database_url is None:
+        if self.database_url is None:
             return None
         from triggers_api.bench.postgres import raw_insert_rate  # noqa: PLC0415
 
         return raw_insert_rate(
-            self._database_url,
+            self.database_url,
             self._cores,
             self._folder / "raw.log",
             seconds=seconds,

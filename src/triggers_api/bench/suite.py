@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -25,6 +26,7 @@ from triggers_api.bench.pipeline import measure_latency, measure_pipeline
 from triggers_api.bench.progress import Progress, progress
 from triggers_api.bench.report import Report, judged
 from triggers_api.bench.run import Options, Run
+from triggers_api.bench.volume import measure_volume
 from triggers_api.bench.wrk import Wrk, find_wrk
 
 
@@ -35,6 +37,11 @@ class Profile(StrEnum):
     INGEST = "ingest"
     PIPELINE = "pipeline"
     LATENCY = "latency"
+    VOLUME = "volume"
+
+
+BY_DEFAULT: Final = tuple(each for each in Profile if each is not Profile.VOLUME)
+"""What ``all`` stands for: ``volume`` takes minutes, and PostgreSQL."""
 
 
 def measure(options: Options, profiles: Sequence[Profile]) -> Report:
@@ -63,6 +70,7 @@ def measure(options: Options, profiles: Sequence[Profile]) -> Report:
                 ingest=measure_ingest(run) if Profile.INGEST in profiles else None,
                 pipeline=measure_pipeline(run) if Profile.PIPELINE in profiles else None,
                 latency=measure_latency(run) if Profile.LATENCY in profiles else None,
+                volume=measure_volume(run) if Profile.VOLUME in profiles else None,
             )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -73,6 +73,10 @@ POSTGRES_RATE: Final = Goal(
     "durable single-event POSTs at 64 connections on PostgreSQL", Bound.AT_LEAST, 10_000, "/s"
 )
 POSTGRES_P99: Final = Goal("ingest p99 at 64 connections on PostgreSQL", Bound.AT_MOST, 15, "ms")
+VOLUME_RATIO: Final = Goal(
+    "ingest with millions of events stored, as a share of that with none,", Bound.AT_LEAST, 0.9
+)
+SAME_PLANS: Final = Goal("plans of claims and lists that are others then", Bound.AT_MOST, 0)
 PIPELINE_RATE: Final = Goal(
     "accepted, routed, signed, delivered, settled, in one process", Bound.AT_LEAST, 4000, "events/s"
 )

@@ -16,10 +16,11 @@ from triggers_api.bench.run import (
     USUAL_CONCURRENCY,
     USUAL_PAYLOAD_BYTES,
     USUAL_RATE,
+    USUAL_STORED,
     Mode,
     Options,
 )
-from triggers_api.bench.suite import Profile, measure
+from triggers_api.bench.suite import BY_DEFAULT, Profile, measure
 from triggers_api.bench.targets import FAILED
 from triggers_api.store.connect import is_postgres
 
@@ -74,6 +75,10 @@ _INTERRUPTED: Final = 130
     "--payload-bytes", type=click.IntRange(11, 900_000), default=USUAL_PAYLOAD_BYTES, show_default=True,
     help="Size of each event's payload.",
 )  # fmt: skip
+@click.option(
+    "--stored", type=click.IntRange(1000, 100_000_000), default=USUAL_STORED, show_default=True,
+    help="Events that the profile volume stores beforehand.",
+)  # fmt: skip
 @click.option("--json", "json", is_flag=True, help="Print one JSON document.")
 def command(
     profiles: tuple[str, ...],
@@ -102,7 +107,7 @@ def command(
         mode=Mode(mode),
         **given,
     )
-    wanted = [*Profile] if _ALL in profiles else [Profile(name) for name in profiles]
+    wanted = [*BY_DEFAULT] if _ALL in profiles else [Profile(name) for name in profiles]
     try:
         with _terminated_like_interrupted():
             report = measure(options, wanted)
