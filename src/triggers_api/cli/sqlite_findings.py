@@ -80,8 +80,10 @@ def _database(path: Path, *, deep: bool) -> Iterator[Finding]:
         check = "integrity_check" if deep else "quick_check(1)"
         if deep or path.stat().st_size < 64 << 20:
             ((verdict,), *_) = list(connection.execute(f"PRAGMA {check}"))
-            level = "ok" if verdict == "ok" else "fail"
-            yield Finding(level, "database", f"{path} is {'intact' if level == 'ok' else verdict}")
+            if verdict == "ok":
+                yield Finding("ok", "database", f"{path} is intact")
+            else:  # in several lines
+                yield Finding("fail", "database", f"{path}: {' '.join(verdict.split())}")
         connection.close()
     except (apsw.Error, StartError) as error:
         yield Finding("fail", "database", f"{path}: {error}")
