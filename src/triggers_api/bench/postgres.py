@@ -1,6 +1,7 @@
 """PostgreSQL for the benchmark: a database for each measurement, and the ceiling of its inserts."""
 
 import asyncio
+import re
 import secrets
 import subprocess
 import sys
@@ -168,10 +169,13 @@ async def _plans(url: str) -> dict[str, str]:
 _PLANNED: Final = (
     "append",
     "claim_due",
+    "claim_lanes",
     "claim_queue",
     "events",
     "events_by_dedup_id",
+    "dead_deliveries",
     "deliveries",
+    "deliveries_by_subscription",
     "fan_out",
     "log",
     "settle",
@@ -179,13 +183,17 @@ _PLANNED: Final = (
 
 
 async def _plan(db: Connection, statement: str) -> str:
-    """A statement's plan, without its numbers."""
+    """How a statement finds its rows: which tables by which indexes under which conditions."""
     prepared = await db.prepare(statement)
     nothing = ", ".join("NULL" for _ in prepared.get_parameters())
     await db.execute(f"PREPARE planned AS {statement}")
     rows = await db.fetch(f"EXPLAIN (COSTS OFF) EXECUTE planned({nothing})")
     await db.execute("DEALLOCATE planned")
-    return "\n".join(line for (line,) in rows)
+    lines = [line.strip().removeprefix("->").strip() for (line,) in rows]
+    return "\n".join(line for line in lines if _FINDS.match(line))
+
+
+_FINDS: Final = re.compile(r"(Index|Seq|Bitmap|Tid).* (Scan|Cond)|(Index|TID) Cond")
 
 
 _INSERT: Final = """

@@ -81,11 +81,13 @@ CREATE TABLE events (
     payload         bytea,                 -- NULL: erased
     -- Who stored it. Below the oldest transaction that still runs, this order is the order in which
     -- events can be seen, which that of the ids is not.
-    xid             xid8   NOT NULL DEFAULT pg_current_xact_id(),
-    PRIMARY KEY (organization_id, id)
+    xid             xid8   NOT NULL DEFAULT pg_current_xact_id()
 );
 CREATE UNIQUE INDEX events_dedup ON events (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
-CREATE INDEX events_log ON events (organization_id, xid, id);
+-- Where the planner sees no difference, as in a table that is empty still, it takes the newest index: so
+-- primary keys come after indexes that hold the same columns further behind.
+ALTER TABLE events ADD PRIMARY KEY (organization_id, id);
+CREATE INDEX events_log ON events (organization_id, xid);
 
 -- What an event has come to, where that does not follow from its deliveries.
 CREATE TABLE event_states (
@@ -107,14 +109,14 @@ CREATE TABLE event_queue (
     due_at          bigint  NOT NULL,
     lease_until     bigint  NOT NULL DEFAULT 0,
     lease_token     bigint  NOT NULL DEFAULT 0,     -- 0: in nobody's hands
-    attempts        integer NOT NULL DEFAULT 0,
-    PRIMARY KEY (organization_id, event_id)
+    attempts        integer NOT NULL DEFAULT 0
 ) WITH (
     fillfactor = 50,
     autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0.05,
     autovacuum_vacuum_insert_threshold = -1, autovacuum_vacuum_cost_delay = 0
 );
 CREATE INDEX event_queue_due ON event_queue (due_at, event_id);
+ALTER TABLE event_queue ADD PRIMARY KEY (organization_id, event_id); -- last: see events
 
 CREATE TABLE deliveries (
     organization_id uuid     NOT NULL,
@@ -129,11 +131,11 @@ CREATE TABLE deliveries (
     status_at       bigint   NOT NULL,
     attempt_count   integer  NOT NULL,
     attempt_base    integer  NOT NULL,     -- attempts on file when it was last opened
-    reason          text,
-    PRIMARY KEY (organization_id, id)
+    reason          text
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX deliveries_once ON deliveries (organization_id, event_id, subscription_id, origin_id);
 CREATE INDEX deliveries_subscription ON deliveries (organization_id, subscription_id, id);
+ALTER TABLE deliveries ADD PRIMARY KEY (organization_id, id); -- last: see events
 
 -- Not finished: to be sent, or being sent. Small and busy, like event_queue.
 CREATE TABLE delivery_queue (
@@ -142,8 +144,7 @@ CREATE TABLE delivery_queue (
     subscription_id uuid   NOT NULL,
     due_at          bigint NOT NULL,
     lease_until     bigint NOT NULL DEFAULT 0,
-    lease_token     bigint NOT NULL DEFAULT 0,      -- 0: in nobody's hands
-    PRIMARY KEY (organization_id, delivery_id)
+    lease_token     bigint NOT NULL DEFAULT 0       -- 0: in nobody's hands
 ) WITH (
     fillfactor = 50,
     autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0.05,
@@ -151,6 +152,7 @@ CREATE TABLE delivery_queue (
 );
 CREATE INDEX delivery_queue_due ON delivery_queue (due_at, delivery_id);
 CREATE INDEX delivery_queue_lane ON delivery_queue (subscription_id, due_at, delivery_id);
+ALTER TABLE delivery_queue ADD PRIMARY KEY (organization_id, delivery_id); -- last: see events
 
 CREATE TABLE dead_letters (
     organization_id uuid NOT NULL,

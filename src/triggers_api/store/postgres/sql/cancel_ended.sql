@@ -1,18 +1,21 @@
 -- What waits for subscriptions that have ended ($3 NULL) or for this one, some at a time.
 WITH chosen AS MATERIALIZED (
-    SELECT q.organization_id, q.delivery_id
+    SELECT q.ctid AS place_in_table, q.organization_id, q.delivery_id, d.place_in_record
     FROM subscriptions AS s
     JOIN delivery_queue AS q ON q.subscription_id = s.id
+    CROSS JOIN LATERAL (
+        SELECT d.ctid AS place_in_record
+        FROM deliveries AS d
+        WHERE d.organization_id = q.organization_id AND d.id = q.delivery_id
+        LIMIT 1
+    ) AS d
     WHERE s.state = 2 AND ($3::uuid IS NULL OR s.id = $3)
     LIMIT $4
     FOR UPDATE OF q SKIP LOCKED
 ),
 gone AS (
-    DELETE FROM delivery_queue AS q
-    USING chosen AS c
-    WHERE q.organization_id = c.organization_id AND q.delivery_id = c.delivery_id
+    DELETE FROM delivery_queue WHERE ctid = ANY (ARRAY(SELECT place_in_table FROM chosen))
 )
 UPDATE deliveries AS d
 SET status = 8, status_at = $1, reason = $2
-FROM chosen AS c
-WHERE d.organization_id = c.organization_id AND d.id = c.delivery_id
+WHERE d.ctid = ANY (ARRAY(SELECT place_in_record FROM chosen))

@@ -2,7 +2,8 @@
 -- every other one.
 WITH lax AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
 front AS MATERIALIZED (
-    SELECT q.organization_id, q.delivery_id, q.subscription_id, q.due_at, q.lease_token
+    SELECT q.ctid AS place_in_table, q.organization_id, q.delivery_id, q.subscription_id, q.due_at,
+           q.lease_token
     FROM delivery_queue AS q
     WHERE q.due_at <= $1 AND q.lease_until <= $1
     ORDER BY q.due_at, q.delivery_id
@@ -14,7 +15,12 @@ lane AS MATERIALIZED (
            CASE WHEN s.state = 0 AND (s.expires_at IS NULL OR s.expires_at > $1)
                 THEN coalesce(r.room, least(coalesce(s.max_concurrency, $5), $5)) ELSE 0 END AS room
     FROM (SELECT DISTINCT organization_id, subscription_id FROM front) AS f
-    JOIN subscriptions AS s ON s.organization_id = f.organization_id AND s.id = f.subscription_id
+    CROSS JOIN LATERAL (
+        SELECT s.version, s.state, s.expires_at, s.max_concurrency
+        FROM subscriptions AS s
+        WHERE s.organization_id = f.organization_id AND s.id = f.subscription_id
+        LIMIT 1
+    ) AS s
     LEFT JOIN unnest($3::uuid[], $4::integer[]) AS r (subscription_id, room)
          ON r.subscription_id = f.subscription_id
 ),
@@ -29,13 +35,22 @@ chosen AS MATERIALIZED (
 leased AS (
     UPDATE delivery_queue AS q
     SET lease_token = $6, lease_until = $7
-    FROM chosen AS c
-    WHERE q.organization_id = c.organization_id AND q.delivery_id = c.delivery_id
+    WHERE q.ctid = ANY (ARRAY(SELECT place_in_table FROM chosen))
 )
 SELECT (SELECT count(*) FROM front) AS seen, (SELECT version FROM settings_version) AS settings_version, c.organization_id, c.delivery_id, c.subscription_id, c.version,
        c.lease_token <> 0, d.event_id, d.attempt_count, d.attempt_base, e.type, e.occurred_at, e.payload
 FROM (SELECT 1) AS always
 LEFT JOIN chosen AS c ON true
-LEFT JOIN deliveries AS d ON d.organization_id = c.organization_id AND d.id = c.delivery_id
-LEFT JOIN events AS e ON e.organization_id = c.organization_id AND e.id = d.event_id
+LEFT JOIN LATERAL (
+    SELECT d.event_id, d.attempt_count, d.attempt_base
+    FROM deliveries AS d
+    WHERE d.organization_id = c.organization_id AND d.id = c.delivery_id
+    LIMIT 1
+) AS d ON true
+LEFT JOIN LATERAL (
+    SELECT e.type, e.occurred_at, e.payload
+    FROM events AS e
+    WHERE e.organization_id = c.organization_id AND e.id = d.event_id
+    LIMIT 1
+) AS e ON true
 ORDER BY c.due_at, c.delivery_id

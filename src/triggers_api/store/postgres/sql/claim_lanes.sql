@@ -26,7 +26,12 @@ lane AS MATERIALIZED (
            CASE WHEN s.state = 0 AND (s.expires_at IS NULL OR s.expires_at > $1)
                 THEN coalesce(r.room, least(coalesce(s.max_concurrency, $5), $5)) ELSE 0 END AS room
     FROM walk AS w
-    JOIN subscriptions AS s ON s.organization_id = w.organization_id AND s.id = w.subscription_id
+    CROSS JOIN LATERAL (
+        SELECT s.version, s.state, s.expires_at, s.max_concurrency
+        FROM subscriptions AS s
+        WHERE s.organization_id = w.organization_id AND s.id = w.subscription_id
+        LIMIT 1
+    ) AS s
     LEFT JOIN unnest($3::uuid[], $4::integer[]) AS r (subscription_id, room)
          ON r.subscription_id = w.subscription_id
 ),
@@ -35,7 +40,8 @@ chosen AS MATERIALIZED (
     FROM lax
     CROSS JOIN lane AS l
     CROSS JOIN LATERAL (
-        SELECT q.organization_id, q.delivery_id, q.subscription_id, q.due_at, q.lease_token
+        SELECT q.ctid AS place_in_table, q.organization_id, q.delivery_id, q.subscription_id, q.due_at,
+               q.lease_token
         FROM delivery_queue AS q
         WHERE q.subscription_id = l.subscription_id AND q.due_at <= $1 AND q.lease_until <= $1
         ORDER BY q.due_at, q.delivery_id
@@ -48,8 +54,7 @@ chosen AS MATERIALIZED (
 leased AS (
     UPDATE delivery_queue AS q
     SET lease_token = $6, lease_until = $7
-    FROM chosen AS c
-    WHERE q.organization_id = c.organization_id AND q.delivery_id = c.delivery_id
+    WHERE q.ctid = ANY (ARRAY(SELECT place_in_table FROM chosen))
 ),
 -- Where the next look begins: after the last lane that was served, or, when none was left to be looked
 -- at, at the first (NULL).
@@ -64,5 +69,15 @@ SELECT (SELECT last FROM ended), c.organization_id, c.delivery_id, c.subscriptio
        c.lease_token <> 0, d.event_id, d.attempt_count, d.attempt_base, e.type, e.occurred_at, e.payload
 FROM (SELECT 1) AS always
 LEFT JOIN chosen AS c ON true
-LEFT JOIN deliveries AS d ON d.organization_id = c.organization_id AND d.id = c.delivery_id
-LEFT JOIN events AS e ON e.organization_id = c.organization_id AND e.id = d.event_id
+LEFT JOIN LATERAL (
+    SELECT d.event_id, d.attempt_count, d.attempt_base
+    FROM deliveries AS d
+    WHERE d.organization_id = c.organization_id AND d.id = c.delivery_id
+    LIMIT 1
+) AS d ON true
+LEFT JOIN LATERAL (
+    SELECT e.type, e.occurred_at, e.payload
+    FROM events AS e
+    WHERE e.organization_id = c.organization_id AND e.id = d.event_id
+    LIMIT 1
+) AS e ON true

@@ -2,7 +2,7 @@
 -- waits for the disk here.
 WITH lax AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
 due AS MATERIALIZED (
-    SELECT q.organization_id, q.event_id, q.due_at, q.attempts, q.lease_token
+    SELECT q.ctid AS place_in_table, q.organization_id, q.event_id, q.due_at, q.attempts, q.lease_token
     FROM event_queue AS q
     WHERE q.due_at <= $1 AND q.lease_until <= $1
     ORDER BY q.due_at, q.event_id
@@ -21,11 +21,12 @@ chosen AS MATERIALIZED (
 leased AS (
     UPDATE event_queue AS q
     SET lease_token = $3, lease_until = $4, attempts = q.attempts + 1
-    FROM chosen AS c
-    WHERE q.organization_id = c.organization_id AND q.event_id = c.event_id
+    WHERE q.ctid = ANY (ARRAY(SELECT place_in_table FROM chosen))
 )
 SELECT c.organization_id, c.event_id, e.type, c.due_at, c.attempts + 1, c.lease_token <> 0,
        (SELECT version FROM settings_version)
 FROM chosen AS c
-JOIN events AS e ON e.organization_id = c.organization_id AND e.id = c.event_id
+CROSS JOIN LATERAL (
+    SELECT e.type FROM events AS e WHERE e.organization_id = c.organization_id AND e.id = c.event_id LIMIT 1
+) AS e
 ORDER BY c.place

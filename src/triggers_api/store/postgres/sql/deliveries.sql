@@ -1,8 +1,15 @@
 SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.reason, d.origin, d.attempt_count, d.status_at,
        q.due_at, coalesce(q.lease_token <> 0, false)
 FROM deliveries AS d
-JOIN events AS e ON e.organization_id = d.organization_id AND e.id = d.event_id
-LEFT JOIN delivery_queue AS q ON q.organization_id = d.organization_id AND q.delivery_id = d.id
+CROSS JOIN LATERAL (
+    SELECT e.type FROM events AS e WHERE e.organization_id = d.organization_id AND e.id = d.event_id LIMIT 1
+) AS e
+LEFT JOIN LATERAL (
+    SELECT q.due_at, q.lease_token
+    FROM delivery_queue AS q
+    WHERE q.organization_id = d.organization_id AND q.delivery_id = d.id
+    LIMIT 1
+) AS q ON true
 WHERE d.organization_id = $1 AND d.id < $2 AND d.id >= $3 AND d.id < $4
   AND ($6::smallint IS NULL OR $6 = CASE
           WHEN q.lease_token <> 0 THEN 3 ELSE d.status END)

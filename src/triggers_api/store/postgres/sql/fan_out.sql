@@ -3,11 +3,16 @@ WITH item AS MATERIALIZED (
     SELECT i.* FROM unnest($3::uuid[], $4::uuid[], $5::boolean[]) AS i (organization_id, event_id, unwanted)
 ),
 held AS MATERIALIZED (
-    SELECT i.*
+    SELECT i.*, q.place_in_table
     FROM item AS i
-    JOIN event_queue AS q ON q.organization_id = i.organization_id AND q.event_id = i.event_id
-    WHERE q.lease_token = $1 AND q.lease_until > $2
-    FOR UPDATE OF q
+    CROSS JOIN LATERAL (
+        SELECT q.ctid AS place_in_table
+        FROM event_queue AS q
+        WHERE q.organization_id = i.organization_id AND q.event_id = i.event_id
+          AND q.lease_token = $1 AND q.lease_until > $2
+        LIMIT 1
+        FOR UPDATE OF q
+    ) AS q
 ),
 -- One delivery per event and subscription, whatever is run again after a crash.
 made AS (
@@ -27,9 +32,7 @@ due AS (
     SELECT organization_id, id, subscription_id, $2 FROM made
 ),
 done AS (
-    DELETE FROM event_queue AS q
-    USING held AS h
-    WHERE q.organization_id = h.organization_id AND q.event_id = h.event_id
+    DELETE FROM event_queue WHERE ctid = ANY (ARRAY(SELECT place_in_table FROM held))
 ),
 unwanted AS (
     INSERT INTO event_states (organization_id, event_id, status, status_at)

@@ -2,6 +2,21 @@
 SELECT i.place, e.id, e.deliver_at, s.status, q.event_id IS NOT NULL, e.payload = i.payload
 FROM unnest($1::uuid[], $2::text[], $3::bytea[]) WITH ORDINALITY
      AS i (organization_id, dedup_id, payload, place)
-JOIN events AS e ON e.organization_id = i.organization_id AND e.dedup_id = i.dedup_id
-LEFT JOIN event_queue AS q ON q.organization_id = e.organization_id AND q.event_id = e.id
-LEFT JOIN event_states AS s ON s.organization_id = e.organization_id AND s.event_id = e.id
+CROSS JOIN LATERAL (
+    SELECT e.organization_id, e.id, e.deliver_at, e.payload
+    FROM events AS e
+    WHERE e.organization_id = i.organization_id AND e.dedup_id = i.dedup_id
+    LIMIT 1
+) AS e
+LEFT JOIN LATERAL (
+    SELECT q.event_id
+    FROM event_queue AS q
+    WHERE q.organization_id = e.organization_id AND q.event_id = e.id
+    LIMIT 1
+) AS q ON true
+LEFT JOIN LATERAL (
+    SELECT s.status, s.status_at, s.reason
+    FROM event_states AS s
+    WHERE s.organization_id = e.organization_id AND s.event_id = e.id
+    LIMIT 1
+) AS s ON true

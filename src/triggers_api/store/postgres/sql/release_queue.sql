@@ -5,23 +5,27 @@ WITH item AS MATERIALIZED (
          AS i (organization_id, event_id, not_before, reason, attempts)
 ),
 held AS MATERIALIZED (
-    SELECT i.*
+    SELECT i.*, q.place_in_table
     FROM item AS i
-    JOIN event_queue AS q ON q.organization_id = i.organization_id AND q.event_id = i.event_id
-    WHERE q.lease_token = $1 AND q.lease_until > $2
-    FOR UPDATE OF q
+    CROSS JOIN LATERAL (
+        SELECT q.ctid AS place_in_table
+        FROM event_queue AS q
+        WHERE q.organization_id = i.organization_id AND q.event_id = i.event_id
+          AND q.lease_token = $1 AND q.lease_until > $2
+        LIMIT 1
+        FOR UPDATE OF q
+    ) AS q
 ),
 -- Nobody's again, and not to be claimed before the moment in lease_until.
 waiting AS (
     UPDATE event_queue AS q
     SET lease_token = 0, lease_until = h.not_before
     FROM held AS h
-    WHERE q.organization_id = h.organization_id AND q.event_id = h.event_id AND h.not_before IS NOT NULL
+    WHERE q.ctid = h.place_in_table AND h.not_before IS NOT NULL
 ),
 gone AS (
-    DELETE FROM event_queue AS q
-    USING held AS h
-    WHERE q.organization_id = h.organization_id AND q.event_id = h.event_id AND h.not_before IS NULL
+    DELETE FROM event_queue
+    WHERE ctid = ANY (ARRAY(SELECT place_in_table FROM held WHERE not_before IS NULL))
 ),
 aside AS (
     INSERT INTO event_states (organization_id, event_id, status, status_at, reason, attempts)

@@ -11,18 +11,29 @@ WITH item AS MATERIALIZED (
     )
 ),
 held AS MATERIALIZED (
-    SELECT i.*, q.subscription_id
+    SELECT i.*, q.subscription_id, q.place_in_table, d.place_in_record
     FROM item AS i
-    JOIN delivery_queue AS q ON q.organization_id = i.organization_id AND q.delivery_id = i.delivery_id
-    WHERE q.lease_token = i.token AND q.lease_until > $1
-    FOR UPDATE OF q
+    CROSS JOIN LATERAL (
+        SELECT q.ctid AS place_in_table, q.subscription_id
+        FROM delivery_queue AS q
+        WHERE q.organization_id = i.organization_id AND q.delivery_id = i.delivery_id
+          AND q.lease_token = i.token AND q.lease_until > $1
+        LIMIT 1
+        FOR UPDATE OF q
+    ) AS q
+    CROSS JOIN LATERAL (
+        SELECT d.ctid AS place_in_record
+        FROM deliveries AS d
+        WHERE d.organization_id = i.organization_id AND d.id = i.delivery_id
+        LIMIT 1
+    ) AS d
 ),
 recorded AS (
     UPDATE deliveries AS d
     SET status = h.status, status_at = $1, attempt_count = coalesce(h.number, d.attempt_count),
         reason = h.reason
     FROM held AS h
-    WHERE d.organization_id = h.organization_id AND d.id = h.delivery_id
+    WHERE d.ctid = h.place_in_record
 ),
 tried AS (
     INSERT INTO attempts (
@@ -34,15 +45,14 @@ tried AS (
     WHERE attempt_id IS NOT NULL
 ),
 finished AS (
-    DELETE FROM delivery_queue AS q
-    USING held AS h
-    WHERE q.organization_id = h.organization_id AND q.delivery_id = h.delivery_id AND h.due_at IS NULL
+    DELETE FROM delivery_queue
+    WHERE ctid = ANY (ARRAY(SELECT place_in_table FROM held WHERE due_at IS NULL))
 ),
 waiting AS (
     UPDATE delivery_queue AS q
     SET due_at = h.due_at, lease_token = 0, lease_until = $1
     FROM held AS h
-    WHERE q.organization_id = h.organization_id AND q.delivery_id = h.delivery_id AND h.due_at IS NOT NULL
+    WHERE q.ctid = h.place_in_table AND h.due_at IS NOT NULL
 ),
 dead AS (
     INSERT INTO dead_letters (organization_id, delivery_id)
