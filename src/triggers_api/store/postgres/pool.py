@@ -141,9 +141,11 @@ class Pool:
         """Close what is idle now, and what is out when it comes back."""
         self._closed = True
         idle, self._idle = self._idle, []
-        for kept in idle:
-            try:
+        try:
+            for kept in idle:
                 async with asyncio.timeout(_LOOK_S):
                     await kept.connection.close()
-            except FAILED:
-                kept.connection.terminate()
+        except FAILED:
+            # As at a look: one that does not answer speaks for all.
+            for kept in idle:
+                self._end(kept)

@@ -7,7 +7,7 @@ while the database flushes the last one. What comes in meanwhile is the group af
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 import asyncpg
@@ -63,7 +63,7 @@ class Writer:
         self._waiting: deque[_Call] = deque()
         self._waiting_bytes = 0
         self._progress_at = 0.0
-        self._flights: set[asyncio.Task[None]] = set()
+        self._flights: set[asyncio.Task[Unavailable | None]] = set()
         self._scheduled = False
         self._closed = False
 
@@ -105,7 +105,7 @@ class Writer:
             self._flights.add(flight)
             flight.add_done_callback(self._landed)
 
-    def _landed(self, flight: "asyncio.Task[None]") -> None:
+    def _landed(self, flight: "asyncio.Task[Unavailable | None]") -> None:
         self._flights.discard(flight)
         self._start()
 
@@ -124,13 +124,24 @@ class Writer:
         self._waiting_bytes -= size
         return calls
 
-    async def _fly(self, calls: Sequence[_Call]) -> None:
+    async def _fly(self, calls: Sequence[_Call]) -> Unavailable | None:
+        """Store some calls; returns what is the matter with the store, if something is."""
         began = time.perf_counter()
         try:
             answers = await self._appends([event for call in calls for event in call.events])
+        except Unavailable as error:
+            self._observer.append_failed(error)
+            if not isinstance(error, StorageFull):
+                # A store that is away is away for all; what waits has not been sent to it.
+                waiting, self._waiting, self._waiting_bytes = self._waiting, deque(), 0
+                _tell(waiting, StoreUnavailable("the database is away"))
+            _tell(calls, error)
+            return error
         except Exception as error:  # noqa: BLE001 - told to the callers
-            await self._failed(calls, error)
-            return
+            if len(calls) > 1 and isinstance(error, (asyncpg.PostgresError, ValueError)):
+                return await self._fly_alone(calls)
+            _tell(calls, error)
+            return None
         start = 0
         for call in calls:
             if not call.future.done():  # whoever asked has gone away
@@ -138,29 +149,16 @@ class Writer:
             start += len(call.events)
         self._progress_at = time.monotonic()
         self._observer.appended(len(calls), seconds=time.perf_counter() - began)
+        return None
 
-    async def _failed(self, calls: Sequence[_Call], error: Exception) -> None:
-        if isinstance(error, Unavailable):
-            self._observer.append_failed(error)
-            self._refuse_waiting(error)
-        elif len(calls) > 1 and isinstance(error, (asyncpg.PostgresError, ValueError)):
-            # One of them cannot be stored, and it is not known which: each on its own.
-            for call in calls:
-                await self._fly([call])
-            return
-        for call in calls:
-            if not call.future.done():
-                call.future.set_exception(error)
-
-    def _refuse_waiting(self, error: Unavailable) -> None:
-        """A store that is away is away for all; what waits has not been sent to it."""
-        if isinstance(error, StorageFull):
-            return
-        waiting, self._waiting = self._waiting, deque()
-        self._waiting_bytes = 0
-        for call in waiting:
-            if not call.future.done():
-                call.future.set_exception(StoreUnavailable("the database is away"))
+    async def _fly_alone(self, calls: Sequence[_Call]) -> Unavailable | None:
+        """One of them cannot be stored, and it is not known which: each on its own."""
+        for place, call in enumerate(calls, start=1):
+            error = await self._fly([call])
+            if error is not None and not isinstance(error, StorageFull):
+                _tell(calls[place:], StoreUnavailable("the database is away"))
+                return error
+        return None
 
     async def close(self) -> None:
         """Store what waits; nothing more is taken."""
@@ -168,3 +166,9 @@ class Writer:
         while self._waiting or self._flights:
             self._start()
             await asyncio.wait(self._flights)
+
+
+def _tell(calls: Iterable[_Call], error: Exception) -> None:
+    for call in calls:
+        if not call.future.done():
+            call.future.set_exception(error)
