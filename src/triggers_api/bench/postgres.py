@@ -177,7 +177,6 @@ _PLANNED: Final = (
     "deliveries",
     "deliveries_by_subscription",
     "fan_out",
-    "log",
     "settle",
 )
 

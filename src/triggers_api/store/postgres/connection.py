@@ -39,6 +39,9 @@ LOCK_MS: Final = 5_000
 IDLE_IN_TRANSACTION_MS: Final = 20_000
 
 _STATEMENTS_KEPT: Final = 200
+_PLANS_KEPT_S: Final = 60
+"""A plan that was made when a table was empty is not kept for longer."""
+
 _UNSENT_MS: Final = 10_000
 
 SESSION: Final = {
@@ -108,7 +111,7 @@ async def connect(url: str, *, pooled: bool, name: str = "triggers") -> Connecti
             timeout=CONNECT_S,
             command_timeout=COMMAND_S,
             statement_cache_size=0 if pooled else _STATEMENTS_KEPT,
-            max_cached_statement_lifetime=0,
+            max_cached_statement_lifetime=_PLANS_KEPT_S,
             server_settings=settings,
         )
     except (ValueError, OverflowError):

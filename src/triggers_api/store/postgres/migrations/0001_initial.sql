@@ -84,10 +84,9 @@ CREATE TABLE events (
     xid             xid8   NOT NULL DEFAULT pg_current_xact_id()
 );
 CREATE UNIQUE INDEX events_dedup ON events (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
--- Where the planner sees no difference, as in a table that is empty still, it takes the newest index: so
--- primary keys come after indexes that hold the same columns further behind.
-ALTER TABLE events ADD PRIMARY KEY (organization_id, id);
 CREATE INDEX events_log ON events (organization_id, xid);
+-- Last: where the planner sees no difference, as in a table that is empty still, it takes the newest index.
+ALTER TABLE events ADD PRIMARY KEY (organization_id, id);
 
 -- What an event has come to, where that does not follow from its deliveries.
 CREATE TABLE event_states (
