@@ -1,14 +1,14 @@
 """Which migrations to run: numbered SQL files, applied once each, in order, never altered after.
 
 ``migrations/NNNN_name.sql`` is one step. Lines at its top say what kind it is; without any, it only
-*expands* (processes of the version before go on working on the new schema), and it runs in one transaction
-with its neighbours:
+*expands* (processes of the version before go on working on the new schema), and it runs in one
+transaction with its neighbours:
 
 ``-- contract``
     Code that does not know this step must not run on its result.
 ``-- outside a transaction``
-    It cannot be in one, such as ``CREATE INDEX CONCURRENTLY``. It runs alone, and must be able to run again
-    after it was cut off: one statement, ``IF NOT EXISTS``.
+    It cannot be in one, such as ``CREATE INDEX CONCURRENTLY``. It runs alone, and must be able to run
+    again after it was cut off: one statement, ``IF NOT EXISTS``.
 
 ``migrations/NNNN_name.conflicts.sql`` beside it is a query for the rows that stand in its way, such as
 duplicates under what is to become unique. When there are any the step is not tried, and people are told.
@@ -136,7 +136,8 @@ def next_of(steps: Sequence[Migration]) -> list[Migration]:
 
 def first_conflicts(query: str) -> str:
     """A query for the first few of the rows that another one finds, each after the number of all."""
-    return f"SELECT count(*) OVER (), * FROM (\n{query.rstrip().rstrip(';')}\n) AS found LIMIT {_SHOWN}"
+    query = query.rstrip().rstrip(";")
+    return f"SELECT count(*) OVER (), * FROM (\n{query}\n) AS found LIMIT {_SHOWN}"  # noqa: S608 - ours
 
 
 def conflict(

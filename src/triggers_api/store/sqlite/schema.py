@@ -2,7 +2,7 @@
 
 import secrets
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import apsw
 import structlog
@@ -48,7 +48,6 @@ def migrate(db: apsw.Connection, *, now: int) -> list[migrations.Migration]:
             _apply(db, steps[0], done=done, now=now)
         else:
             with db:
-                db.execute(SQL["make_migrations"])
                 for step in steps:
                     _apply(db, step, done=done, now=now)
         done += steps
@@ -61,18 +60,23 @@ def _apply(
     db: apsw.Connection, step: migrations.Migration, *, done: list[migrations.Migration], now: int
 ) -> None:
     if step.conflicts is not None:
-        cursor = db.execute(migrations.first_conflicts(step.conflicts))
-        rows = cursor.fetchall()
-        if rows:
-            _, *names = [column for column, *_ in cursor.get_description()]
-            raise migrations.conflict(
-                step,
-                count=rows[0][0],
-                first=[dict(zip(names, row[1:], strict=True)) for row in rows],
-                done=done,
-            )
+        _refuse_conflicts(db, step, step.conflicts, done)
     db.execute(step.text)
+    db.execute(SQL["make_migrations"])
     db.execute(SQL["note_migration"], (step.number, step.name, step.checksum, now))
+
+
+def _refuse_conflicts(
+    db: apsw.Connection, step: migrations.Migration, query: str, done: list[migrations.Migration]
+) -> None:
+    found = db.execute(migrations.first_conflicts(query))
+    rows: list[dict[str, Any]] = []
+    count = 0
+    for count, *values in found:  # noqa: B007 - the same in every row
+        names = [column for column, *_ in found.get_description()]
+        rows.append(dict(zip(names[1:], values, strict=True)))
+    if rows:
+        raise migrations.conflict(step, count=count, first=rows, done=done)
 
 
 def identity(db: apsw.Connection) -> tuple[int, int]:

@@ -1,0 +1,156 @@
+CREATE SEQUENCE worker_numbers AS integer INCREMENT 1 MINVALUE 1 MAXVALUE 2147483647 START 1 CACHE 1 CYCLE;
+CREATE TABLE accounts (
+    organization_id uuid NOT NULL,
+    slot smallint NOT NULL,
+    events bigint NOT NULL,
+    deliveries bigint NOT NULL
+) WITH (fillfactor=50);
+ALTER TABLE accounts ADD CONSTRAINT accounts_pkey PRIMARY KEY (organization_id, slot);
+CREATE TABLE api_keys (
+    id uuid NOT NULL,
+    organization_id uuid,
+    digest bytea NOT NULL,
+    body bytea NOT NULL,
+    version bigint NOT NULL
+);
+ALTER TABLE api_keys ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
+ALTER TABLE api_keys ADD CONSTRAINT api_keys_digest_key UNIQUE (digest);
+CREATE INDEX api_keys_organization ON api_keys USING btree (organization_id, id);
+CREATE INDEX api_keys_version ON api_keys USING btree (version);
+CREATE TABLE attempts (
+    organization_id uuid NOT NULL,
+    delivery_id uuid NOT NULL,
+    number integer NOT NULL,
+    id uuid NOT NULL,
+    started_at bigint NOT NULL,
+    duration_ms integer NOT NULL,
+    status_code integer,
+    error text,
+    response_body bytea
+);
+ALTER TABLE attempts ADD CONSTRAINT attempts_pkey PRIMARY KEY (organization_id, delivery_id, number);
+CREATE TABLE controls (
+    id integer NOT NULL,
+    body bytea NOT NULL,
+    version bigint NOT NULL,
+    CONSTRAINT controls_id_check CHECK (id = 1)
+);
+ALTER TABLE controls ADD CONSTRAINT controls_pkey PRIMARY KEY (id);
+CREATE TABLE dead_letters (
+    organization_id uuid NOT NULL,
+    delivery_id uuid NOT NULL
+);
+ALTER TABLE dead_letters ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (organization_id, delivery_id);
+CREATE TABLE deliveries (
+    organization_id uuid NOT NULL,
+    id uuid NOT NULL,
+    event_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    origin smallint NOT NULL,
+    origin_id uuid NOT NULL,
+    status smallint NOT NULL,
+    status_at bigint NOT NULL,
+    attempt_count integer NOT NULL,
+    attempt_base integer NOT NULL,
+    reason text
+) WITH (fillfactor=80);
+CREATE UNIQUE INDEX deliveries_once ON deliveries USING btree (organization_id, event_id, subscription_id, origin_id);
+CREATE INDEX deliveries_subscription ON deliveries USING btree (organization_id, subscription_id, id);
+ALTER TABLE deliveries ADD CONSTRAINT deliveries_pkey PRIMARY KEY (organization_id, id);
+CREATE TABLE delivery_queue (
+    organization_id uuid NOT NULL,
+    delivery_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    due_at bigint NOT NULL,
+    lease_until bigint DEFAULT 0 NOT NULL,
+    lease_token bigint DEFAULT 0 NOT NULL
+) WITH (fillfactor=50, autovacuum_vacuum_threshold=2000, autovacuum_vacuum_scale_factor=0.05, autovacuum_vacuum_insert_threshold=-1, autovacuum_vacuum_cost_delay=0);
+CREATE INDEX delivery_queue_due ON delivery_queue USING btree (due_at, delivery_id);
+CREATE INDEX delivery_queue_lane ON delivery_queue USING btree (subscription_id, due_at, delivery_id);
+ALTER TABLE delivery_queue ADD CONSTRAINT delivery_queue_pkey PRIMARY KEY (organization_id, delivery_id);
+CREATE TABLE event_queue (
+    organization_id uuid NOT NULL,
+    event_id uuid NOT NULL,
+    due_at bigint NOT NULL,
+    lease_until bigint DEFAULT 0 NOT NULL,
+    lease_token bigint DEFAULT 0 NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL
+) WITH (fillfactor=50, autovacuum_vacuum_threshold=2000, autovacuum_vacuum_scale_factor=0.05, autovacuum_vacuum_insert_threshold=-1, autovacuum_vacuum_cost_delay=0);
+CREATE INDEX event_queue_due ON event_queue USING btree (due_at, event_id);
+ALTER TABLE event_queue ADD CONSTRAINT event_queue_pkey PRIMARY KEY (organization_id, event_id);
+CREATE TABLE event_states (
+    organization_id uuid NOT NULL,
+    event_id uuid NOT NULL,
+    status smallint NOT NULL,
+    status_at bigint NOT NULL,
+    reason text,
+    attempts integer
+);
+ALTER TABLE event_states ADD CONSTRAINT event_states_pkey PRIMARY KEY (organization_id, event_id);
+CREATE TABLE events (
+    organization_id uuid NOT NULL,
+    id uuid NOT NULL,
+    type text COLLATE "C" NOT NULL,
+    dedup_id text COLLATE "C",
+    source text COLLATE "C",
+    key text COLLATE "C",
+    occurred_at bigint,
+    deliver_at bigint,
+    metadata bytea,
+    payload bytea,
+    xid xid8 DEFAULT pg_current_xact_id() NOT NULL
+);
+CREATE UNIQUE INDEX events_dedup ON events USING btree (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
+CREATE INDEX events_log ON events USING btree (organization_id, xid);
+ALTER TABLE events ADD CONSTRAINT events_pkey PRIMARY KEY (organization_id, id);
+CREATE TABLE meta (
+    name text NOT NULL,
+    value bytea NOT NULL
+);
+ALTER TABLE meta ADD CONSTRAINT meta_pkey PRIMARY KEY (name);
+CREATE TABLE organizations (
+    id uuid NOT NULL,
+    body bytea NOT NULL,
+    deleted_at bigint,
+    version bigint NOT NULL
+);
+ALTER TABLE organizations ADD CONSTRAINT organizations_pkey PRIMARY KEY (id);
+CREATE INDEX organizations_version ON organizations USING btree (version);
+CREATE TABLE schema_migrations (
+    number integer NOT NULL,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at bigint,
+    contracts boolean DEFAULT true NOT NULL
+);
+ALTER TABLE schema_migrations ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (number);
+CREATE TABLE settings_version (
+    id integer NOT NULL,
+    version bigint NOT NULL,
+    CONSTRAINT settings_version_id_check CHECK (id = 1)
+);
+ALTER TABLE settings_version ADD CONSTRAINT settings_version_pkey PRIMARY KEY (id);
+INSERT INTO settings_version (id, version) VALUES (1, 0);
+CREATE TABLE subscriptions (
+    organization_id uuid NOT NULL,
+    id uuid NOT NULL,
+    state smallint NOT NULL,
+    expires_at bigint,
+    max_concurrency integer,
+    body bytea NOT NULL,
+    secrets bytea NOT NULL,
+    from_organization boolean NOT NULL,
+    deleted_at bigint,
+    version bigint NOT NULL
+);
+ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (organization_id, id);
+CREATE INDEX subscriptions_ended ON subscriptions USING btree (id) WHERE state = 2;
+CREATE INDEX subscriptions_expiring ON subscriptions USING btree (expires_at) WHERE state < 2 AND expires_at IS NOT NULL;
+CREATE INDEX subscriptions_version ON subscriptions USING btree (version);
+CREATE TABLE workers (
+    number integer NOT NULL,
+    id text NOT NULL,
+    body bytea NOT NULL,
+    seen_at bigint NOT NULL
+);
+ALTER TABLE workers ADD CONSTRAINT workers_pkey PRIMARY KEY (number);

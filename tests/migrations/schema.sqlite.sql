@@ -1,0 +1,119 @@
+CREATE TABLE accounts (
+    organization_id INTEGER PRIMARY KEY,
+    events INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL
+) STRICT;
+CREATE TABLE api_keys (
+    id INTEGER PRIMARY KEY,
+    organization_id INTEGER,
+    digest BLOB NOT NULL UNIQUE,
+    body BLOB NOT NULL,
+    version INTEGER NOT NULL
+) STRICT;
+CREATE INDEX api_keys_organization ON api_keys (organization_id);
+CREATE INDEX api_keys_version ON api_keys (version);
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY,
+    delivery_id INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    duration_ms INTEGER NOT NULL,
+    status_code INTEGER,
+    error TEXT,
+    response_body TEXT
+) STRICT;
+CREATE UNIQUE INDEX attempts_delivery ON attempts (delivery_id, number);
+CREATE TABLE controls (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    body BLOB NOT NULL,
+    version INTEGER NOT NULL
+) STRICT;
+CREATE TABLE deliveries (
+    id INTEGER PRIMARY KEY,
+    organization_id INTEGER NOT NULL,
+    event_id INTEGER NOT NULL,
+    subscription_id INTEGER NOT NULL,
+    origin INTEGER NOT NULL,
+    origin_id INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    status_at INTEGER NOT NULL,
+    attempt_count INTEGER NOT NULL,
+    attempt_base INTEGER NOT NULL,
+    due_at INTEGER,
+    lease_until INTEGER NOT NULL,
+    lease_token INTEGER NOT NULL,
+    reason TEXT
+) STRICT;
+CREATE INDEX deliveries_dead ON deliveries (organization_id) WHERE status = 6;
+CREATE INDEX deliveries_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_lane ON deliveries (subscription_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE status = 3;
+CREATE UNIQUE INDEX deliveries_once ON deliveries (event_id, subscription_id, origin_id);
+CREATE INDEX deliveries_organization ON deliveries (organization_id);
+CREATE INDEX deliveries_subscription ON deliveries (subscription_id);
+CREATE TABLE event_failures (
+    event_id INTEGER PRIMARY KEY,
+    reason TEXT NOT NULL,
+    attempts INTEGER NOT NULL
+) STRICT;
+CREATE TABLE event_payloads (
+    event_id INTEGER PRIMARY KEY,
+    payload BLOB NOT NULL
+) STRICT;
+CREATE TABLE event_queue (
+    due_at INTEGER NOT NULL,
+    event_id INTEGER NOT NULL,
+    lease_until INTEGER NOT NULL,
+    lease_token INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    PRIMARY KEY (due_at, event_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX event_queue_leased ON event_queue (lease_until)
+    WHERE lease_token <> 4611686018427387904;
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY,
+    organization_id INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    status_at INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    dedup_id TEXT,
+    source TEXT,
+    key TEXT,
+    occurred_at INTEGER,
+    deliver_at INTEGER,
+    metadata BLOB
+) STRICT;
+CREATE UNIQUE INDEX events_dedup ON events (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
+CREATE INDEX events_organization ON events (organization_id);
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE organizations (
+    id INTEGER PRIMARY KEY,
+    body BLOB NOT NULL,
+    deleted_at INTEGER,
+    version INTEGER NOT NULL
+) STRICT;
+CREATE INDEX organizations_version ON organizations (version);
+CREATE TABLE schema_migrations (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    checksum TEXT NOT NULL,
+    applied_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE subscriptions (
+    id INTEGER PRIMARY KEY,
+    organization_id INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    expires_at INTEGER,
+    max_concurrency INTEGER,
+    body BLOB NOT NULL,
+    secrets BLOB NOT NULL,
+    from_organization INTEGER NOT NULL,
+    deleted_at INTEGER,
+    version INTEGER NOT NULL
+) STRICT;
+CREATE INDEX subscriptions_ended ON subscriptions (id) WHERE state = 2;
+CREATE INDEX subscriptions_organization ON subscriptions (organization_id) WHERE deleted_at IS NULL;
+CREATE INDEX subscriptions_version ON subscriptions (version);
