@@ -188,10 +188,11 @@ async def _plan(db: Connection, statement: str) -> str:
     await db.execute(f"PREPARE planned AS {statement}")
     rows = await db.fetch(f"EXPLAIN (COSTS OFF) EXECUTE planned({nothing})")
     await db.execute("DEALLOCATE planned")
-    lines = [line.strip().removeprefix("->").strip() for (line,) in rows]
+    lines = [_ALIAS.sub("", line.strip().removeprefix("->").strip()) for (line,) in rows]
     return "\n".join(line for line in lines if _FINDS.match(line))
 
 
+_ALIAS: Final = re.compile(r"\b\w+\.(?=\w)")
 _FINDS: Final = re.compile(r"(Index|Seq|Bitmap|Tid).* (Scan|Cond)|(Index|TID) Cond")
 
 
