@@ -104,8 +104,11 @@ def _told(db: Connection, *, changes: bool) -> Iterator[None]:
     """Errors of the driver as what callers are told; conflicts and mistakes of ours pass as they are."""
     try:
         yield
-    except _CONFLICTS:
-        raise
+    except _CONFLICTS as error:
+        if changes:
+            raise
+        # A replica ends what is in the way of its replaying.
+        raise StoreUnavailable(said(error)) from None
     except asyncpg.DiskFullError as error:
         raise StorageFull(said(error), retry_after_s=5) from None
     except asyncpg.ReadOnlySQLTransactionError as error:
