@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from triggers_api.errors import StoreUnavailable
+from triggers_api.errors import OutcomeUnknown, StoreUnavailable
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEvent
@@ -79,8 +79,9 @@ class QueueVerbs:
         assert row is not None
         level, stored = row
         if level == "off":
-            # It was raised inside the statement: somebody makes the server disregard that.
-            raise StoreUnavailable("the server does not flush commits (synchronous_commit is off)")
+            # It was raised inside the statement: somebody makes the server disregard that. What was
+            # stored may be lost again.
+            raise OutcomeUnknown("the server does not flush commits (synchronous_commit is off)")
         if stored is None:
             return []
         kept = {each.hex for each in stored}
