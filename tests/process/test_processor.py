@@ -360,6 +360,34 @@ def test_a_store_that_is_away_is_nobodys_fault(
     assert status(service, run, sent) == "processed"
 
 
+def test_what_the_store_did_not_take_is_stored_with_the_next_turn_and_not_after_the_lease(
+    service: Service,
+    run: Run,
+    install: Install,
+    monkeypatch: pytest.MonkeyPatch,
+    receiver: Receiver,
+    log: Log,
+) -> None:
+    run(service.subscribe(receiver.url))
+    sent = send(service, run, 120)
+    processor = install(batch_size=120)
+
+    async def away(_token: int, _routed: Sequence[RoutedEvent]) -> Sequence[str]:
+        raise StoreUnavailable
+
+    with monkeypatch.context() as broken:
+        broken.setattr(service.app.store, "fan_out", away)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                run(processor.run_once())
+    run(processor.run_once())
+    assert processor.claimed == 0
+    assert {status(service, run, each) for each in sent} == {"processed"}
+    assert sum(line["ok"] for line in summaries(log)) == len(sent)
+    run(service.drain())
+    assert sorted(receiver.ids) == sorted(sent)
+
+
 def test_what_somebody_else_took_over_is_counted_as_stale(
     service: Service,
     run: Run,

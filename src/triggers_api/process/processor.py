@@ -70,6 +70,7 @@ class Processor:
         self._metrics = metrics
         self._route = route or self._ask_directory
         self._pause_s = 0.0
+        self._unstored: list[tuple[int, Sequence[RoutedEvent]]] = []
         self.claimed = 0
         """Events that the last turn claimed."""
 
@@ -78,6 +79,7 @@ class Processor:
         settings, controls = self._settings, self._directory.controls
         longest_s = settings.max_poll_ms / 1000
         self.claimed = 0
+        await self._store_unstored()
         if controls.processing is Running.PAUSED:
             return longest_s
         limit = controls.batch_size or settings.batch_size
@@ -107,9 +109,13 @@ class Processor:
             self._metrics.recovered.labels("event").inc(claim.recovered)
             log.warning("events taken over from a lease that ran out", count=claim.recovered)
         batch = _Batch(claim)
-        await asyncio.gather(
-            *(self._work_group(batch, events) for events in _groups(claim.events, concurrency))
+        ends = await asyncio.gather(
+            *(self._work_group(batch, events) for events in _groups(claim.events, concurrency)),
+            return_exceptions=True,
         )
+        for end in ends:
+            if end is not None:
+                raise end
         self._report(batch)
 
     async def _work_group(self, batch: _Batch, events: Sequence[QueuedEvent]) -> None:
@@ -137,7 +143,9 @@ class Processor:
         try:
             await self._store_routed(batch, routed)
         except Unavailable:
-            raise  # not the events' fault: their leases run out and they are claimed again
+            # Not the events' fault, and the leases still hold: once more with the next turn.
+            self._unstored.append((batch.token, routed))
+            raise
         except Exception as error:  # noqa: BLE001 - find out whose fault it was
             if len(routed) == 1:
                 return [self._failure(routed[0].event, error)]
@@ -146,6 +154,21 @@ class Processor:
             )
             return [failure for answer in answers for failure in answer]
         return []
+
+    async def _store_unstored(self) -> None:
+        """Store what the store did not take. Where a lease has run out meanwhile, nothing is changed."""
+        unstored, self._unstored = self._unstored, []
+        while unstored:
+            token, routed = unstored.pop()
+            batch = _Batch(QueueClaim(token, tuple(answer.event for answer in routed)))
+            try:
+                failed = await self._store_together(batch, routed)
+            except Unavailable:
+                self._unstored += unstored
+                raise
+            if failed:
+                await self._give_back(batch, failed)
+            self._report(batch)
 
     async def _store_routed(self, batch: _Batch, routed: Sequence[RoutedEvent]) -> None:
         try:

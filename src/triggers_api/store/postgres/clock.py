@@ -26,13 +26,17 @@ class DatabaseClock:
         """
         self._wall = wall
         self._follows = follows
+        self._compared = False
         self.ahead_ms = 0
         """How far the database's clock is ahead of this machine's."""
 
     @property
     def skew_ms(self) -> int:
-        """How far the clocks of two processes may be apart: each is off by half a round trip."""
-        return round(_TOO_SLOW_S * 1000) + 2 if self._follows else 0
+        """How far the clocks of two processes may be apart: each is off by a round trip at the most.
+
+        An answer is off by half of one, and another half is what :meth:`compare` lets pass.
+        """
+        return 2 * (round(_TOO_SLOW_S * 1000) + 1) if self._follows else 0
 
     def __call__(self) -> Timestamp:
         """Now, by the database's clock."""
@@ -42,10 +46,12 @@ class DatabaseClock:
         """Take in what the database said a moment ago.
 
         Its answer was made some time between question and arrival, so what is known is a span as long
-        as the round trip; the clock is put right only when it lies outside.
+        as the round trip; the clock is put right only when it lies outside. A slow answer says little,
+        but more than none: it counts as long as there was no other.
         """
-        if not self._follows or found.asked_in_s > _TOO_SLOW_S:
+        if not self._follows or (found.asked_in_s > _TOO_SLOW_S and self._compared):
             return
+        self._compared = True
         half_ms = found.asked_in_s * 500
         ahead_ms = round(found.now + half_ms - self._wall())
         if abs(ahead_ms - self.ahead_ms) <= half_ms + 1:

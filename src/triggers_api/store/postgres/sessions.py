@@ -21,6 +21,7 @@ _REFUSED: Final = (
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
     asyncpg.InsufficientPrivilegeError,
+    asyncpg.InternalServerError,
     asyncpg.UndefinedTableError,
 )
 
