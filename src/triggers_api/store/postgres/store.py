@@ -175,9 +175,11 @@ class PostgresStore:
             first = await connect(options.database_url, pooled=True)
             try:
                 found = await standing(first)
+                database_clock.compare(found)
                 check(found)
                 pooled = options.direct_url is not None or await goes_through_pooler(first)
                 await schema.bring_up_to_date(first, url=options.direct_url or options.database_url)
+                await schema.refuse_half_a_copy(first)
                 last = await first.fetchrow(SQL["last_known"])
                 async with first.transaction():
                     await first.execute(DURABLE.format(local="true"))
@@ -188,7 +190,6 @@ class PostgresStore:
             raise StartError(problem.detail) from None
         except FAILED as error:
             raise StartError(f"cannot use the database: {said(error)}") from None
-        database_clock.compare(found)
 
         async def opened() -> Connection:
             connection = await connect(options.database_url, pooled=pooled)
@@ -249,13 +250,11 @@ class PostgresStore:
 
     async def check(self) -> None:
         async def ask(db: Connection) -> Standing:
-            if not self._sessions.pooled:
-                return await standing(db)
-            async with db.transaction():
-                return await standing(db)
+            found = await standing(db)
+            self._database_clock.compare(found)
+            return found
 
         found = await self._sessions.read(ask)
-        self._database_clock.compare(found)
         try:
             check(found)
         except Unavailable:

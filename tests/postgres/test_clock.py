@@ -1,0 +1,199 @@
+"""The database's time in a process: how close it is kept, and what does not move it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tests.postgres.conftest import event
+from tests.postgres.test_connection import SOUND
+
+from triggers_api.app import wall_clock
+from triggers_api.model.ids import received_ms
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.store.postgres import schema
+from triggers_api.store.postgres.clock import DatabaseClock
+
+if TYPE_CHECKING:
+    from tests.conftest import Log, Run
+    from tests.postgres.conftest import Database
+
+BEGAN = 1_800_000_000_000
+HOUR_MS = 3_600_000
+
+
+class Machine:
+    """A machine's wall clock, and a database whose clock is so far ahead of it."""
+
+    def __init__(self, *, ahead_ms: int, follows: bool = True) -> None:
+        self.wall_ms = float(BEGAN)
+        self.ahead_ms = ahead_ms
+        self.clock = DatabaseClock(lambda: Timestamp(int(self.wall_ms)), follows=follows)
+
+    def ask(self, *, there_s: float, back_s: float) -> None:
+        """One question to the database, which takes so long to get there, and so long to be answered."""
+        self.wall_ms += there_s * 1000
+        now = int(self.wall_ms + self.ahead_ms)
+        self.wall_ms += back_s * 1000
+        self.clock.compare(msgspec.structs.replace(SOUND, now=now, asked_in_s=there_s + back_s))
+
+    @property
+    def off_ms(self) -> int:
+        return abs(self.clock() - int(self.wall_ms + self.ahead_ms))
+
+
+ways = st.floats(0, 0.125)
+offsets = st.integers(-HOUR_MS * 24, HOUR_MS * 24)
+
+
+@given(offset=offsets, there_s=ways, back_s=ways)
+def test_after_one_answer_it_is_right_to_half_a_round_trip(
+    offset: int, there_s: float, back_s: float
+) -> None:
+    machine = Machine(ahead_ms=offset)
+    machine.ask(there_s=there_s, back_s=back_s)
+    assert machine.off_ms <= (there_s + back_s) * 500 + 2
+
+
+# How far the difference of the clocks has moved, and how long a question then went there and back.
+answers = st.tuples(
+    st.one_of(st.integers(-300, 300), offsets),
+    st.sampled_from([(0.0, 0.25), (0.125, 0.125), (0.25, 0.0), (0.001, 0.001), (0.05, 0.0)]),
+)
+
+
+@given(one=st.lists(answers, min_size=1), other=st.lists(answers, min_size=1))
+@example(one=[(250, (0.25, 0.0))], other=[(-250, (0.0, 0.25))])
+def test_two_processes_are_never_further_apart_than_routing_reckons_with(
+    one: list[tuple[int, tuple[float, float]]], other: list[tuple[int, tuple[float, float]]]
+) -> None:
+    """However their machines' clocks drift, and whichever way their questions are slow."""
+    machines = [Machine(ahead_ms=0), Machine(ahead_ms=0)]
+    for machine, answered in zip(machines, (one, other), strict=True):
+        for drift, (there_s, back_s) in answered:
+            machine.ahead_ms += drift
+            machine.ask(there_s=there_s, back_s=back_s)
+    assert sum(machine.off_ms for machine in machines) <= machines[0].clock.skew_ms
+
+
+def test_it_does_not_move_for_what_an_answer_cannot_tell_apart() -> None:
+    machine = Machine(ahead_ms=0)
+    machine.ask(there_s=0.0, back_s=0.01)
+    machine.ask(there_s=0.01, back_s=0.0)
+    machine.ask(there_s=0.0, back_s=0.01)
+    assert machine.clock.ahead_ms in {5, -5, 0}
+    before = machine.clock.ahead_ms
+    for _ in range(10):
+        machine.ask(there_s=0.004, back_s=0.006)
+    assert machine.clock.ahead_ms == before
+
+
+def test_an_answer_that_took_long_says_nothing_where_there_was_a_better_one() -> None:
+    machine = Machine(ahead_ms=5000)
+    machine.ask(there_s=0.1, back_s=0.1)
+    machine.ask(there_s=0.25, back_s=0.01)
+    assert machine.clock.ahead_ms == 5000
+
+
+def test_the_first_answer_counts_however_long_it_took() -> None:
+    machine = Machine(ahead_ms=HOUR_MS)
+    machine.ask(there_s=2, back_s=1)
+    assert machine.off_ms <= 1502
+    machine.ask(there_s=0.01, back_s=0.01)
+    assert machine.off_ms <= 12
+
+
+def test_it_follows_when_either_clock_is_set() -> None:
+    machine = Machine(ahead_ms=0)
+    machine.ask(there_s=0.001, back_s=0.001)
+    machine.ahead_ms = -HOUR_MS
+    machine.ask(there_s=0.001, back_s=0.001)
+    assert machine.off_ms <= 3
+
+
+def test_time_of_its_own_is_what_it_was_given() -> None:
+    machine = Machine(ahead_ms=HOUR_MS, follows=False)
+    machine.ask(there_s=0.001, back_s=0.001)
+    assert machine.clock() == int(machine.wall_ms)
+    assert machine.clock.skew_ms == 0
+
+
+def test_a_machine_that_is_a_second_off_is_told_about(log: Log) -> None:
+    machine = Machine(ahead_ms=-61_000)
+    machine.ask(there_s=0.001, back_s=0.001)
+    machine.ask(there_s=0.001, back_s=0.001)
+    (line,) = log
+    assert line["event"] == "this machine's clock is off the database's"
+    assert line["seconds"] == pytest.approx(61, abs=0.01)
+
+
+# ── in the store ──────────────────────────────────────────────────────────────────────────────────
+
+
+def off_by(ms: int) -> Callable[[], Timestamp]:
+    return lambda: Timestamp(wall_clock() + ms)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_store_has_the_time_of_its_database_whatever_its_machine_says(
+    run: Run, database: Database, hours: int, *, pooled: bool
+) -> None:
+    """The server is on this machine: its time is ours."""
+
+    async def scenario() -> None:
+        store = await database.store(
+            clock=off_by(hours * HOUR_MS),
+            keeps_own_time=False,
+            direct_url=database.url if pooled else None,
+        )
+        for _ in range(3):
+            assert abs(store.now() - wall_clock()) <= store.skew_ms
+            await store.check()
+        organization = await database.organization(store)
+        stored = event(store, organization)
+        await store.append([stored])
+        assert abs(received_ms(stored.id) - wall_clock()) <= 10_000
+
+    run(scenario())
+
+
+def test_how_long_the_schema_took_does_not_count_as_a_difference_of_clocks(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_up_to_date = schema.bring_up_to_date
+
+    async def slowly(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - passed on
+        await asyncio.sleep(0.6)
+        return await bring_up_to_date(*arguments, **options)
+
+    monkeypatch.setattr(schema, "bring_up_to_date", slowly)
+
+    async def scenario() -> None:
+        store = await database.store(clock=wall_clock, keeps_own_time=False)
+        assert abs(store._database_clock.ahead_ms) <= 130
+
+    run(scenario())
+
+
+def test_stores_on_machines_with_different_clocks_claim_by_one_time(
+    run: Run, database: Database
+) -> None:
+    async def scenario() -> None:
+        early = await database.store(clock=off_by(-HOUR_MS), keeps_own_time=False)
+        late = await database.store(clock=off_by(HOUR_MS), keeps_own_time=False)
+        organization = await database.organization(early)
+        await early.append([event(early, organization)])
+        claim = await early.claim_queue(10, 45)
+        assert len(claim.events) == 1
+        assert (await late.claim_queue(10, 45)).events == (), "its lease has not run out"
+        in_a_minute = Timestamp(wall_clock() + 60_000)
+        await late.append([event(late, organization, deliver_at=in_a_minute)])
+        assert (await late.claim_queue(10, 45)).events == (), "it is not due"
+
+    run(scenario())
