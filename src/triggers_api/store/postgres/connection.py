@@ -93,13 +93,16 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-async def connect(url: str, *, pooled: bool, name: str = "triggers") -> Connection:
+async def connect(
+    url: str, *, pooled: bool, name: str = "triggers", command_s: float | None = COMMAND_S
+) -> Connection:
     """A connection, not looked at yet.
 
     Args:
         url: libpq's.
         pooled: it goes through a pooler in transaction mode, which knows no session.
         name: shown in ``pg_stat_activity``.
+        command_s: seconds that each statement has; ``None`` for as long as it takes.
 
     Raises:
         Unavailable: there is none to be had.
@@ -109,7 +112,7 @@ async def connect(url: str, *, pooled: bool, name: str = "triggers") -> Connecti
         connection = await asyncpg.connect(
             url,
             timeout=CONNECT_S,
-            command_timeout=COMMAND_S,
+            command_timeout=command_s,
             statement_cache_size=0 if pooled else _STATEMENTS_KEPT,
             max_cached_statement_lifetime=_PLANS_KEPT_S,
             server_settings=settings,

@@ -200,6 +200,19 @@ async def _drop_half_made(db: Connection, step: migrations.Migration) -> None:
             await db.execute(f'DROP INDEX CONCURRENTLY "{name}"', timeout=_AT_LEISURE_S)
 
 
+async def refuse_half_a_copy(db: Connection) -> None:
+    """Let a database through to which ``triggers copy`` is not writing still.
+
+    Raises:
+        StartError: it is, or it was and was cut off.
+    """
+    async with db.transaction():
+        if await db.fetchval(SQL["half_a_copy"]):
+            raise StartError(
+                "the database holds half a copy: run triggers copy again, it goes on where it stopped"
+            )
+
+
 async def pending(url: str) -> list[migrations.Migration]:
     """The migrations that the database behind a URL still needs.
 

@@ -1,0 +1,1 @@
+SELECT id, organization_id, digest, body FROM api_keys

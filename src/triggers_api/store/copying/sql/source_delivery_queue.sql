@@ -1,0 +1,1 @@
+SELECT organization_id, id, subscription_id, due_at FROM deliveries WHERE due_at IS NOT NULL ORDER BY id

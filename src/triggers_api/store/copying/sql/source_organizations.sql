@@ -1,0 +1,1 @@
+SELECT id, body, deleted_at FROM organizations

@@ -1,0 +1,1 @@
+TRUNCATE events, event_states, deliveries, dead_letters, attempts

@@ -1,0 +1,13 @@
+SELECT (SELECT count(*) FROM organizations) AS organizations,
+       (SELECT count(*) FROM api_keys) AS api_keys,
+       (SELECT count(*) FROM subscriptions) AS subscriptions,
+       (SELECT count(*) FROM controls) AS controls,
+       (SELECT count(*) FROM accounts) AS accounts,
+       (SELECT count(*) FROM events) AS events,
+       (SELECT coalesce(sum(octet_length(payload)), 0)::bigint FROM events) AS payload_bytes,
+       (SELECT count(*) FROM event_states) AS event_states,
+       (SELECT count(*) FROM event_queue) AS event_queue,
+       (SELECT count(*) FROM deliveries) AS deliveries,
+       (SELECT count(*) FROM delivery_queue) AS delivery_queue,
+       (SELECT count(*) FROM dead_letters) AS dead_letters,
+       (SELECT count(*) FROM attempts) AS attempts
