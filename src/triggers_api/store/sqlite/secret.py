@@ -2,9 +2,14 @@
 
 import os
 import secrets
+import threading
 from pathlib import Path
+from typing import Final
 
 from triggers_api.errors import StartError
+
+# Between the making of the file and the writing of it, another thread would find it empty.
+_ONE_AT_A_TIME: Final = threading.Lock()
 
 
 def kept_secret(path: Path) -> bytes:
@@ -13,6 +18,11 @@ def kept_secret(path: Path) -> bytes:
     Raises:
         StartError: the file is empty or cannot be written.
     """
+    with _ONE_AT_A_TIME:
+        return _kept_or_made(path)
+
+
+def _kept_or_made(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
