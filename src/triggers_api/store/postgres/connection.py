@@ -107,7 +107,7 @@ async def connect(
     Raises:
         Unavailable: there is none to be had.
     """
-    settings = {} if pooled else {"application_name": name, **SESSION}
+    settings = {"application_name": name} | ({} if pooled else SESSION)
     try:
         connection = await asyncpg.connect(
             url,
