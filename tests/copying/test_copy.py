@@ -15,6 +15,7 @@ from tests.contract.conftest import FrozenClock, PostgresEngine, SqliteEngine, W
 from tests.copying.conftest import Copying, Database, Grown
 from tests.copying.grown import everything
 from tests.migrations.conftest import until
+from tests.servers.postgres import PostgresServer
 
 from triggers_api.errors import DatabaseInUse, StartError
 from triggers_api.model.delivery import DeliveryStatus
@@ -220,6 +221,26 @@ def test_a_copy_that_is_killed_in_its_last_transaction_brings_nothing_to_life(
         assert database.execute(f"SELECT count(*) FROM {live}") == [(0,)]
     with asyncio.Runner() as runner, pytest.raises(StartError, match="half a copy"):
         runner.run(postgres(database, grown.clock).open())
+    assert copied(grown, database).went_on
+    assert database.contents() == whole
+
+
+def test_a_copy_whose_database_goes_away_says_so_and_goes_on_when_it_is_back(
+    grown: Grown,
+    own_postgres: PostgresServer,
+    whole: dict[str, list[tuple[object, ...]]],
+    copying: StartCopy,
+) -> None:
+    database = Database(own_postgres, own_postgres.create_database())
+    asyncio.run(_prepare(database))
+    with database.held_up("attempts") as is_waited_for:
+        process = copying(grown.path, database.url)
+        until(is_waited_for, "it writes attempts")
+        own_postgres.restart("immediate")
+    code, out, err = process.end()
+    assert (code, out) == (1, "")
+    assert "the copy stopped: " in err
+    assert err.endswith("Run it again, and it goes on where it was\n")
     assert copied(grown, database).went_on
     assert database.contents() == whole
 
