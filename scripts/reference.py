@@ -211,7 +211,7 @@ def _field_code(node: ast.Call) -> Iterator[str]:
     called = ast.unparse(node.func)
     if called in {"FieldError", "ValidationFailed.of"} and len(node.args) > 1:
         place = 1
-    elif called == "EgressRefused" and node.args:
+    elif called in {"EgressRefused", "ExpressionFault"} and node.args:
         place = 0
     else:
         return
@@ -222,7 +222,7 @@ def _field_code(node: ast.Call) -> Iterator[str]:
         yield str(getattr(sys.modules["triggers_api.deliver.egress"], code.id))
     elif ast.unparse(code) == "code":  # field_error(): one of these two
         yield from ("missing-field", "invalid-type")
-    elif ast.unparse(code) != "refused.code":  # found where it is raised
+    elif ast.unparse(code) not in {"refused.code", "fault.code"}:  # found where it is raised
         raise TypeError(f"cannot read the code in {ast.unparse(node)}")
 
 

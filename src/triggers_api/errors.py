@@ -56,12 +56,24 @@ class SchemaMismatch(StartError):
     """The database's schema is newer than this code, or a past migration was altered."""
 
 
-class FieldError(msgspec.Struct, frozen=True):
-    """One fault of a request: where (a JSON Pointer, or a parameter's name), what, in words."""
+class Position(msgspec.Struct, frozen=True):
+    """A place in a text: line and column count from 1, ``offset`` is the characters before it."""
+
+    line: int
+    column: int
+    offset: int
+
+
+class FieldError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One fault of a request: where (a JSON Pointer, or a parameter's name), what, in words.
+
+    ``position`` is the place within the field, where that is a text with a grammar.
+    """
 
     pointer: str
     code: str
     message: str
+    position: Position | None = None
 
 
 class Problem(TriggersError):

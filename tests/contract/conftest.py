@@ -361,9 +361,11 @@ class World:
         assert self.append(*events) == [None] * count
         return [event.id for event in events]
 
-    def claim_queue(self, limit: int = 1000, *, lease_s: float = LEASE_S) -> QueueClaim:
+    def claim_queue(
+        self, limit: int = 1000, *, lease_s: float = LEASE_S, contents_of: Sequence[str] = ()
+    ) -> QueueClaim:
         """Lease events."""
-        return self.run(self.store.claim_queue(limit, lease_s))
+        return self.run(self.store.claim_queue(limit, lease_s, contents_of=contents_of))
 
     def route(self, claim: QueueClaim, *subscriptions: str) -> Sequence[str]:
         """Fan every event of a claim out to these subscriptions; the stale ones' ids."""

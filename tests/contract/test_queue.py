@@ -65,6 +65,27 @@ def test_a_claim_says_what_routing_needs(
     )
 
 
+def test_contents_come_with_the_events_of_those_organizations_that_are_asked_for(
+    world: World, organization: str
+) -> None:
+    asking = world.organization("asks")
+    full = world.event(
+        asking, payload=b'{"a": 1e2}', source="shop", key="k", metadata=b'{"env":"prod"}'
+    )
+    bare = world.event(asking, payload=b"null")
+    other = world.event(organization, source="shop", key="k", metadata=b'{"env":"prod"}')
+    assert world.append(full, bare, other) == [None] * 3
+    claim = world.claim_queue(contents_of=[asking, world.organization("has no events")])
+    assert [
+        (event.id, event.payload, event.source, event.key, event.metadata) for event in claim.events
+    ] == [
+        (full.id, b'{"a": 1e2}', "shop", "k", b'{"env":"prod"}'),
+        (bare.id, b"null", None, None, None),
+        (other.id, None, None, None, None),
+    ]
+    assert list(world.route(claim)) == []
+
+
 def test_no_more_than_the_limit_is_claimed(world: World, organization: str) -> None:
     world.queued(organization, 5)
     assert len(world.claim_queue(2).events) == 2

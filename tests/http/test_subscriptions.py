@@ -18,6 +18,7 @@ URL: Final = "http://127.0.0.1:9/hook"
 FULL: Final[dict[str, Any]] = {
     "url": "https://127.0.0.1:9/hook?token=1",
     "event_types": ["order.*", "invoice.paid"],
+    "filter": "payload.amount > 100 && key != null",
     "description": "orders ü",
     "headers": {"Authorization": "Bearer abc", "X-Env": "test"},
     "payload_format": "raw",
@@ -29,6 +30,7 @@ FULL: Final[dict[str, Any]] = {
     "metadata": {"team": "billing"},
 }
 DEFAULTS: Final[dict[str, Any]] = {
+    "filter": None,
     "description": None,
     "headers": None,
     "payload_format": "standard",
@@ -102,7 +104,7 @@ def test_a_patch_changes_what_it_names_and_nothing_else(
     new = {
         "url": "http://127.0.0.1:10/other", "event_types": ["a"], "description": "other",
         "headers": {"X-New": "1"}, "payload_format": "standard", "retry_schedule": [],
-        "timeout_s": 0.5, "max_concurrency": 1, "metadata": {},
+        "timeout_s": 0.5, "max_concurrency": 1, "metadata": {}, "filter": "payload == 1",
     }[name]  # fmt: skip
     shown = change(service, run, subscription["id"], **{name: new})
     assert shown == subscription | {name: new}
@@ -139,6 +141,7 @@ def test_an_empty_patch_changes_nothing(
         {"timeout_s": 31, "description": "must not be kept"},
         {"headers": {"Host": "x"}},
         {"retry_schedule": [1, "2"]},
+        {"filter": "payload.paid", "timeout_s": 31},
     ],
     ids=str,
 )
@@ -179,6 +182,48 @@ def test_every_fault_is_named_with_its_place(service: Service, run: Run) -> None
         ("/timeout_s", "out-of-range"),
         ("/url", "invalid-url"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("filter_", "code", "position"),
+    [
+        ("payload.amount >", "syntax-error", {"line": 1, "column": 17, "offset": 16}),
+        ("payload.paid &&\n  amount > 1", "unknown-name", {"line": 2, "column": 3, "offset": 18}),
+        ("lower(type) == 'x'", "unknown-function", {"line": 1, "column": 1, "offset": 0}),
+        ("type.matches('a+')", "not-supported", {"line": 1, "column": 6, "offset": 5}),
+        ("payload.all(type, true)", "invalid-name", {"line": 1, "column": 9, "offset": 8}),
+        ("size(type)", "invalid-type", {"line": 1, "column": 1, "offset": 0}),
+        ("!" * 99 + "true", "too-deep", {"line": 1, "column": 33, "offset": 32}),
+        ("true" + " || true" * 200, "too-complex", {"line": 1, "column": 1601, "offset": 1600}),
+        (" " * 2048 + "true", "invalid-length", {"line": 1, "column": 2049, "offset": 2048}),
+    ],
+)
+def test_a_filter_with_a_fault_is_refused_with_its_place(
+    service: Service,
+    run: Run,
+    subscription: dict[str, Any],
+    filter_: str,
+    code: str,
+    position: dict[str, int],
+) -> None:
+    path = f"/api/subscriptions/{subscription['id']}"
+    for answer in (
+        run(service.call("POST", "/api/subscriptions", {**FULL, "filter": filter_})),
+        run(service.call("PATCH", path, {"filter": filter_})),
+    ):
+        assert_problem(answer, 422, "validation-failed")
+        (error,) = answer.json["errors"]
+        assert (error["pointer"], error["code"]) == ("/filter", code)
+        assert error["position"] == position
+        assert error["message"]
+    assert get(service, run, subscription["id"])["filter"] == FULL["filter"]
+
+
+def test_a_filter_as_deep_as_it_may_be_is_taken(service: Service, run: Run) -> None:
+    deepest = "(" * 30 + "payload.paid" + ")" * 30
+    answer = run(service.call("POST", "/api/subscriptions", {**FULL, "filter": deepest}))
+    assert answer.status == 201
+    assert answer.json["filter"] == deepest
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254", "[::ffff:10.1.1.1]", "0.0.0.0"])

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from triggers_api.model.filter import EventView
 from triggers_api.model.routing import RoutingTable, route
 from triggers_api.model.subscription import Subscription, SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
@@ -17,11 +18,13 @@ def subscription(
     status: SubscriptionStatus = SubscriptionStatus.ACTIVE,
     created_at: int = MADE,
     expires_at: int | None = None,
+    filter: str | None = None,  # noqa: A002 - the field's name
 ) -> Subscription:
     return Subscription(
         id=name,
         url="https://example.com/hook",
         event_types=event_types or ("*",),
+        filter=filter,
         status=status,
         enabled=status is not SubscriptionStatus.DISABLED,
         expires_at=None if expires_at is None else Timestamp(expires_at),
@@ -30,8 +33,12 @@ def subscription(
     )
 
 
+def event(event_type: str = "order.created", payload: bytes = b'{"n":1}') -> EventView:
+    return EventView(event_type, payload=payload)
+
+
 def goes_to(one: Subscription, *, received_at: int = MADE + 1, now: int = MADE + 2) -> bool:
-    return bool(route("order.created", received_at, [one], now=now))
+    return bool(route(event(), received_at, [one], now=now))
 
 
 def test_an_active_subscription_gets_the_types_it_wants() -> None:
@@ -41,7 +48,7 @@ def test_an_active_subscription_gets_the_types_it_wants() -> None:
 
 
 def test_one_that_two_patterns_match_gets_the_event_once() -> None:
-    assert len(route("order.created", MADE, [subscription("sub_1", "*", "order.*")], now=MADE)) == 1
+    assert len(route(event(), MADE, [subscription("sub_1", "*", "order.*")], now=MADE)) == 1
 
 
 def test_a_subscription_made_later_does_not_get_the_event() -> None:
@@ -76,15 +83,21 @@ def test_a_disabled_subscription_stays_disabled_when_it_expires() -> None:
 
 def test_many_get_the_event_in_the_order_in_which_they_are_listed() -> None:
     listed = [subscription(f"sub_{n}") for n in (3, 1, 2)]
-    assert [s.id for s in route("x", MADE, listed, now=MADE)] == ["sub_3", "sub_1", "sub_2"]
+    assert [s.id for s in route(event("x"), MADE, listed, now=MADE)] == ["sub_3", "sub_1", "sub_2"]
 
 
 patterns = st.text("ab.*", min_size=1, max_size=4)
 subscriptions = st.builds(
-    lambda patterns, status, created_at, expires_at: subscription(
-        "sub_x", *patterns, status=status, created_at=created_at, expires_at=expires_at
+    lambda patterns, filter_, status, created_at, expires_at: subscription(
+        "sub_x",
+        *patterns,
+        filter=filter_,
+        status=status,
+        created_at=created_at,
+        expires_at=expires_at,
     ),
     st.lists(patterns, min_size=1, max_size=3),
+    st.sampled_from([None, "payload.n == 1", "payload.m == 1", "type == 'a'", "not a filter"]),
     st.sampled_from(SubscriptionStatus),
     st.integers(MADE, MADE + 10),
     st.none() | st.integers(MADE, MADE + 10),
@@ -101,14 +114,42 @@ def test_a_routing_table_answers_as_route_does_each_time_it_is_asked(
     subscribed: list[Subscription], asked: list[tuple[str, int, int]]
 ) -> None:
     table = RoutingTable(subscribed)
+    assert table.has_filters is any(one.filter is not None for one in subscribed)
     for event_type, received_at, now in asked * 2:
-        assert table.route(event_type, received_at, now=now) == route(
-            event_type, received_at, subscribed, now=now
+        assert table.route(event(event_type), received_at, now=now) == route(
+            event(event_type), received_at, subscribed, now=now
         )
+
+
+def test_a_filter_decides_among_those_that_want_the_type() -> None:
+    listed = [
+        subscription("sub_1", filter="payload.n == 1"),
+        subscription("sub_2", filter="payload.n == 2"),
+        subscription("sub_3", "invoice.*", filter="payload.n == 1"),
+        subscription("sub_4"),
+    ]
+    assert [s.id for s in route(event(), MADE, listed, now=MADE)] == ["sub_1", "sub_4"]
+
+
+def test_each_filter_without_an_answer_is_told_once_and_the_others_decide() -> None:
+    told: list[str] = []
+    listed = [
+        subscription("sub_1", filter="payload.missing == 1"),
+        subscription("sub_2", filter="payload.n.deeper == 1"),
+        subscription("sub_3", filter="payload.n > 1"),
+        subscription("sub_4", filter="payload.n == 1"),
+        subscription("sub_5", "other", filter="payload.missing == 1"),
+        subscription("sub_6", filter="payload.missing == 1", status=SubscriptionStatus.DISABLED),
+    ]
+    assert route(event(), MADE, listed, now=MADE, on_fault=told.append) == [listed[3]]
+    assert told == ["missing-field", "wrong-type"]
+    table = RoutingTable(listed)
+    assert table.route(event(), MADE, now=MADE, on_fault=told.append) == [listed[3]]
+    assert told == ["missing-field", "wrong-type"] * 2
 
 
 def test_a_routing_table_keeps_its_answers_right_and_few_under_endless_types() -> None:
     table = RoutingTable([subscription("sub_1", "order.*"), subscription("sub_2", "*9")])
     for n in range(10_000):
-        assert len(table.route(f"order.{n}", MADE, now=MADE)) == 1 + (n % 10 == 9)
+        assert len(table.route(event(f"order.{n}"), MADE, now=MADE)) == 1 + (n % 10 == 9)
     assert len(table._by_type) <= 4096

@@ -108,6 +108,7 @@ PLANS: Final = {
     # route
     "claim_queue": ["SEARCH q USING PRIMARY KEY (due_at<?)", EVENT],
     "claim_queue_lease": [QUEUE_ROW],
+    "claimed_contents": [EVENT, "SEARCH p USING INTEGER PRIMARY KEY (rowid=?)"],
     "queue_rows_held": [QUEUE_ROW],
     "queue_rows_done": [QUEUE_ROW],
     "release_queue": [QUEUE_ROW],

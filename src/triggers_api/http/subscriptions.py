@@ -11,12 +11,20 @@ from msgspec import UNSET, UnsetType
 
 from triggers_api.deliver.egress import EgressRefused
 from triggers_api.deliver.signature import new_secret, secret_bytes
-from triggers_api.errors import FieldError, MalformedValue, NotFound, ValidationFailed
+from triggers_api.errors import (
+    FieldError,
+    MalformedValue,
+    NotFound,
+    Position,
+    ValidationFailed,
+)
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.parameters import Cursor, Limit
 from triggers_api.http.request import changes, check_action
 from triggers_api.ingest.draft import check_metadata, pointer_part
 from triggers_api.model import ids, text
+from triggers_api.model.cel.syntax import ExpressionFault
+from triggers_api.model.filter import compile_filter
 from triggers_api.model.organization import Scope
 from triggers_api.model.subscription import (
     PayloadFormat,
@@ -51,6 +59,7 @@ class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
     url: str | None = None
     event_types: list[str] | None = None
+    filter: str | None = None
     description: str | None = None
     headers: dict[str, str] | None = None
     secret: str | None = None
@@ -68,6 +77,7 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     url: str | UnsetType = UNSET
     event_types: list[str] | UnsetType = UNSET
+    filter: str | UnsetType | None = UNSET
     description: str | UnsetType | None = UNSET
     headers: dict[str, str] | UnsetType | None = UNSET
     payload_format: PayloadFormat | UnsetType | None = UNSET
@@ -280,6 +290,8 @@ async def _checked(
     elif not merged["event_types"]:
         errors.append(FieldError("/event_types", "missing-field", "is required"))
     _check_plain(errors, given)
+    if given.get("filter") is not None:
+        _check_filter(errors, given["filter"])
     if given.get("retry_schedule") is not None:
         merged["retry_schedule"] = _schedule(errors, given["retry_schedule"])
     if given.get("expires_at") is not None:
@@ -353,6 +365,19 @@ def _check_plain(errors: list[FieldError], given: dict[str, Any]) -> None:
     concurrency = given.get("max_concurrency")
     if concurrency is not None and not 1 <= concurrency <= 10_000:
         errors.append(FieldError("/max_concurrency", "out-of-range", "must be from 1 to 10000"))
+
+
+def _check_filter(errors: list[FieldError], text: str) -> None:
+    try:
+        compile_filter(text)
+    except ExpressionFault as fault:
+        before = text[: fault.offset]
+        position = Position(
+            line=before.count("\n") + 1,
+            column=fault.offset - (before.rfind("\n") + 1) + 1,
+            offset=fault.offset,
+        )
+        errors.append(FieldError("/filter", fault.code, fault.message, position))
 
 
 def _schedule(errors: list[FieldError], delays: list[float]) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ from triggers_api.model import ids
 from triggers_api.model.controls import IngestMode
 from triggers_api.model.delivery import NewDelivery
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent
+from triggers_api.model.filter import EventView
 from triggers_api.model.ids import received_ms
 from triggers_api.store.base import Store
 from triggers_api.store.directory import Directory
@@ -88,7 +89,7 @@ class Ingest:
         deliveries = None
         # A scheduled event is routed when its time comes, by the subscriptions of that time.
         if mode is IngestMode.SYNC and draft.deliver_at is None:
-            deliveries = self._route(organization_id, draft.type, event_id)
+            deliveries = self._route(organization_id, draft, event_id)
         return NewEvent(
             event_id,
             organization_id,
@@ -104,15 +105,22 @@ class Ingest:
             self._directory.version,
         )
 
-    def _route(
-        self, organization_id: str, event_type: str, event_id: str
-    ) -> tuple[NewDelivery, ...]:
+    def _route(self, organization_id: str, draft: Draft, event_id: str) -> tuple[NewDelivery, ...]:
         received = received_ms(event_id)
         routes = self._directory.routes(organization_id)
         return tuple(
             NewDelivery(self._store.ids.new(ids.DELIVERY), subscription.id)
             for subscription in routes.route(
-                event_type, received + self._store.skew_ms, now=received
+                EventView(
+                    draft.type,
+                    source=draft.source,
+                    key=draft.key,
+                    metadata=draft.metadata,
+                    payload=draft.payload,
+                ),
+                received + self._store.skew_ms,
+                now=received,
+                on_fault=self._metrics.count_filter_fault,
             )
         )
 

@@ -102,6 +102,8 @@ class QueuedEvent(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         due_at: when it was to be routed: on receipt, or at ``deliver_at``.
         attempts: claims so far, this one included; a crash while routing counts.
+        payload: the event's bytes, where they were asked for with the claim; ``source``, ``key`` and
+            ``metadata`` come with it, and are ``None`` without.
     """
 
     id: str
@@ -110,3 +112,7 @@ class QueuedEvent(msgspec.Struct, frozen=True, gc=False):
     received_at: Timestamp
     due_at: Timestamp
     attempts: int
+    payload: bytes | None = None
+    source: str | None = None
+    key: str | None = None
+    metadata: bytes | None = None

@@ -41,6 +41,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     url: str
     event_types: tuple[str, ...]
+    filter: str | None = None
     description: str | None = None
     headers: dict[str, str] | None = None
     payload_format: PayloadFormat = PayloadFormat.STANDARD

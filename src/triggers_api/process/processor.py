@@ -13,6 +13,7 @@ from triggers_api.model import ids
 from triggers_api.model.controls import Running
 from triggers_api.model.delivery import NewDelivery
 from triggers_api.model.event import QueuedEvent
+from triggers_api.model.filter import EventView
 from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent, Store
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
@@ -83,7 +84,9 @@ class Processor:
         if controls.processing is Running.PAUSED:
             return longest_s
         limit = controls.batch_size or settings.batch_size
-        claim = await self._store.claim_queue(limit, settings.lease_s)
+        claim = await self._store.claim_queue(
+            limit, settings.lease_s, contents_of=self._directory.filtering
+        )
         self.claimed = len(claim.events)
         shortest_s = (controls.min_poll_ms or settings.min_poll_ms) / 1000
         if not claim.events:
@@ -127,7 +130,10 @@ class Processor:
                 failed.append(FailedEvent(event, _NEVER_ANSWERED, None))
                 continue
             try:
-                routed.append(RoutedEvent(event, self._route(event)))
+                if event.organization_id in self._directory.filtering:
+                    routed.append(RoutedEvent(event, await self._route_by_content(event)))
+                else:
+                    routed.append(RoutedEvent(event, self._route(event)))
             except Exception as error:  # noqa: BLE001 - one event's fault is nobody else's
                 failed.append(self._failure(event, error))
         failed += await self._store_together(batch, routed)
@@ -238,13 +244,41 @@ class Processor:
             duration_ms=round(seconds * 1000, 2),
         )
 
+    async def _route_by_content(self, event: QueuedEvent) -> tuple[NewDelivery, ...]:
+        # Filters may take a while; requests go on in between.
+        await asyncio.sleep(0)
+        if event.payload is not None:
+            return self._route(event)
+        # The first filter of its organization came with the settings that this claim caught up with.
+        found = await self._store.event(event.organization_id, event.id)
+        if found is None:
+            return ()  # deleted since: its lease is gone, too
+        return self._route(
+            msgspec.structs.replace(
+                event,
+                payload=bytes(found.payload),
+                source=found.source,
+                key=found.key,
+                metadata=None if found.metadata is None else msgspec.json.encode(found.metadata),
+            )
+        )
+
     def _ask_directory(self, event: QueuedEvent) -> tuple[NewDelivery, ...]:
         routes = self._directory.routes(event.organization_id)
         new = self._store.ids.new
         return tuple(
             NewDelivery(new(ids.DELIVERY), subscription.id)
             for subscription in routes.route(
-                event.type, event.received_at + self._store.skew_ms, now=self._store.now()
+                EventView(
+                    event.type,
+                    source=event.source,
+                    key=event.key,
+                    metadata=event.metadata,
+                    payload=event.payload,
+                ),
+                event.received_at + self._store.skew_ms,
+                now=self._store.now(),
+                on_fault=self._metrics.count_filter_fault,
             )
         )
 

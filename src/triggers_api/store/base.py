@@ -16,7 +16,7 @@ Rules that hold for every verb of every engine, and are tested once in ``tests/c
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -266,8 +266,13 @@ class Store(Protocol):
             OutcomeUnknown: the commit's answer was lost.
         """
 
-    async def claim_queue(self, limit: int, lease_s: float) -> QueueClaim:
+    async def claim_queue(
+        self, limit: int, lease_s: float, *, contents_of: Collection[str] = ()
+    ) -> QueueClaim:
         """Lease up to ``limit`` due events, oldest first, those with a lease that ran out included.
+
+        Events of the organizations in ``contents_of`` come with what filters read: payload, source, key
+        and metadata.
 
         An event claimed often without being routed is handed out alone, so that one that kills its
         worker does not take its neighbours with it.

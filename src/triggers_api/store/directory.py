@@ -53,6 +53,8 @@ class Directory:
         self._organizations: dict[str, Organization] = {}
         self._subscriptions: dict[str, dict[str, SubscriptionRecord]] = {}
         self._routes: dict[str, RoutingTable] = {}
+        self.filtering: frozenset[str] = frozenset()
+        """The organizations whose routing reads what is in an event."""
         self.chosen_controls = Controls()
         """The switches as they were turned, before the environment has its say."""
         self.controls = self._force(self.chosen_controls)
@@ -129,6 +131,12 @@ class Directory:
         for organization_id in touched:
             self._routes[organization_id] = RoutingTable(
                 [record.subscription for record in self._subscriptions[organization_id].values()]
+            )
+        if touched:
+            self.filtering = frozenset(
+                organization_id
+                for organization_id, routes in self._routes.items()
+                if routes.has_filters
             )
         if changes.controls is not None:
             self.chosen_controls = changes.controls

@@ -113,6 +113,13 @@ class Metrics:
             registry=registry,
         )
 
+        self._filter_faults = Counter(
+            "triggers_filter_faults",
+            "Filters that had no answer for an event, which then does not match, by why.",
+            ["code"],
+            registry=registry,
+        )
+
         self.deliveries = Counter(
             "triggers_deliveries",
             "Deliveries by the state that an attempt brought them to.",
@@ -144,6 +151,10 @@ class Metrics:
             ["loop"],
             registry=registry,
         )
+
+    def count_filter_fault(self, code: str) -> None:
+        """Count a filter that had no answer; the codes are ``model.filter.FAULT_CODES``."""
+        self._filter_faults.labels(code).inc()
 
     def exposition(self) -> bytes:
         """The text that Prometheus reads."""

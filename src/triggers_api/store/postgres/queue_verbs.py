@@ -1,7 +1,7 @@
 """Append, claim, fan out, release: an event from its acceptance to its routing."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -113,22 +113,31 @@ class QueueVerbs:
         return found
 
     async def claim(
-        self, db: Connection, limit: int, *, now: Timestamp, until: Timestamp, token: int
+        self,
+        db: Connection,
+        limit: int,
+        *,
+        now: Timestamp,
+        until: Timestamp,
+        token: int,
+        contents_of: Collection[str],
     ) -> QueueClaim:
         """Lease due events, oldest first."""
-        rows = await db.fetch(SQL["claim_queue"], now, limit, token, until, _ALONE_AFTER)
+        asking = [number(organization) for organization in contents_of]
+        rows = await db.fetch(SQL["claim_queue"], now, limit, token, until, _ALONE_AFTER, asking)
         return QueueClaim(
             token=token,
             events=tuple(
                 QueuedEvent(
-                    id=(event_id := text(ids.EVENT, event)),
-                    organization_id=text(ids.ORGANIZATION, organization),
-                    type=event_type,
-                    received_at=Timestamp(received_ms(event_id)),
-                    due_at=Timestamp(due_at),
-                    attempts=attempts,
+                    event_id := text(ids.EVENT, event),
+                    text(ids.ORGANIZATION, organization),
+                    event_type,
+                    Timestamp(received_ms(event_id)),
+                    Timestamp(due_at),
+                    attempts,
+                    *content,
                 )
-                for organization, event, event_type, due_at, attempts, *_ in rows
+                for organization, event, event_type, due_at, attempts, *content, _, _ in rows
             ),
             recovered=sum(recovered for *_, recovered, _ in rows),
             settings_version=rows[0][-1] if rows else 0,

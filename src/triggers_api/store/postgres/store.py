@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Self, TypeVar
 from uuid import UUID
@@ -339,12 +339,16 @@ class PostgresStore:
     async def _append(self, events: Sequence[NewEvent]) -> Sequence[FirstEvent | None]:
         return await self._queue.append(events, self.now())
 
-    async def claim_queue(self, limit: int, lease_s: float) -> QueueClaim:
+    async def claim_queue(
+        self, limit: int, lease_s: float, *, contents_of: Collection[str] = ()
+    ) -> QueueClaim:
         now, token = self.now(), self._token()
         until = now.after(seconds=lease_s)
         return await self._hot(
             "claim_queue",
-            lambda db: self._queue.claim(db, limit, now=now, until=until, token=token),
+            lambda db: self._queue.claim(
+                db, limit, now=now, until=until, token=token, contents_of=contents_of
+            ),
         )
 
     async def fan_out(self, token: int, routed: Sequence[RoutedEvent]) -> Sequence[str]:

@@ -4,7 +4,8 @@ Every method here is an operation's body: it runs in the writer's thread, inside
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any, Final
 
 import apsw
 
@@ -20,6 +21,8 @@ from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_man
 
 _ALONE_AFTER = 2
 """Claims without success after which an event is handed out alone."""
+
+_NO_CONTENT: Final[dict[str, Any]] = {}
 
 _QUEUED = codes.EVENT_STATUS[EventStatus.QUEUED]
 _PROCESSED = codes.EVENT_STATUS[EventStatus.PROCESSED]
@@ -126,7 +129,14 @@ class QueueVerbs(Tables):
         )
 
     def claim(
-        self, db: apsw.Connection, limit: int, *, now: int, until: int, token: int
+        self,
+        db: apsw.Connection,
+        limit: int,
+        *,
+        now: int,
+        until: int,
+        token: int,
+        contents_of: Collection[str],
     ) -> QueueClaim:
         """Lease due events, oldest first."""
         rows = list(db.execute(SQL["claim_queue"], (now, limit)))
@@ -137,6 +147,7 @@ class QueueVerbs(Tables):
             [(due_at, number) for due_at, number, *_ in rows],
             before=(token, until),
         )
+        contents = self._contents(db, rows, contents_of) if contents_of else {}
         return QueueClaim(
             token=token,
             events=tuple(
@@ -147,11 +158,24 @@ class QueueVerbs(Tables):
                     received_at=ids.made_at(number),
                     due_at=Timestamp(due_at),
                     attempts=attempts + 1,
+                    **contents.get(number, _NO_CONTENT),
                 )
                 for due_at, number, attempts, _, organization_id, event_type in rows
             ),
             recovered=sum(held_by != tokens.NOBODY for _, _, _, held_by, _, _ in rows),
         )
+
+    def _contents(
+        self, db: apsw.Connection, rows: Sequence[tuple[Any, ...]], contents_of: Collection[str]
+    ) -> dict[int, dict[str, Any]]:
+        """What filters read, of the claimed events of these organizations."""
+        asking = {self._organizations[organization] for organization in contents_of}
+        wanted = [number for _, number, _, _, organization, _ in rows if organization in asking]
+        found = db.execute(SQL["claimed_contents"], (numbers(wanted),)) if wanted else ()
+        return {
+            number: {"payload": payload, "source": source, "key": key, "metadata": metadata}
+            for number, payload, source, key, metadata in found
+        }
 
     def _held(
         self, db: apsw.Connection, token: int, events: Sequence[QueuedEvent], now: int

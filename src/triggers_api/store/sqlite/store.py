@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -278,12 +278,16 @@ class SqliteStore:
             stored.add_done_callback(lambda _: self._delivery_notice.give())
         return stored
 
-    async def claim_queue(self, limit: int, lease_s: float) -> QueueClaim:
+    async def claim_queue(
+        self, limit: int, lease_s: float, *, contents_of: Collection[str] = ()
+    ) -> QueueClaim:
         now = self.now()
         until, token = now.after(seconds=lease_s), _token()
         return await self._write(
             "claim_queue",
-            lambda db: self._queue.claim(db, limit, now=now, until=until, token=token),
+            lambda db: self._queue.claim(
+                db, limit, now=now, until=until, token=token, contents_of=contents_of
+            ),
         )
 
     async def fan_out(self, token: int, routed: Sequence[RoutedEvent]) -> Sequence[str]:

@@ -23,10 +23,17 @@ leased AS (
     SET lease_token = $3, lease_until = $4, attempts = q.attempts + 1
     WHERE q.ctid = ANY (ARRAY(SELECT place_in_table FROM chosen))
 )
-SELECT c.organization_id, c.event_id, e.type, c.due_at, c.attempts + 1, c.lease_token <> 0,
+SELECT c.organization_id, c.event_id, e.type, c.due_at, c.attempts + 1,
+       e.payload, e.source, e.key, e.metadata, c.lease_token <> 0,
        (SELECT version FROM settings_version)
 FROM chosen AS c
 CROSS JOIN LATERAL (
-    SELECT e.type FROM events AS e WHERE e.organization_id = c.organization_id AND e.id = c.event_id LIMIT 1
+    -- A payload that is not asked for is not read from where it lies apart.
+    SELECT e.type,
+           CASE WHEN asked THEN e.payload END AS payload, CASE WHEN asked THEN e.source END AS source,
+           CASE WHEN asked THEN e.key END AS key, CASE WHEN asked THEN e.metadata END AS metadata
+    FROM events AS e, (SELECT c.organization_id = ANY ($6::uuid[]) AS asked) AS wish
+    WHERE e.organization_id = c.organization_id AND e.id = c.event_id
+    LIMIT 1
 ) AS e
 ORDER BY c.place
