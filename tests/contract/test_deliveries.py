@@ -668,3 +668,26 @@ def test_attempts_are_those_of_their_own_delivery(
         found = world.run(world.store.delivery(organization, delivery_id))
         assert found is not None
         assert found.attempts == (attempt,)
+
+
+# ── in_flight ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_in_a_workers_hands_is_counted_by_subscription_up_to_a_limit(
+    world: World, organization: str, subscription: str
+) -> None:
+    def count(of: str, *, most: int = 10, organization_id: str = organization) -> int:
+        return world.run(world.store.in_flight(organization_id, of, most))
+
+    other = world.subscription(organization)
+    world.due(organization, subscription, 5)
+    world.due(organization, other, 1)
+    assert count(subscription) == 0
+    claim = world.claim_deliveries(room={subscription: 3})
+    assert count(subscription) == 3
+    assert count(subscription, most=2) == 2
+    assert count(other) == 1
+    assert count(subscription, organization_id=world.organization("another")) == 0
+    assert count("sub_unknown") == 0
+    world.settle(*(world.outcome(each) for each in claim.deliveries))
+    assert count(subscription) == 0

@@ -242,6 +242,7 @@ PLANS: Final = {
         "delivery_queue_lane (due_at <=, subscription_id =)", "delivery_queue by place",
         DELIVERY_BY_ID, EVENT_BY_ID, SUBSCRIPTION_BY_ID,
     ],
+    "in_flight": ["delivery_queue_lane (subscription_id =)"],
     "next_delivery_at": ["delivery_queue_due (due_at >)"],
     # settle
     "settle": [

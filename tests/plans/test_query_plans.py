@@ -123,6 +123,10 @@ PLANS: Final = {
     "claim_lane_limit": ["SEARCH subscriptions USING INTEGER PRIMARY KEY (rowid=?)"],
     "claim_next_lane": ["SEARCH d USING COVERING INDEX deliveries_lane (subscription_id>?)"],
     "claim_deliveries_lease": [BY_ID],
+    "in_flight": [
+        "SEARCH deliveries USING INDEX deliveries_lane (subscription_id=? AND due_at>?)",
+        "SCAN (subquery-1)",
+    ],
     "next_delivery_at": ["SEARCH deliveries USING COVERING INDEX deliveries_due (due_at>?)"],
     # settle
     "deliveries_held": ["SEARCH d USING INTEGER PRIMARY KEY (rowid=?)"],

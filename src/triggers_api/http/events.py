@@ -1,5 +1,6 @@
 """``/api/events``: list, read, delete. Sending one is in ``hot.py``."""
 
+from collections.abc import Iterable
 from typing import Annotated, cast
 
 import msgspec
@@ -14,10 +15,13 @@ from triggers_api.errors import NotFound
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.documentation import event_request_body
 from triggers_api.http.parameters import Cursor, Limit, Since, Until, check_type_pattern
+from triggers_api.model.delivery import WAITING
 from triggers_api.model.event import Event, EventDetail, EventStatus
+from triggers_api.model.explain import Explanation, explain
 from triggers_api.model.organization import Scope
+from triggers_api.model.subscription import Subscription
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store.base import EventFilter
+from triggers_api.store.base import EventFilter, Store
 
 
 class EventPage(msgspec.Struct, frozen=True):
@@ -25,6 +29,13 @@ class EventPage(msgspec.Struct, frozen=True):
 
     data: list[Event]
     next_cursor: str | None
+
+
+class EventExplanation(msgspec.Struct, frozen=True):
+    """Why each subscription gets an event, or not."""
+
+    event_id: str
+    subscriptions: list[Explanation]
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -113,6 +124,50 @@ async def get_event(
     return event
 
 
+@get(
+    "/{event_id:str}/explain",
+    summary="Explain who gets an event, and who does not",
+    opt={ACCESS: (Scope.READ,)},
+)
+async def explain_event(
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    event_id: FromPath[str],
+) -> EventExplanation:
+    """For each subscription, newest first: why it gets the event or not, and how its delivery stands."""
+    store = context.store
+    event = await store.event(organization_id, event_id)
+    if event is None:
+        raise NotFound("there is no such event")
+    subscriptions = sorted(
+        (record.subscription for record in context.directory.subscriptions(organization_id)),
+        key=lambda each: each.id,
+        reverse=True,
+    )
+    return EventExplanation(
+        event.id,
+        explain(
+            event,
+            event.received_at + store.skew_ms,
+            subscriptions,
+            in_flight=await _in_flight(store, organization_id, event, subscriptions),
+            now=store.now(),
+        ),
+    )
+
+
+async def _in_flight(
+    store: Store, organization_id: str, event: EventDetail, subscriptions: Iterable[Subscription]
+) -> dict[str, int]:
+    """How many deliveries are being sent, of those subscriptions whose limit this event may wait for."""
+    waiting = {each.subscription_id for each in event.deliveries if each.status in WAITING}
+    return {
+        each.id: await store.in_flight(organization_id, each.id, each.max_concurrency)
+        for each in subscriptions
+        if each.id in waiting and each.max_concurrency is not None
+    }
+
+
 @delete("/{event_id:str}", summary="Delete an event", opt={ACCESS: (Scope.MANAGE,)})
 async def delete_event(
     context: NamedDependency[Context],
@@ -128,6 +183,6 @@ def router() -> Router:
     """The routes of this file."""
     return Router(
         "/api/events",
-        route_handlers=[send_event, list_events, get_event, delete_event],
+        route_handlers=[send_event, list_events, get_event, explain_event, delete_event],
         tags=["Events"],
     )

@@ -334,6 +334,9 @@ class Store(Protocol):
     async def next_delivery_at(self) -> Timestamp | None:
         """When the next waiting delivery falls due, ``None`` when none waits."""
 
+    async def in_flight(self, organization_id: str, subscription_id: str, most: int) -> int:
+        """How many of a subscription's deliveries are in a worker's hands, counted up to ``most``."""
+
     # ── the record half ───────────────────────────────────────────────────────────────────────
 
     async def event(self, organization_id: str, event_id: str) -> EventDetail | None:

@@ -462,6 +462,14 @@ class PostgresStore:
         )
         return None if due_at is None else Timestamp(due_at)
 
+    async def in_flight(self, organization_id: str, subscription_id: str, most: int) -> int:
+        asked = (
+            _organization(organization_id),
+            find(ids.SUBSCRIPTION, subscription_id),
+            most,
+        )
+        return int(await self._sessions.read(lambda db: db.fetchval(SQL["in_flight"], *asked)))
+
     # ── the record half ───────────────────────────────────────────────────────────────────────
 
     async def event(self, organization_id: str, event_id: str) -> EventDetail | None:

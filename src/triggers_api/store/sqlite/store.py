@@ -378,6 +378,15 @@ class SqliteStore:
         )
         return None if due_at is None else Timestamp(due_at)
 
+    async def in_flight(self, organization_id: str, subscription_id: str, most: int) -> int:
+        asked = (
+            self._keys.find(ids.SUBSCRIPTION, subscription_id),
+            self._organization(organization_id),
+            most,
+        )
+        ((count,),) = await self._readers.run(lambda db: list(db.execute(SQL["in_flight"], asked)))
+        return int(count)
+
     # ── the record half ───────────────────────────────────────────────────────────────────────
 
     async def event(self, organization_id: str, event_id: str) -> EventDetail | None:
