@@ -14,7 +14,7 @@ from tests.cli.conftest import TRIGGERS, environment, triggers
 from triggers_api import __version__
 from triggers_api.cli.main import group
 
-COMMANDS: Final = ["serve", "worker", "trigger", "migrate", "copy", "doctor", "bench"]
+COMMANDS: Final = ["serve", "worker", "trigger", "explain", "migrate", "copy", "doctor", "bench"]
 
 HELP_SECONDS: Final = 0.4
 """Of processor time; it takes about 0.1 where this was written."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from tests.cli.conftest import Ended, Endpoint, Serving, triggers
 
-from triggers_api.cli.trigger import UNREACHABLE
+from triggers_api.cli.api import UNREACHABLE
 
 KEY: Final = "a-key-of-the-organization"
 ADMIN_KEY: Final = "a-key-of-the-operator"

@@ -13,6 +13,7 @@ _COMMANDS: Final = {
     "serve": ("serve", "Run the service (the default command)."),
     "worker": ("worker", "Route and deliver beside other processes, on PostgreSQL."),
     "trigger": ("trigger", "Send an event."),
+    "explain": ("explain", "Say why a subscription gets an event, or why not."),
     "migrate": ("migrate", "Bring a database's schema up to date."),
     "copy": ("copy", "Move an installation from a file to PostgreSQL."),
     "doctor": ("doctor", "Check the machine, the settings and the database."),

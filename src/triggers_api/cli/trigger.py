@@ -1,76 +1,20 @@
 """``triggers trigger``."""
 
-import http.client
 import json
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import Any, Final, NoReturn
-from urllib.parse import urlsplit
+from typing import Final
 
 import click
 
-UNREACHABLE: Final = 3
+from triggers_api.cli.api import Api, service_options
+
 _SENT: Final = {200, 201, 202}
 _WAITING: Final = {"queued", "scheduled"}
 _FINISHED: Final = {"succeeded", "dead", "skipped", "cancelled"}
 _POLL_S: Final = 0.1
-
-
-class Api:
-    """The HTTP API, as a command line needs it."""
-
-    def __init__(self, url: str, key: str) -> None:
-        self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        # No proxy from the environment: the service is usually on this machine.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-    def call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
-        """Status and decoded body; ends the process when no such service answers."""
-        request = urllib.request.Request(  # noqa: S310 - the user's own URL
-            self._url + path, data=body, headers=self._headers, method=method
-        )
-        try:
-            try:
-                with self._opener.open(request, timeout=30) as answer:
-                    return answer.status, _decoded(answer.read())
-            except urllib.error.HTTPError as error:
-                with error:
-                    return error.code, _decoded(error.read())
-        except OSError as error:
-            reason = getattr(error, "reason", error)
-            self._give_up(f"no answer from {self._url}: {reason}")
-        except (http.client.HTTPException, ValueError):
-            self._give_up(f"what answers at {self._url} is not this service")
-
-    @staticmethod
-    def _give_up(why: str) -> NoReturn:
-        click.echo(f"triggers: {why}", err=True)
-        sys.exit(UNREACHABLE)
-
-
-def _decoded(body: bytes) -> Any:  # noqa: ANN401 - JSON
-    document = json.loads(body)
-    if not isinstance(document, dict):
-        raise ValueError("the API answers with objects")  # noqa: TRY004 - as for what is no JSON
-    return document
-
-
-def _url(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise click.BadParameter(f"{value!r} does not begin with http://host or https://host")
-    return value
-
-
-def _api_key(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    if not (value.isascii() and value.isprintable() and value):
-        raise click.BadParameter("not a key: printable ASCII characters are expected")
-    return value
 
 
 @click.command(name="trigger")
@@ -87,14 +31,7 @@ def _api_key(_context: click.Context, _option: click.Parameter, value: str) -> s
     "--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True,
     help="Seconds that --wait waits.",
 )  # fmt: skip
-@click.option(
-    "--url", envvar="TRIGGERS_URL", default="http://127.0.0.1:8000", show_default=True,
-    callback=_url, help="The service. [env: TRIGGERS_URL]",
-)  # fmt: skip
-@click.option(
-    "--api-key", envvar="TRIGGERS_API_KEY", required=True, callback=_api_key,
-    help="[env: TRIGGERS_API_KEY]",
-)  # fmt: skip
+@service_options
 def command(
     event_type: str,
     data: str,
