@@ -11,7 +11,13 @@ from msgspec import UNSET, UnsetType
 
 from triggers_api.deliver.egress import EgressRefused
 from triggers_api.deliver.signature import new_secret, secret_bytes
-from triggers_api.errors import FieldError, MalformedValue, NotFound, ValidationFailed
+from triggers_api.errors import (
+    FieldError,
+    MalformedValue,
+    NotFound,
+    Unauthorized,
+    ValidationFailed,
+)
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.parameters import Cursor, Limit
 from triggers_api.http.request import changes, check_action
@@ -122,8 +128,10 @@ async def create_subscription(
         ),
         secrets=(secret,),
     )
-    await context.store.save_subscription(record)
-    await context.changed()
+    async with context.changing(organization_id):
+        if context.directory.organization(organization_id) is None:
+            raise Unauthorized  # deleted meanwhile, and its keys with it
+        await context.store.save_subscription(record)
     return _created(record.subscription, secret)
 
 
@@ -164,9 +172,14 @@ async def change_subscription(
 ) -> Subscription:
     """A merge patch. Attempts from now on use what it says."""
     given = changes(data)
+    # Looked at before anybody has to wait: a URL's host may take long to be resolved.
+    await _checked(
+        context, given, (await _find(context, organization_id, subscription_id)).subscription
+    )
     async with context.changing(organization_id):
         record = await _find(context, organization_id, subscription_id)
-        return await _save(context, record, await _checked(context, given, record.subscription))
+        changed = await _checked(context, given, record.subscription, url_is_checked=True)
+        return await _save(context, record, changed)
 
 
 @delete("/{subscription_id:str}", summary="Unsubscribe", opt={ACCESS: (Scope.MANAGE,)})
@@ -176,9 +189,9 @@ async def delete_subscription(
     subscription_id: FromPath[str],
 ) -> None:
     """Cancels what is pending for it."""
-    if not await context.store.delete_subscription(organization_id, subscription_id):
-        raise NotFound("there is no such subscription")
-    await context.changed()
+    async with context.changing(organization_id):
+        if not await context.store.delete_subscription(organization_id, subscription_id):
+            raise NotFound("there is no such subscription")
 
 
 @post(
@@ -244,7 +257,6 @@ async def _save(
     await context.store.save_subscription(
         msgspec.structs.replace(record, subscription=subscription)
     )
-    await context.changed()
     return _seen(context, subscription)
 
 
@@ -261,7 +273,12 @@ def _created(subscription: Subscription, secret: str) -> SubscriptionCreated:
 
 
 async def _checked(
-    context: Context, given: dict[str, Any], base: Subscription, *, secret: str | None = None
+    context: Context,
+    given: dict[str, Any],
+    base: Subscription,
+    *,
+    secret: str | None = None,
+    url_is_checked: bool = False,
 ) -> Subscription:
     """``base`` with the given fields, each checked; ``None`` puts a field's default back.
 
@@ -273,7 +290,7 @@ async def _checked(
     merged.update(_defaults(given))
     if not merged["url"]:
         errors.append(FieldError("/url", "missing-field", "is required"))
-    elif "url" in given:
+    elif "url" in given and not url_is_checked:
         await check_url(context, errors, "/url", merged["url"])
     if "event_types" in given:
         merged["event_types"] = _types(errors, given["event_types"])
