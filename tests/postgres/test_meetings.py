@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from tests.postgres.conftest import event, until
 
+from triggers_api.errors import InvalidState
 from triggers_api.model import ids
 from triggers_api.model.delivery import DeliveryStatus, NewDelivery
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
-from triggers_api.store.postgres.tables import SQL
+from triggers_api.store.base import Settlement
+from triggers_api.store.postgres.delivery_verbs import DeliveryVerbs
+from triggers_api.store.postgres.settings_verbs import SettingsVerbs
+from triggers_api.store.postgres.tables import SQL, find
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -152,6 +156,52 @@ def test_an_event_deleted_while_a_delivery_of_it_is_retried_leaves_nothing_to_be
         assert shown.status is DeliveryStatus.CANCELLED
         (account,) = await one.accounts()
         assert account.balances()
+
+    run(scenario())
+
+
+def test_a_delivery_of_an_event_that_is_being_deleted_is_not_retried(
+    run: Run, database: Database
+) -> None:
+    async def scenario() -> None:
+        store = await database.store()
+        organization = await database.organization(store)
+        subscription = await subscribed(store, organization)
+        ((delivery, erased),) = (await due(store, organization, subscription, 1)).items()
+        await store.cancel_delivery(organization, delivery)
+        db = await database.connection()
+        await db.execute("BEGIN")
+        assert await DeliveryVerbs(SettingsVerbs()).erase_event(
+            db, find(ids.ORGANIZATION, organization), find(ids.EVENT, erased), now=store.now()
+        )
+        retried = asyncio.ensure_future(store.retry_delivery(organization, delivery))
+        await database.waiting_for_locks(1)
+        await db.execute("COMMIT")
+        with pytest.raises(InvalidState, match="the event was deleted"):
+            await retried
+
+    run(scenario())
+
+
+def test_a_delivery_that_dies_while_it_is_retried_by_hand_is_sent_again(
+    run: Run, database: Database
+) -> None:
+    async def scenario() -> None:
+        store = await database.store()
+        organization = await database.organization(store)
+        subscription = await subscribed(store, organization)
+        (delivery,) = await due(store, organization, subscription, 1)
+        (claimed,) = (await store.claim_deliveries(1, 45, room={}, default_room=9)).deliveries
+        dead = Settlement(organization, delivery, claimed.token, DeliveryStatus.DEAD, "gave up")
+        db = await database.connection()
+        await db.execute("BEGIN")
+        await DeliveryVerbs(SettingsVerbs()).settle(db, [dead], now=store.now())
+        retried = asyncio.ensure_future(store.retry_delivery(organization, delivery))
+        await database.waiting_for_locks(1)
+        await db.execute("COMMIT")
+        assert await retried is True
+        (again,) = (await store.claim_deliveries(1, 45, room={}, default_room=9)).deliveries
+        assert again.id == delivery
 
     run(scenario())
 
