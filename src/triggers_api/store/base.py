@@ -236,6 +236,13 @@ class Durability(msgspec.Struct, frozen=True, kw_only=True):
     survives: str
 
 
+class Connections(msgspec.Struct, frozen=True, kw_only=True):
+    """A process's connections to a database server: at work, and kept until they are needed."""
+
+    in_use: int
+    idle: int
+
+
 class Store(Protocol):
     """One engine. See the module's docstring for the rules of every verb."""
 
@@ -449,6 +456,9 @@ class Store(Protocol):
 
     def durability(self) -> Durability:
         """What a 202 is worth here."""
+
+    def connections(self) -> Connections | None:
+        """How many there are now; ``None`` where there is no server."""
 
     async def check(self) -> None:
         """Return if the store can be written to.

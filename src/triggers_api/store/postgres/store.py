@@ -27,6 +27,7 @@ from triggers_api.model.worker import Worker
 from triggers_api.store import bodies
 from triggers_api.store.base import (
     Changes,
+    Connections,
     DeliveryClaim,
     DeliveryFilter,
     Durability,
@@ -263,6 +264,10 @@ class PostgresStore:
             },
             survives="process crash, database crash, operating system crash, power cut",
         )
+
+    def connections(self) -> Connections:
+        pool = self._sessions.pool
+        return Connections(in_use=pool.in_use, idle=pool.idle)
 
     async def check(self) -> None:
         async def ask(db: Connection) -> Standing:

@@ -208,6 +208,9 @@ class SqliteStore:
             survives="process crash, operating system crash, power cut",
         )
 
+    def connections(self) -> None:
+        return None
+
     async def check(self) -> None:
         if self._writer.broken:
             raise StoreUnavailable("the database failed or is closed")
