@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -190,7 +191,9 @@ def test_the_service_goes_on_with_the_same_keys_cursors_and_secrets(
             assert ready.json["queue"]["depth"] == 0
 
     run(second_half())
-    assert sorted(receiver.ids) == sorted([*ids, ids[1]])
+    (again,) = (Counter(receiver.ids) - Counter(ids)).elements()
+    assert again in ids[:2]
+    assert set(receiver.ids) == set(ids)
     for request in receiver.requests:
         request.verify(secret, now=int(request.headers["webhook-timestamp"]))
 
