@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,26 @@ def test_this_machine_s_clock_being_put_right_moves_nothing() -> None:
     assert machine.clock() == before
     machine.wall_ms -= HOUR_MS
     assert machine.clock() == before
+
+
+@pytest.mark.skipif(
+    not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no clock that runs in its sleep"
+)
+def test_what_passes_while_the_machine_is_suspended_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or what it accepts right after would be dated before those who subscribed while it slept."""
+    asleep_s = 0.0
+    running = time.clock_gettime
+
+    def says(which: int) -> float:
+        return running(which) + (asleep_s if which == time.CLOCK_BOOTTIME else 0)
+
+    monkeypatch.setattr(time, "clock_gettime", says)
+    clock = DatabaseClock(wall_clock, follows=True)
+    before = clock()
+    asleep_s = 60.0
+    assert clock() - before >= 60_000
 
 
 ways = st.floats(0, 0.125)

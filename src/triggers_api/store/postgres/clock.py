@@ -14,6 +14,14 @@ log = structlog.get_logger(__name__)
 _TOO_SLOW_S: Final = 0.25
 _WORTH_SAYING_MS: Final = 1000
 
+_PASSING: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Nobody sets it and, where there is one that does, it goes on while the machine is suspended."""
+
+
+def passed_s() -> float:
+    """Seconds on a clock that only goes on."""
+    return time.clock_gettime(_PASSING)
+
 
 class DatabaseClock:
     """What the database's clock said last, and the time that has passed since.
@@ -27,7 +35,7 @@ class DatabaseClock:
         wall: Callable[[], Timestamp],
         *,
         follows: bool,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = passed_s,
     ) -> None:
         """Begin with the wall clock's time.
 
