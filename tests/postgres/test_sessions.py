@@ -139,6 +139,30 @@ def test_a_real_deadlock_is_not_noticed(run: Run, opened: Opened, *, pooled: boo
     run(scenario())
 
 
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("code", ["40001", "40P01"])
+def test_a_transaction_that_cannot_be_run_again_here_is_refused_as_a_whole(
+    run: Run, opened: Opened, code: str, *, pooled: bool
+) -> None:
+    async def scenario() -> None:
+        await opened.table()
+        sessions = await opened.sessions(pooled=pooled)
+        meet = f"DO $$ BEGIN RAISE 'met another' USING ERRCODE = '{code}'; END $$"
+
+        async def change(statement: str) -> None:
+            async with sessions.transaction() as db:
+                await db.execute("UPDATE one SET n = n + 1")
+                await db.execute(statement)
+
+        with pytest.raises(StoreUnavailable, match="met another"):
+            await change(meet)
+        assert await opened.value() == 0
+        await change("SELECT")
+        assert await opened.value() == 1
+
+    run(scenario())
+
+
 def test_a_read_that_a_replica_had_to_cut_off_is_no_fault_of_ours(run: Run, opened: Opened) -> None:
     """A replica ends reads that are in the way of what it must replay, with the code of a conflict."""
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
-    AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
@@ -80,14 +79,21 @@ class Sessions:
                 conflict = error
         raise StoreUnavailable(said(conflict))
 
-    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
         """Several changes in one transaction, which commits at the end of the context.
+
+        What fails because it met another transaction is for the caller to run again.
 
         Raises:
             StoreUnavailable: nothing was changed.
             OutcomeUnknown: the answer was lost.
         """
-        return self._session(atomic=True, changes=True)
+        try:
+            async with self._session(atomic=True, changes=True) as db:
+                yield db
+        except _CONFLICTS as error:
+            raise StoreUnavailable(said(error)) from None
 
     @asynccontextmanager
     async def _session(self, *, atomic: bool, changes: bool) -> AsyncIterator[Connection]:
