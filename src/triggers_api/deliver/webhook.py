@@ -14,8 +14,8 @@ from triggers_api.deliver.connection import Answer, RequestFailed
 from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.signature import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 from triggers_api.model.outcome import Answered, NoAnswer
+from triggers_api.model.rendering import EventContent, render
 from triggers_api.model.retry import parse_retry_after
-from triggers_api.model.subscription import PayloadFormat
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import ClaimedDelivery
 
@@ -60,18 +60,23 @@ def compose(
         traceparent: see :func:`new_traceparent`.
     """
     subscription = delivery.target.subscription
-    body = delivery.payload
-    if subscription.payload_format is PayloadFormat.STANDARD:
-        # By hand, so that the payload stays as it was received; neither an event's type nor a
-        # timestamp has a character that JSON would escape.
-        body = b'{"type":"%b","timestamp":"%b","data":%b}' % (
-            delivery.event_type.encode(),
-            str(delivery.sent_at).encode(),
-            body,
-        )
+    body, rendered = render(
+        subscription.payload_format,
+        EventContent(
+            id=delivery.event_id,
+            organization_id=delivery.target.organization_id,
+            type=delivery.event_type,
+            sent_at=delivery.sent_at,
+            payload=delivery.payload,
+            source=delivery.source,
+            key=delivery.key,
+            dedup_id=delivery.dedup_id,
+            metadata=delivery.metadata,
+        ),
+    )
     timestamp = now // 1000
     headers = {
-        "content-type": "application/json",
+        **rendered,
         ID_HEADER: delivery.event_id,
         TIMESTAMP_HEADER: str(timestamp),
         SIGNATURE_HEADER: sign(

@@ -25,10 +25,13 @@ MATCHING: Final = frozenset({SubscriptionStatus.ACTIVE, SubscriptionStatus.PAUSE
 
 
 class PayloadFormat(StrEnum):
-    """The body a receiver gets: the Standard Webhooks envelope, or the payload alone."""
+    """What a receiver gets: an envelope around the payload, the payload alone, or beside attributes."""
 
     STANDARD = "standard"
     RAW = "raw"
+    FLAT = "flat"
+    CLOUDEVENTS = "cloudevents"
+    CLOUDEVENTS_BINARY = "cloudevents-binary"
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
