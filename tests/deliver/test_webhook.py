@@ -29,6 +29,7 @@ from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.signature import verify
 from triggers_api.deliver.webhook import Sender, Sent, compose, new_traceparent
 from triggers_api.errors import MalformedValue
+from triggers_api.model.auth import BasicAuth, BearerAuth
 from triggers_api.model.outcome import Answered, NoAnswer
 from triggers_api.model.subscription import (
     PayloadFormat,
@@ -166,10 +167,31 @@ def test_the_subscriptions_own_headers_come_along() -> None:
         "Upgrade",
         "Host",
         "Proxy-Authorization",
+        "Cookie",
+        "Ce-Id",
     ],
 )
 def test_but_never_instead_of_or_beside_ours(name: str) -> None:
     assert composed(delivery(headers={name: "theirs"})) == composed(delivery())
+
+
+@pytest.mark.parametrize(
+    ("auth", "value"),
+    [
+        (BasicAuth("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        (BearerAuth("mF_9.B5f-4.1JqM"), "Bearer mF_9.B5f-4.1JqM"),
+    ],
+)
+def test_auth_is_sent_as_in_the_examples_of_its_standards(
+    auth: BasicAuth | BearerAuth, value: str
+) -> None:
+    # One that was saved when headers could still hold it gives way.
+    claimed = delivery(headers={"AUTHORIZATION": "old", "X-Mine": "1"})
+    target = msgspec.structs.replace(claimed.target, auth=auth)
+    _, headers = composed(msgspec.structs.replace(claimed, target=target))
+    named = {name: each for name, each in headers.items() if name.lower() == "authorization"}
+    assert named == {"authorization": value}
+    assert headers["X-Mine"] == "1"
 
 
 def test_a_trace_parent_has_the_form_of_the_standard_and_is_fresh() -> None:

@@ -42,7 +42,11 @@ def test_live_an_event_arrives_signed_within_a_moment(
 def test_the_request_is_what_the_contract_says(
     ask: Ask, run: Run, service: Service, receiver: Receiver, clock: FrozenClock
 ) -> None:
-    run(service.subscribe(receiver.url, headers={"Authorization": "Bearer abc", "x-env": "test"}))
+    run(
+        service.subscribe(
+            receiver.url, headers={"x-env": "test"}, auth={"type": "bearer", "token": "abc"}
+        )
+    )
     sent = ask.event("order.created", {"id": 42})
     clock.advance(seconds=90)
     ask.drain()
@@ -65,6 +69,33 @@ def test_the_request_is_what_the_contract_says(
     assert headers["x-env"] == "test"
     assert int(headers["content-length"]) == len(request.body)
     assert "cookie" not in headers
+
+
+def test_what_a_receiver_is_told_of_who_sends_follows_the_subscription_and_is_never_shown(
+    ask: Ask, run: Run, service: Service, receiver: Receiver
+) -> None:
+    auth = {"type": "basic", "username": "käthe", "password": "pass:word ü"}
+    made = run(service.subscribe(receiver.url, auth=auth))
+    path = f"/api/subscriptions/{made['id']}"
+    ask.event()
+    ask.drain()
+    ask.do("PATCH", path, {"description": "another"})
+    ask.event()
+    ask.drain()
+    ask.do("PATCH", path, {"auth": {"type": "bearer", "token": "t0ken"}})
+    ask.event()
+    ask.drain()
+    ask.do("PATCH", path, {"auth": None})
+    ask.event()
+    ask.drain()
+    assert [each.headers.get("authorization") for each in receiver.requests] == [
+        "Basic a8OkdGhlOnBhc3M6d29yZCDDvA==",
+        "Basic a8OkdGhlOnBhc3M6d29yZCDDvA==",
+        "Bearer t0ken",
+        None,
+    ]
+    assert made["auth"] == {"type": "basic"}
+    assert ask.subscription(made["id"])["auth"] is None
 
 
 def test_the_timestamp_inside_is_when_it_happened_if_that_was_told(

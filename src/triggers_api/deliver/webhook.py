@@ -13,6 +13,8 @@ from triggers_api.deliver.client import Client, Endpoint
 from triggers_api.deliver.connection import Answer, RequestFailed
 from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.signature import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
+from triggers_api.model.auth import authorization
+from triggers_api.model.headers import AUTHORIZATION, is_ours
 from triggers_api.model.outcome import Answered, NoAnswer
 from triggers_api.model.rendering import EventContent, render
 from triggers_api.model.retry import parse_retry_after
@@ -22,15 +24,6 @@ from triggers_api.store.base import ClaimedDelivery
 log = structlog.get_logger(__name__)
 
 USER_AGENT: Final = f"triggers-api/{__version__}"
-
-_OURS: Final = frozenset(
-    {
-        "accept-encoding", "connection", "content-encoding", "content-length", "content-type",
-        "expect", "host", "keep-alive", "te", "traceparent", "trailer", "transfer-encoding",
-        "upgrade", "user-agent",
-    }
-)  # fmt: skip
-_OUR_PREFIXES: Final = ("webhook-", "x-triggers-", "proxy-")
 
 
 class Sent(msgspec.Struct, frozen=True, gc=False):
@@ -91,10 +84,13 @@ def compose(
         "x-triggers-attempt": str(attempt_number),
     }
     for name, value in (subscription.headers or {}).items():
-        lower = name.lower()
-        if lower not in _OURS and not lower.startswith(_OUR_PREFIXES):
-            headers.pop(lower, None)
+        if not is_ours(name):
+            headers.pop(name.lower(), None)
             headers[name] = value
+    if delivery.target.auth is not None:
+        headers = {
+            name: value for name, value in headers.items() if name.lower() != AUTHORIZATION
+        } | {AUTHORIZATION: authorization(delivery.target.auth)}
     return body, headers
 
 

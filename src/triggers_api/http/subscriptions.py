@@ -17,6 +17,8 @@ from triggers_api.http.parameters import Cursor, Limit
 from triggers_api.http.request import changes, check_action
 from triggers_api.ingest.draft import check_metadata, pointer_part
 from triggers_api.model import ids, text
+from triggers_api.model.auth import Auth, BearerAuth, shown
+from triggers_api.model.headers import AUTHORIZATION, is_ours
 from triggers_api.model.organization import Scope
 from triggers_api.model.subscription import (
     PayloadFormat,
@@ -32,18 +34,13 @@ TYPES_LIMIT: Final = 100
 DESCRIPTION_LENGTH: Final = 1000
 HEADERS_LIMIT: Final = 20
 HEADER_LENGTH: Final = 1024
+HEADERS_SIZE: Final = 8192
+CREDENTIAL_LENGTH: Final = 2048
 SCHEDULE_LIMIT: Final = 50
 LONGEST_DELAY_S: Final = 7 * 86_400.0
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}", re.ASCII)
-_OURS: Final = frozenset(
-    {
-        "accept-encoding", "connection", "content-encoding", "content-length", "content-type",
-        "cookie", "expect", "host", "keep-alive", "proxy-authorization", "te", "traceparent",
-        "tracestate", "trailer", "transfer-encoding", "upgrade", "user-agent",
-    }
-)  # fmt: skip
-_OUR_PREFIXES: Final = ("webhook-", "x-triggers-", "proxy-", "sec-")
+_TOKEN: Final = re.compile(r"[!-~]+", re.ASCII)
 
 
 class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +50,7 @@ class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     event_types: list[str] | None = None
     description: str | None = None
     headers: dict[str, str] | None = None
+    auth: Auth | None = None
     secret: str | None = None
     payload_format: PayloadFormat | None = None
     retry_schedule: list[float] | None = None
@@ -70,6 +68,7 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     event_types: list[str] | UnsetType = UNSET
     description: str | UnsetType | None = UNSET
     headers: dict[str, str] | UnsetType | None = UNSET
+    auth: Auth | UnsetType | None = UNSET
     payload_format: PayloadFormat | UnsetType | None = UNSET
     retry_schedule: list[float] | UnsetType | None = UNSET
     timeout_s: float | UnsetType | None = UNSET
@@ -121,6 +120,7 @@ async def create_subscription(
             secret=data.secret,
         ),
         secrets=(secret,),
+        auth=data.auth,
     )
     await context.store.save_subscription(record)
     await context.changed()
@@ -166,7 +166,10 @@ async def change_subscription(
     given = changes(data)
     async with context.changing(organization_id):
         record = await _find(context, organization_id, subscription_id)
-        return await _save(context, record, await _checked(context, given, record.subscription))
+        subscription = await _checked(context, given, record.subscription)
+        if "auth" in given:
+            record = msgspec.structs.replace(record, auth=given["auth"])
+        return await _save(context, record, subscription)
 
 
 @delete("/{subscription_id:str}", summary="Unsubscribe", opt={ACCESS: (Scope.MANAGE,)})
@@ -286,6 +289,9 @@ async def _checked(
         merged["expires_at"] = _expiry(errors, given["expires_at"])
     if given.get("headers") is not None:
         _check_headers(errors, given["headers"])
+    if given.get("auth") is not None:
+        _check_auth(errors, given["auth"])
+        merged["auth"] = shown(given["auth"])
     if given.get("metadata") is not None:
         check_metadata(errors, given["metadata"])
     if secret is not None:
@@ -385,12 +391,25 @@ def _check_headers(errors: list[FieldError], headers: dict[str, str]) -> None:
         errors.append(
             FieldError("/headers", "too-many", f"must have at most {HEADERS_LIMIT} entries")
         )
+    if sum(len(name) + len(value) for name, value in headers.items()) > HEADERS_SIZE:
+        errors.append(
+            FieldError(
+                "/headers",
+                "invalid-length",
+                f"must have at most {HEADERS_SIZE} characters together",
+            )
+        )
+    had: set[str] = set()
     for name, value in headers.items():
         pointer = f"/headers/{pointer_part(name)}"
         if not _HEADER_NAME.fullmatch(name):
             errors.append(FieldError(pointer, "invalid-header", "is not a header name"))
-        elif name.lower() in _OURS or name.lower().startswith(_OUR_PREFIXES):
+        elif is_ours(name):
             errors.append(FieldError(pointer, "invalid-header", "is set by the service"))
+        elif name.lower() == AUTHORIZATION:
+            errors.append(FieldError(pointer, "invalid-header", "is made from the field auth"))
+        elif name.lower() in had:
+            errors.append(FieldError(pointer, "invalid-header", "is given twice"))
         elif len(value) > HEADER_LENGTH or not value.isascii() or text.has_control(value):
             errors.append(
                 FieldError(
@@ -399,6 +418,33 @@ def _check_headers(errors: list[FieldError], headers: dict[str, str]) -> None:
                     f"must be at most {HEADER_LENGTH} ASCII characters without controls",
                 )
             )
+        had.add(name.lower())
+
+
+def _check_auth(errors: list[FieldError], auth: Auth) -> None:
+    if isinstance(auth, BearerAuth):
+        if len(auth.token) > CREDENTIAL_LENGTH or not _TOKEN.fullmatch(auth.token):
+            errors.append(
+                FieldError(
+                    "/auth/token",
+                    "invalid-credential",
+                    f"must be 1 to {CREDENTIAL_LENGTH} printable ASCII characters without spaces",
+                )
+            )
+        return
+    for name in ("username", "password"):
+        value = getattr(auth, name)
+        if len(value) > CREDENTIAL_LENGTH or text.has_control(value):
+            errors.append(
+                FieldError(
+                    f"/auth/{name}",
+                    "invalid-credential",
+                    f"must be at most {CREDENTIAL_LENGTH} characters without controls",
+                )
+            )
+    if ":" in auth.username:
+        # RFC 7617, 2: it would end where the first colon is.
+        errors.append(FieldError("/auth/username", "invalid-credential", "must not hold a colon"))
 
 
 def router() -> Router:

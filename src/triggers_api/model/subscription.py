@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from triggers_api.model.auth import Auth, AuthShown
 from triggers_api.model.text import glob_matches
 from triggers_api.model.timestamp import Timestamp
 
@@ -35,7 +36,7 @@ class PayloadFormat(StrEnum):
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription as the API shows it: never with its signing secret.
+    """A subscription as the API shows it: never with what it signs or identifies itself with.
 
     ``None`` in ``retry_schedule``, ``timeout_s`` and ``max_concurrency`` means the service's own
     setting at the time of sending.
@@ -46,6 +47,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     event_types: tuple[str, ...]
     description: str | None = None
     headers: dict[str, str] | None = None
+    auth: AuthShown | None = None
     payload_format: PayloadFormat = PayloadFormat.STANDARD
     retry_schedule: tuple[float, ...] | None = None
     timeout_s: float | None = None
@@ -74,10 +76,12 @@ class SubscriptionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         secrets: ``whsec_…`` texts that sign; more than one while a rotation overlaps.
+        auth: what deliveries say who they are with.
         from_organization: it is kept for the organization's ``webhook_url``.
     """
 
     organization_id: str
     subscription: Subscription
     secrets: tuple[str, ...]
+    auth: Auth | None = None
     from_organization: bool = False
