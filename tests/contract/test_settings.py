@@ -12,7 +12,7 @@ from triggers_api.model import ids
 from triggers_api.model.auth import AuthShown, AuthType, BasicAuth
 from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running
 from triggers_api.model.organization import KeyRecord, Organization, Scope
-from triggers_api.model.subscription import PayloadFormat, SubscriptionStatus
+from triggers_api.model.subscription import PayloadFormat, RetiredSecret, SubscriptionStatus
 from triggers_api.store.base import Changes, Page
 
 if TYPE_CHECKING:
@@ -362,6 +362,7 @@ def test_a_subscription_comes_back_with_every_field(
             disabled_reason="because",
             secrets=("whsec_b25l", "whsec_dHdv"),
         ),
+        retired=(RetiredSecret("whsec_b2xk", clock()),),
         auth=BasicAuth("käthe", 'a"\\ü'),
         from_organization=True,
     )

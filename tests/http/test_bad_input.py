@@ -940,6 +940,7 @@ def test_a_body_that_comes_in_pieces_is_read_by_the_same_rules(
     [
         "/api/subscriptions/{subscription}/pause",
         "/api/subscriptions/{subscription}/resume",
+        "/api/subscriptions/{subscription}/rotate-secret",
         "/api/deliveries/dlv_1/retry",
         "/api/deliveries/dlv_1/cancel",
     ],

@@ -42,7 +42,9 @@ DEFAULTS: Final[dict[str, Any]] = {
     "metadata": None,
 }
 SHOWN: Final = FULL | {"auth": {"type": "bearer"}}
-STATE: Final = {"id", "status", "disabled_reason", "created_at", "updated_at"}
+STATE: Final = {
+    "id", "status", "disabled_reason", "created_at", "updated_at", "signature", "public_key",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -353,6 +355,7 @@ def test_a_deleted_one_is_gone(service: Service, run: Run, subscription: dict[st
     assert (answer.status, answer.body) == (204, b"")
     for method, suffix in (
         ("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume"),
+        ("POST", "/rotate-secret"),
     ):  # fmt: skip
         body: object = {} if method == "PATCH" else None
         assert_problem(run(service.call(method, path + suffix, body)), 404, "not-found")

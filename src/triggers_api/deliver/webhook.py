@@ -42,14 +42,20 @@ class Sent(msgspec.Struct, frozen=True, gc=False):
 
 
 def compose(
-    delivery: ClaimedDelivery, *, attempt_number: int, now: Timestamp, traceparent: str
+    delivery: ClaimedDelivery,
+    *,
+    attempt_number: int,
+    now: Timestamp,
+    at: Timestamp,
+    traceparent: str,
 ) -> tuple[bytes, dict[str, str]]:
     """Body and headers of an attempt (docs: "What is sent"; Standard Webhooks, "Webhook headers").
 
     Args:
         delivery: what to send, and to whom.
         attempt_number: counts from 1.
-        now: the moment of this attempt.
+        now: the moment of this attempt, which the signature carries.
+        at: the same by the store's clock, by which secrets end.
         traceparent: see :func:`new_traceparent`.
     """
     subscription = delivery.target.subscription
@@ -73,7 +79,10 @@ def compose(
         ID_HEADER: delivery.event_id,
         TIMESTAMP_HEADER: str(timestamp),
         SIGNATURE_HEADER: sign(
-            delivery.target.secrets, message_id=delivery.event_id, timestamp=timestamp, body=body
+            delivery.target.signing(at),
+            message_id=delivery.event_id,
+            timestamp=timestamp,
+            body=body,
         ),
         "user-agent": USER_AGENT,
         "accept": "*/*",
@@ -120,7 +129,13 @@ class Sender:
         await self._client.__aexit__()
 
     async def send(
-        self, delivery: ClaimedDelivery, *, attempt_number: int, timeout_s: float, now: Timestamp
+        self,
+        delivery: ClaimedDelivery,
+        *,
+        attempt_number: int,
+        timeout_s: float,
+        now: Timestamp,
+        at: Timestamp,
     ) -> Sent:
         """Make one attempt; whatever the network does is an outcome and never an exception.
 
@@ -128,14 +143,16 @@ class Sender:
             delivery: what to send, and to whom.
             attempt_number: counts from 1.
             timeout_s: seconds for everything together: name, connection, request and answer.
-            now: the moment of this attempt.
+            now: the moment of this attempt, which the signature carries.
+            at: the same by the store's clock, by which secrets end.
 
         Raises:
             MalformedValue: one of the subscription's secrets is not one; nothing was sent.
+            MissingExtra: one of them needs an optional package; nothing was sent.
         """
         started = perf_counter()
         body, headers = compose(
-            delivery, attempt_number=attempt_number, now=now, traceparent=new_traceparent()
+            delivery, attempt_number=attempt_number, now=now, at=at, traceparent=new_traceparent()
         )
         outcome: Answered | NoAnswer
         answer = b""

@@ -10,11 +10,18 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, UnsetType
 
 from triggers_api.deliver.egress import EgressRefused
-from triggers_api.deliver.signature import new_secret, secret_bytes
-from triggers_api.errors import FieldError, MalformedValue, NotFound, ValidationFailed
+from triggers_api.deliver.signature import new_secret, public_key
+from triggers_api.errors import (
+    FieldError,
+    InvalidState,
+    MalformedValue,
+    MissingExtra,
+    NotFound,
+    ValidationFailed,
+)
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.parameters import Cursor, Limit
-from triggers_api.http.request import changes, check_action
+from triggers_api.http.request import OPTIONAL_BODY, changes, check_action
 from triggers_api.ingest.draft import check_metadata, pointer_part
 from triggers_api.model import ids, text
 from triggers_api.model.auth import Auth, BearerAuth, shown
@@ -22,6 +29,7 @@ from triggers_api.model.headers import AUTHORIZATION, is_ours
 from triggers_api.model.organization import Scope
 from triggers_api.model.subscription import (
     PayloadFormat,
+    SignatureScheme,
     Subscription,
     SubscriptionRecord,
     SubscriptionStatus,
@@ -38,6 +46,9 @@ HEADERS_SIZE: Final = 8192
 CREDENTIAL_LENGTH: Final = 2048
 SCHEDULE_LIMIT: Final = 50
 LONGEST_DELAY_S: Final = 7 * 86_400.0
+DEFAULT_GRACE_S: Final = 86_400.0
+LONGEST_GRACE_S: Final = 30 * 86_400.0
+RETIRED_LIMIT: Final = 5
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}", re.ASCII)
 _TOKEN: Final = re.compile(r"[!-~]+", re.ASCII)
@@ -53,6 +64,7 @@ class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     auth: Auth | None = None
     secret: str | None = None
     payload_format: PayloadFormat | None = None
+    signature: SignatureScheme | None = None
     retry_schedule: list[float] | None = None
     timeout_s: float | None = None
     max_concurrency: int | None = None
@@ -79,9 +91,16 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
 
 class SubscriptionCreated(Subscription, frozen=True, kw_only=True):
-    """A new subscription with its signing secret, which is shown this once."""
+    """A subscription with a new signing secret, which is shown this once; of ``v1a`` nothing is."""
 
-    secret: str
+    secret: str | None
+
+
+class SecretRotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a secret is to be replaced. ``null`` is the same as leaving a field out."""
+
+    grace_s: float | None = None
+    signature: SignatureScheme | None = None
 
 
 class SubscriptionPage(msgspec.Struct, frozen=True):
@@ -98,33 +117,36 @@ async def create_subscription(
     data: JSONBody[SubscriptionRequest],
 ) -> SubscriptionCreated:
     """Gets every matching event received from now on."""
-    secret = data.secret or new_secret()
     now = context.store.now()
-    record = SubscriptionRecord(
-        organization_id=organization_id,
-        subscription=await _checked(
-            context,
-            {
-                name: value
-                for name in data.__struct_fields__
-                if (value := getattr(data, name)) is not None and name != "secret"
-            },
-            Subscription(
-                id=context.store.ids.new(ids.SUBSCRIPTION),
-                url="",
-                event_types=(),
-                status=SubscriptionStatus.ACTIVE,
-                created_at=now,
-                updated_at=now,
-            ),
-            secret=data.secret,
+    subscription = await _checked(
+        context,
+        {
+            name: value
+            for name in data.__struct_fields__
+            if (value := getattr(data, name)) is not None and name != "secret"
+        },
+        Subscription(
+            id=context.store.ids.new(ids.SUBSCRIPTION),
+            url="",
+            event_types=(),
+            status=SubscriptionStatus.ACTIVE,
+            created_at=now,
+            updated_at=now,
         ),
-        secrets=(secret,),
-        auth=data.auth,
+        secret=data.secret,
     )
-    await context.store.save_subscription(record)
+    secret = data.secret or new_secret(subscription.signature)
+    subscription = _signing_with(subscription, subscription.signature, secret)
+    await context.store.save_subscription(
+        SubscriptionRecord(
+            organization_id=organization_id,
+            subscription=subscription,
+            secrets=(secret,),
+            auth=data.auth,
+        )
+    )
     await context.changed()
-    return _created(record.subscription, secret)
+    return _created(subscription, secret)
 
 
 @get("/", summary="List subscriptions", opt={ACCESS: (Scope.READ, Scope.MANAGE)})
@@ -220,6 +242,45 @@ async def resume_subscription(
         return await _set_status(context, record, SubscriptionStatus.ACTIVE)
 
 
+@post(
+    "/{subscription_id:str}/rotate-secret",
+    summary="Replace the signing secret",
+    status_code=200,
+    opt={ACCESS: (Scope.MANAGE,), OPTIONAL_BODY: True},
+)
+async def rotate_secret(
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    subscription_id: FromPath[str],
+    data: JSONBody[SecretRotation],
+) -> SubscriptionCreated:
+    """Both sign for ``grace_s`` seconds (a day), then the new one alone; 0 ends every older one now."""
+    errors: list[FieldError] = []
+    grace_s = DEFAULT_GRACE_S if data.grace_s is None else data.grace_s
+    if not 0 <= grace_s <= LONGEST_GRACE_S:
+        errors.append(
+            FieldError(
+                "/grace_s", "out-of-range", f"must be from 0 to {LONGEST_GRACE_S:.0f} seconds"
+            )
+        )
+    if data.signature is not None:
+        _check_signature(errors, data.signature, None)
+    if errors:
+        raise ValidationFailed("the secret was not replaced", errors=errors)
+    async with context.changing(organization_id):
+        record = await _find(context, organization_id, subscription_id)
+        scheme = data.signature or record.subscription.signature
+        secret = new_secret(scheme)
+        now = context.store.now()
+        rotated = record.rotated(secret, now=now, until=now.after(seconds=grace_s))
+        if len(rotated.retired) > RETIRED_LIMIT:
+            raise InvalidState(
+                f"{RETIRED_LIMIT} older secrets sign still; with grace_s 0 they end at once"
+            )
+        subscription = _signing_with(record.subscription, scheme, secret)
+        return _created(await _save(context, rotated, subscription), secret)
+
+
 async def _find(context: Context, organization_id: str, subscription_id: str) -> SubscriptionRecord:
     record = await context.store.subscription(organization_id, subscription_id)
     if record is None:
@@ -260,7 +321,14 @@ def _seen(context: Context, subscription: Subscription) -> Subscription:
 
 def _created(subscription: Subscription, secret: str) -> SubscriptionCreated:
     fields = {name: getattr(subscription, name) for name in subscription.__struct_fields__}
-    return SubscriptionCreated(**fields, secret=secret)
+    shared = subscription.signature is SignatureScheme.V1
+    return SubscriptionCreated(**fields, secret=secret if shared else None)
+
+
+def _signing_with(subscription: Subscription, scheme: SignatureScheme, secret: str) -> Subscription:
+    return msgspec.structs.replace(
+        subscription, signature=scheme, public_key=public_key(scheme, secret)
+    )
 
 
 async def _checked(
@@ -294,11 +362,8 @@ async def _checked(
         merged["auth"] = shown(given["auth"])
     if given.get("metadata") is not None:
         check_metadata(errors, given["metadata"])
-    if secret is not None:
-        try:
-            secret_bytes(secret)
-        except MalformedValue as error:
-            errors.append(FieldError("/secret", "invalid-secret", f"is {error}"))
+    if secret is not None or "signature" in given:
+        _check_signature(errors, merged["signature"], secret)
     if errors:
         raise ValidationFailed("the subscription is not acceptable", errors=errors)
     if ("enabled" in given and merged["enabled"] != base.enabled) or not merged["enabled"]:
@@ -341,6 +406,15 @@ def _types(errors: list[FieldError], patterns: list[str]) -> tuple[str, ...]:
                 )
             )
     return tuple(patterns)
+
+
+def _check_signature(errors: list[FieldError], scheme: SignatureScheme, secret: str | None) -> None:
+    try:
+        public_key(scheme, new_secret(scheme) if secret is None else secret)
+    except MissingExtra as error:
+        errors.append(FieldError("/signature", "missing-extra", str(error)))
+    except MalformedValue as error:
+        errors.append(FieldError("/secret", "invalid-secret", f"is {error}"))
 
 
 def _check_plain(errors: list[FieldError], given: dict[str, Any]) -> None:
@@ -459,6 +533,7 @@ def router() -> Router:
             delete_subscription,
             pause_subscription,
             resume_subscription,
+            rotate_secret,
         ],
         tags=["Subscriptions"],
     )

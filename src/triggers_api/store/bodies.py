@@ -7,7 +7,7 @@ import msgspec
 from triggers_api.model.auth import Auth
 from triggers_api.model.controls import Controls
 from triggers_api.model.organization import ApiKey, Organization
-from triggers_api.model.subscription import Subscription, SubscriptionRecord
+from triggers_api.model.subscription import RetiredSecret, Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
 
@@ -34,6 +34,7 @@ worker: Final = msgspec.json.Decoder(Worker, dec_hook=_decode_moment).decode
 
 class _Private(msgspec.Struct, omit_defaults=True):
     secrets: tuple[str, ...]
+    retired: tuple[RetiredSecret, ...] = ()
     auth: Auth | None = None
 
 
@@ -47,7 +48,7 @@ def private(record: SubscriptionRecord) -> bytes:
     The secrets where there is nothing else; otherwise one text, a JSON object. An older process takes
     that for a secret that cannot sign and gives the deliveries back, for a newer one to make.
     """
-    kept = _Private(record.secrets, record.auth)
+    kept = _Private(record.secrets, record.retired, record.auth)
     if kept == _Private(record.secrets):
         return encode(record.secrets)
     return encode((encode(kept).decode(),))
@@ -63,6 +64,7 @@ def subscription_record(
         organization_id=organization_id,
         subscription=subscription(body),
         secrets=kept.secrets,
+        retired=kept.retired,
         auth=kept.auth,
         from_organization=from_organization,
     )
