@@ -70,7 +70,7 @@ class Database:
                 )
 
             yield waiting
-            runner.run(db.close())
+            db.terminate()
 
     def contents(self) -> dict[str, list[tuple[object, ...]]]:
         """Every row, without what no two copies have in common."""

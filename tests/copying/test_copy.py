@@ -9,17 +9,19 @@ from contextlib import closing
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 from tests.conftest import Enter, Run
 from tests.contract.conftest import FrozenClock, PostgresEngine, SqliteEngine, World
 from tests.copying.conftest import Copying, Database, Grown
 from tests.copying.grown import everything
 from tests.migrations.conftest import until
+from tests.servers.postgres import PostgresServer
 
 from triggers_api.errors import DatabaseInUse, StartError
 from triggers_api.model.delivery import DeliveryStatus
-from triggers_api.model.event import EventStatus
-from triggers_api.store.base import DeliveryFilter, EventFilter, Page
+from triggers_api.model.event import EventStatus, QueuedEvent
+from triggers_api.store.base import ClaimedDelivery, DeliveryFilter, EventFilter, Page
 from triggers_api.store.copying.copy import Copied, copy
 from triggers_api.testing import FrozenClock as ServiceClock
 from triggers_api.testing import Receiver, Service
@@ -57,6 +59,30 @@ def test_everything_reads_there_as_it_did_here(grown: Grown, database: Database)
     for question, answer in here.items():
         assert there[question] == answer, question
     assert there.keys() == here.keys()
+
+
+def test_what_is_due_is_the_same_and_so_is_what_was_put_off(
+    grown: Grown, database: Database
+) -> None:
+    copied(grown, database)
+    claims = []
+    with asyncio.Runner() as runner:
+        for engine in (sqlite(grown), postgres(database, grown.clock)):
+            runner.run(engine.open())
+            world = World(engine, grown.clock, runner)
+            events: list[QueuedEvent] = []
+            deliveries: list[ClaimedDelivery] = []
+            # One that was claimed before is handed out alone.
+            while claim := world.claim_queue().events:
+                events += claim
+            while due := world.claim_deliveries().deliveries:
+                deliveries += [msgspec.structs.replace(each, token=0) for each in due]
+            claims.append((events, sorted(deliveries, key=lambda each: each.id)))
+            runner.run(engine.store.close())
+    assert claims[0] == claims[1]
+    events, deliveries = claims[1]
+    assert {each.attempts for each in events} >= {1, 2}
+    assert any(each.failures < each.attempt_count for each in deliveries), "one was opened again"
 
 
 def test_progress_is_told_from_nothing_to_all_of_it(
@@ -221,6 +247,33 @@ def test_a_copy_that_is_killed_in_its_last_transaction_brings_nothing_to_life(
     with asyncio.Runner() as runner, pytest.raises(StartError, match="half a copy"):
         runner.run(postgres(database, grown.clock).open())
     assert copied(grown, database).went_on
+    assert database.contents() == whole
+
+
+@pytest.mark.parametrize("flushed", [True, False])
+def test_a_copy_whose_database_goes_away_says_so_and_goes_on_when_it_is_back(
+    flushed: bool,  # noqa: FBT001 - a parameter of the test
+    grown: Grown,
+    own_postgres: PostgresServer,
+    whole: dict[str, list[tuple[object, ...]]],
+    copying: StartCopy,
+) -> None:
+    database = Database(own_postgres, own_postgres.create_database())
+    asyncio.run(_prepare(database))
+    with database.held_up("attempts") as is_waited_for:
+        process = copying(grown.path, database.url)
+        until(is_waited_for, "it writes attempts")
+        if flushed:
+            database.execute("CHECKPOINT")
+        own_postgres.restart("immediate")
+    code, out, err = process.end()
+    assert (code, out) == (1, "")
+    assert "the copy stopped: " in err
+    assert err.endswith("Run it again, and it goes on where it was\n")
+    # Nobody waited for the disk among the records: the last of them may be gone, and their note too.
+    again = copied(grown, database)
+    assert again.equal
+    assert again.went_on or not flushed
     assert database.contents() == whole
 
 

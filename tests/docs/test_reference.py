@@ -143,7 +143,7 @@ def known_names() -> dict[str, set[str]]:
     return {
         "variable": variables
         | {"TRIGGERS_CONFIG", "TRIGGERS_URL", "TRIGGERS_"}
-        | {"TRIGGERS_TEST_FAILPOINTS", "TRIGGERS_TEST_SEED"},
+        | {"TRIGGERS_TEST_FAILPOINTS", "TRIGGERS_TEST_POSTGRES_URL", "TRIGGERS_TEST_SEED"},
         "metric": metrics | parts | {"triggers_api"},
         "route": routes | {f"GET {path}" for path in OTHER_PATHS},
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -140,9 +141,90 @@ def _migrated(statements: str) -> None:
 def _sql(name: str, old: str, new: str) -> None:
     from triggers_api.store.sqlite.tables import SQL  # noqa: PLC0415
 
-    text = SQL._texts[name]
+    _replace(SQL, name, old, new)
+
+
+# ── bugs of PostgreSQL's engine ───────────────────────────────────────────────────────────────
+
+
+def postgres_answers_before_the_commit() -> None:
+    """A 202 leaves while its event still waits for its statement."""
+    from triggers_api.store.postgres.writer import Writer  # noqa: PLC0415
+
+    append: Any = Writer.append
+
+    def broken(self: Any, events: Any, *, size: int) -> Any:  # noqa: ANN401
+        append(self, events, size=size).add_done_callback(lambda done: done.exception())
+        answered = self._loop.create_future()
+        answered.set_result([None] * len(events))
+        return answered
+
+    Writer.append = broken  # type: ignore[method-assign]
+
+
+def calls_a_lost_answer_a_refusal() -> None:
+    """Whoever is told so posts again, as something new."""
+    from triggers_api.store.postgres import sessions  # noqa: PLC0415
+
+    names = vars(sessions)
+    names["OutcomeUnknown"] = names["StoreUnavailable"]
+
+
+def postgres_settles_without_a_fence() -> None:
+    """Whoever settles first is right, whether or not the lease is still its own."""
+    _postgres_sql("settle", "AND q.lease_token = i.token AND q.lease_until > $1", "")
+
+
+def postgres_has_no_unique_index() -> None:
+    """Duplicates are for somebody else to notice."""
+    _postgres_sql(
+        "append",
+        "ON CONFLICT (organization_id, dedup_id) WHERE dedup_id IS NOT NULL DO NOTHING",
+        "",
+    )
+
+
+def never_raises_synchronous_commit() -> None:
+    """Whatever the role has, and it is taken for enough."""
+    for name in ("append", "append_routed"):
+        _postgres_sql(name, "'off' THEN set_config('synchronous_commit', 'on', true)", "'' THEN ''")
+        _postgres_sql(name, "ELSE current_setting('synchronous_commit')", "ELSE 'on'")
+    # The second wall, which raises it for the whole session.
+    from triggers_api.store.postgres import store  # noqa: PLC0415
+
+    names = vars(store)
+    assert "synchronous_commit" in names["DURABLE"], "DURABLE is not what it was; adapt broken.py"
+    names["DURABLE"] = "SELECT '{local}'"
+
+
+def frees_after_its_own_silence() -> None:
+    """A process that was silent itself takes those for dead that it could not hear."""
+    _postgres_sql("beat", "SELECT (SELECT seen_at FROM before)", "SELECT $4 FROM (SELECT 1) AS one")
+
+
+def never_frees() -> None:
+    """What silent processes hold is held until its lease runs out."""
+    _postgres_sql("silent_workers", "WHERE", "WHERE false AND")
+
+
+def clock_ahead_and_alone() -> None:
+    """A clock four minutes ahead, which nobody puts right."""
+    from triggers_api.store.postgres.clock import DatabaseClock  # noqa: PLC0415
+
+    clock_ahead()
+    DatabaseClock.compare = lambda *_: None  # type: ignore[method-assign]
+
+
+def _postgres_sql(name: str, old: str, new: str) -> None:
+    from triggers_api.store.postgres.tables import SQL  # noqa: PLC0415
+
+    _replace(SQL, name, old, new)
+
+
+def _replace(statements: Any, name: str, old: str, new: str) -> None:  # noqa: ANN401
+    text = statements._texts[name]
     assert old in text, f"{name}.sql is not what it was; adapt broken.py"
-    SQL._texts[name] = text.replace(old, new)
+    statements._texts[name] = text.replace(old, new)
 
 
 # ── flaws ─────────────────────────────────────────────────────────────────────────────────────
@@ -161,6 +243,21 @@ def routing_fails() -> None:
 def routing_kills() -> None:
     """Routing an event of the type ``poison`` kills the process."""
     _route(lambda event: os.kill(os.getpid(), signal.SIGKILL) if event.type == "poison" else None)
+
+
+def clock_ahead() -> None:
+    """The machine's clock is four minutes ahead."""
+    _shift_clock(240)
+
+
+def clock_behind() -> None:
+    """The machine's clock is four minutes behind."""
+    _shift_clock(-240)
+
+
+def _shift_clock(seconds: int) -> None:
+    time_ns = time.time_ns
+    time.time_ns = lambda: time_ns() + seconds * 1_000_000_000
 
 
 def _raise() -> None:
@@ -189,6 +286,16 @@ BREAKS: Final[dict[str, Callable[[], None]]] = {
         follows_redirects,
         limits_nothing,
         fans_out_twice,
+        postgres_answers_before_the_commit,
+        calls_a_lost_answer_a_refusal,
+        postgres_settles_without_a_fence,
+        postgres_has_no_unique_index,
+        never_raises_synchronous_commit,
+        frees_after_its_own_silence,
+        never_frees,
+        clock_ahead_and_alone,
+        clock_ahead,
+        clock_behind,
         routing_fails_once,
         routing_fails,
         routing_kills,

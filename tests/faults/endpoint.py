@@ -42,6 +42,8 @@ class Endpoint:
     secret: str = ""
     location: str = ""
     """Where its answers point to."""
+    says: str | None = None
+    """The body of its answers."""
     exchanges: list[Exchange] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
@@ -79,7 +81,9 @@ class Endpoint:
         # Written down before it is sent: the sender cannot know of an answer that is not here.
         exchange.answered = status
         return web.Response(
-            status=status, headers={"location": self.location} if self.location else None
+            status=status,
+            text=self.says,
+            headers={"location": self.location} if self.location else None,
         )
 
     def verify(self, exchange: Exchange) -> str | None:

@@ -8,11 +8,12 @@ import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import aiohttp
 import msgspec
-from tests.faults.server import Server
+
+from triggers_api.testing import Answer
 
 PLANTED: Final = "planted-9c41f7"
 """In every payload; a log that has it has leaked one."""
@@ -26,6 +27,20 @@ _UNUSUAL: Final = (
     "[[[[]]]]",
     "null",
 )
+
+
+_PAUSE_S: Final = 0.1
+"""What a client waits that asks again until it is served."""
+
+
+class Target(Protocol):
+    """Where events are posted to."""
+
+    async def call(self, method: str, path: str, body: bytes, /) -> Answer:
+        """Make one request."""
+
+    def poll(self) -> int | None:
+        """The exit code, once nobody will answer any more."""
 
 
 class Outcome(Enum):
@@ -134,6 +149,12 @@ class History:
             self.answered.clear()
             await self.answered.wait()
 
+    async def wait_for_accepted(self, count: int) -> None:
+        """Until so many answers have said that an event is stored."""
+        while self.accepted < count:
+            self.answered.clear()
+            await self.answered.wait()
+
     def of(self, outcome: Outcome) -> list[Request]:
         """The events with this outcome."""
         return [request for request in self.requests if request.outcome is outcome]
@@ -148,14 +169,33 @@ class History:
         }
 
 
-async def post(server: Server, history: History, request: Request) -> Told:
+async def post(target: Target, history: History, request: Request) -> Told:
     """Post an event once; whatever happens is written down."""
     try:
-        answer = await server.call("POST", "/api/events", request.body)
+        answer = await target.call("POST", "/api/events", request.body)
         told = read(answer.status, answer.body)
     except (aiohttp.ClientError, TimeoutError, ConnectionError):
         told = Told()
     return history.note(request, told)
+
+
+async def insist(target: Target, history: History, requests: Sequence[Request]) -> None:
+    """Post each event again and again until it is accepted, from several clients at once.
+
+    One without a ``dedup_id`` is not repeated when it may be stored: it would be two events.
+    """
+    waiting: Iterator[Request] = iter(requests)
+
+    async def client() -> None:
+        for request in waiting:
+            while (outcome := (await post(target, history, request)).outcome) is not (
+                Outcome.ACCEPTED
+            ):
+                if outcome is Outcome.UNKNOWN and request.dedup_id is None:
+                    break
+                await asyncio.sleep(_PAUSE_S)
+
+    await asyncio.gather(*(client() for _ in range(16)))
 
 
 def read(status: int, body: bytes) -> Told:
@@ -168,7 +208,7 @@ def read(status: int, body: bytes) -> Told:
 
 
 async def load(
-    server: Server,
+    target: Target,
     history: History,
     requests: Sequence[Request],
     *,
@@ -183,10 +223,10 @@ async def load(
 
     async def client() -> None:
         for request in waiting:
-            told = await post(server, history, request)
+            told = await post(target, history, request)
             if after is not None:
                 await after(told)
-            if told.status is None and server.poll() is not None:
+            if told.status is None and target.poll() is not None:
                 return
 
     await asyncio.gather(*(client() for _ in range(clients)))

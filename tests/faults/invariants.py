@@ -1,7 +1,8 @@
 """What must hold after every run, whatever was done to the server: I1 to I12.
 
 Three records are compared that know nothing of each other: what the clients were told, what the
-database file holds (read by SQLite alone, not by the product), and what the receivers were sent.
+database holds (read by SQLite alone, or as ``postgres/records.py`` does, but not by the product), and
+what the receivers were sent.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Event:
     """A row of ``events`` with its payload."""
 
     id: str
-    organization: int
+    organization: object
     status: int
     type: str
     dedup_id: str | None
@@ -54,7 +55,7 @@ class Delivery:
     """A row of ``deliveries``."""
 
     id: str
-    organization: int
+    organization: object
     event_id: str
     subscription_id: str
     status: int
@@ -74,7 +75,7 @@ class Attempt:
 
 @dataclass
 class Dump:
-    """Everything that a database file holds about events."""
+    """Everything that a database holds about events."""
 
     integrity: str
     events: list[Event]
@@ -83,7 +84,7 @@ class Dump:
     """By delivery, in the order of their numbers."""
     queued: int
     """Rows of ``event_queue``."""
-    organizations: set[int]
+    organizations: set[object]
 
 
 def dump(database: Path, scratch: Path) -> Dump:
@@ -186,8 +187,8 @@ class Invariants:
             self.lively(found, set_aside=set(set_aside))
 
     def sound(self, found: Dump) -> None:
-        """I11: the file is intact."""
-        assert found.integrity == "ok", f"I11 integrity_check: {found.integrity}"
+        """I11: the database is intact."""
+        assert found.integrity == "ok", f"I11 {found.integrity}"
 
     def events(self, found: Dump) -> None:
         """I1, I2, I3, I9: rows and answers agree."""
@@ -226,6 +227,13 @@ class Invariants:
             )
         for request in self.history.requests:
             assert len(request.ids) <= 1, f"I3 one dedup_id, several ids: {request.ids}"
+            if any(told.duplicate for told in request.told):
+                stored_by = [
+                    told
+                    for told in request.told
+                    if told.outcome is not Outcome.REFUSED and not told.duplicate
+                ]
+                assert stored_by, f"I9 {request.ids} is found although it was refused"
 
     def deliveries(self, found: Dump) -> None:
         """I4: one delivery for each event and matching subscription, and no other."""

@@ -6,19 +6,22 @@ import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.faults import invariants
 from tests.faults.endpoint import FLAKY_PATIENCE, Behaviour, Endpoint
-from tests.faults.history import History, Outcome, Request, load
+from tests.faults.history import History, Outcome, Request, Target, load
 from tests.faults.invariants import Dump, Invariants, Subscriber
 from tests.faults.server import PATIENCE_S, Server, until
 
 from triggers_api.testing import ADMIN_KEY, API_KEY
 
 
-class Rig:
-    """Use it with ``async with``; then start the server, and add endpoints."""
+class Run:
+    """Clients and receivers around a service, with what each of them knows."""
+
+    server: Server
+    """Whom the operator asks."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         """Nothing runs yet."""
@@ -28,14 +31,11 @@ class Rig:
         self.history = History(self.rng)
         self.subscribers: list[Subscriber] = []
         self.invariants = Invariants(self.history, self.subscribers)
-        self.server = Server(folder, retry_schedule=FLAKY_PATIENCE)
         self._stack = AsyncExitStack()
 
-    def serve(self, *, bug: str | None = None, **settings: object) -> Server:
-        """Have another server than the ordinary one, before it is entered."""
-        self.server = Server(
-            self.folder, bug=bug, **({"retry_schedule": FLAKY_PATIENCE} | settings)
-        )
+    @property
+    def front(self) -> Target:
+        """Where clients post to."""
         return self.server
 
     async def __aenter__(self) -> Self:
@@ -62,7 +62,7 @@ class Rig:
     async def post(self, count: int = 1, *, clients: int = 16) -> list[Request]:
         """Post new events."""
         requests = self.requests(count)
-        await load(self.server, self.history, requests, clients=clients)
+        await load(self.front, self.history, requests, clients=clients)
         return requests
 
     async def repeat_unknown(self, *, share: float = 1.0) -> None:
@@ -72,15 +72,35 @@ class Rig:
             for request in self.history.of(Outcome.UNKNOWN)
             if request.dedup_id is not None and self.rng.random() < share
         ]
-        await load(self.server, self.history, again)
+        await load(self.front, self.history, again)
+
+    async def healed(self, *, within_s: float = 60.0, look_every_s: float = 0.1) -> None:
+        """Wait until nothing is left to be done."""
+        await until(self.server.idle, "nothing waits", within_s=within_s, look_every_s=look_every_s)
+
+    def secrets(self) -> list[str]:
+        """What no log may have."""
+        return [API_KEY, ADMIN_KEY, *(each.endpoint.secret for each in self.subscribers)]
+
+
+class Rig(Run):
+    """One server on a file. Use it with ``async with``; then start it, and add endpoints."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        """Nothing runs yet."""
+        super().__init__(folder, seed)
+        self.serve()
+
+    def serve(self, *, bug: str | None = None, **settings: Any) -> Server:  # noqa: ANN401 - its own
+        """Have another server than the ordinary one, before it is entered."""
+        self.server = Server(
+            self.folder, bug=bug, **({"retry_schedule": FLAKY_PATIENCE} | settings)
+        )
+        return self.server
 
     def dump(self) -> Dump:
         """The database as its files are now."""
         return invariants.dump(self.server.database, self.folder)
-
-    async def healed(self, *, within_s: float = 60.0) -> None:
-        """Wait until nothing is left to be done."""
-        await until(self.server.idle, "nothing waits", within_s=within_s, look_every_s=0.1)
 
     async def check_after_healing(
         self, *, within_s: float = 60.0, set_aside: Sequence[str] = (), tracebacks: bool = False
@@ -98,9 +118,8 @@ class Rig:
         assert await self.server.stop() == 0
         found = self.dump()
         self.invariants.check(found, set_aside=set_aside)
-        secrets = [subscriber.endpoint.secret for subscriber in self.subscribers]
-        invariants.quiet(self.server.log, [API_KEY, ADMIN_KEY, *secrets], tracebacks=tracebacks)
+        invariants.quiet(self.server.log, self.secrets(), tracebacks=tracebacks)
         return found
 
 
-__all__ = ["PATIENCE_S", "Rig"]
+__all__ = ["PATIENCE_S", "Rig", "Run"]

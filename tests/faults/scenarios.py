@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tests.faults.endpoint import Exchange, healthy
-from tests.faults.history import Outcome, Request, load, post
+from tests.faults.history import History, Outcome, Request, load, post
 from tests.faults.rig import Rig
 from tests.faults.server import until
 from tests.faults.trace import Call, Tracer, calls
+
+if TYPE_CHECKING:
+    from tests.faults.invariants import Dump
 
 AT_ONCE_S: Final = 5.0
 """On restart the embedded owner takes the work of a killed process up at once; far below a lease."""
@@ -53,21 +56,30 @@ async def crash_at(rig: Rig, step: str, at: int, *, bug: str | None = None) -> N
         found = rig.dump()
         rig.invariants.check(found, healed=False)
         if step.startswith("append."):
-            crashed = requests[at - 1]
-            assert {request.outcome for request in requests[: at - 1]} <= {Outcome.ACCEPTED}
-            assert crashed.outcome is Outcome.UNKNOWN
-            stored = {event.digest for event in found.events}
-            assert (crashed.digest in stored) is (step == "append.after_commit")
+            judge_the_crash(step, requests[:at], found)
 
         await rig.server.start()
         await rig.repeat_unknown()
-        again = await rig.check_after_healing(within_s=AT_ONCE_S)
-        # Without a dedup_id nobody can repeat what may be stored: it stays unknown, and as it was.
-        assert {r.dedup_id for r in rig.history.of(Outcome.UNKNOWN)} <= {None}
-        accepted = {request.digest for request in rig.history.of(Outcome.ACCEPTED)}
-        assert {event.digest for event in again.events} == accepted | {
-            event.digest for event in found.events
-        }
+        judge_the_end(rig.history, found, await rig.check_after_healing(within_s=AT_ONCE_S))
+
+
+def judge_the_crash(step: str, requests: Sequence[Request], found: Dump) -> None:
+    """Of these events, posted one after the other, the last one's append met the crash at the step."""
+    *answered, crashed = requests
+    assert {request.outcome for request in answered} <= {Outcome.ACCEPTED}
+    assert crashed.outcome is Outcome.UNKNOWN
+    stored = {event.digest for event in found.events}
+    assert (crashed.digest in stored) is (step == "append.after_commit")
+
+
+def judge_the_end(history: History, crashed: Dump, healed: Dump) -> None:
+    """What was accepted is stored, what was stored at the crash still is, and nothing else."""
+    # Without a dedup_id nobody can repeat what may be stored: it stays unknown, and as it was.
+    assert {request.dedup_id for request in history.of(Outcome.UNKNOWN)} <= {None}
+    accepted = {request.digest for request in history.of(Outcome.ACCEPTED)}
+    assert {event.digest for event in healed.events} == accepted | {
+        event.digest for event in crashed.events
+    }
 
 
 # ── a pause beyond the lease ──────────────────────────────────────────────────────────────────

@@ -63,20 +63,32 @@ class Server:
     ``async with`` it to have what it started ended.
     """
 
-    def __init__(self, folder: Path, *, bug: str | None = None, **settings: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str = "server",
+        command: str = "serve",
+        bug: str | None = None,
+        **settings: object,
+    ) -> None:
         """Nothing is started yet.
 
         Args:
             folder: for the database and the logs.
+            name: of the logs, where a folder has those of several.
+            command: of the product, ``serve`` or ``worker``.
             bug: what is broken on purpose, a name in ``broken.py``.
             settings: by field name of the product's settings.
         """
         self.folder = folder
         self.database = folder / "triggers.db"
-        self.log = folder / "server.log"
+        """Unless the settings name another."""
+        self.log = folder / f"{name}.log"
         """Standard error of every process."""
-        self.greeting = folder / "server.out"
+        self.greeting = folder / f"{name}.out"
         self.bug = bug
+        self._command = command
         self._settings: dict[str, object] = {
             "api_key": API_KEY,
             "admin_key": ADMIN_KEY,
@@ -135,7 +147,7 @@ class Server:
         self._log_from = self.log.stat().st_size if self.log.exists() else 0
         with self.greeting.open("wb") as out, self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *program, "serve", "--port", "0"],
+                [sys.executable, *program, self._command, "--port", "0"],
                 cwd=self.folder,
                 env={
                     "PATH": os.environ.get("PATH", ""),

@@ -95,6 +95,12 @@ def _refused_but_stored(_: Dump, rig: Rig) -> None:
     told[:] = [dataclasses.replace(told[0], status=503, code="overloaded", event_id=None)]
 
 
+def _refused_but_found(_: Dump, rig: Rig) -> None:
+    told = rig.history.requests[0].told
+    refused = dataclasses.replace(told[0], status=503, code="overloaded", event_id=None)
+    told[:] = [refused, dataclasses.replace(told[0], status=200, duplicate=True)]
+
+
 def _drop_delivery(found: Dump, _: Rig) -> None:
     found.deliveries.pop()
 
@@ -166,6 +172,7 @@ MUTATIONS: Final[dict[str, tuple[Callable[[Dump, Rig], None], str]]] = {
     "two organizations": (_twice_in_two_organizations, "I4|the runs have one"),
     "an event has another id than was answered": (_another_id, "I3"),
     "a refused event is stored": (_refused_but_stored, "I9"),
+    "a refused event is found by its repetition": (_refused_but_found, "I9"),
     "a delivery is missing": (_drop_delivery, "I4|I6"),
     "a second delivery": (_second_delivery, "I4"),
     "a gap in the attempts": (_gap_in_attempts, "I6"),

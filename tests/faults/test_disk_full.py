@@ -138,7 +138,11 @@ def test_it_ends_in_order_while_the_disk_is_full(rig: Rig, volume: Volume) -> No
             await rig.post(20)
             volume.fill()
             await post_until_refused(rig)
-            await until(lambda: len(rig.server.logged("turn failed")) > 3, "loops back off")
+
+            async def loops_back_off() -> bool:
+                return await rig.server.metric("triggers_loop_crashes_total") > 3
+
+            await until(loops_back_off, "loops back off")
             await rig.server.stop(within_s=10)
             assert "Traceback" not in rig.server.said()
             volume.free()

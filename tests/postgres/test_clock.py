@@ -33,18 +33,35 @@ class Machine:
     def __init__(self, *, ahead_ms: int, follows: bool = True) -> None:
         self.wall_ms = float(BEGAN)
         self.ahead_ms = ahead_ms
-        self.clock = DatabaseClock(lambda: Timestamp(int(self.wall_ms)), follows=follows)
+        self.passed_s = 0.0
+        self.clock = DatabaseClock(
+            lambda: Timestamp(int(self.wall_ms)),
+            follows=follows,
+            monotonic=lambda: self.passed_s,
+        )
 
     def ask(self, *, there_s: float, back_s: float) -> None:
         """One question to the database, which takes so long to get there, and so long to be answered."""
         self.wall_ms += there_s * 1000
+        self.passed_s += there_s
         now = int(self.wall_ms + self.ahead_ms)
         self.wall_ms += back_s * 1000
+        self.passed_s += back_s
         self.clock.compare(msgspec.structs.replace(SOUND, now=now, asked_in_s=there_s + back_s))
 
     @property
     def off_ms(self) -> int:
         return abs(self.clock() - int(self.wall_ms + self.ahead_ms))
+
+
+def test_this_machine_s_clock_being_put_right_moves_nothing() -> None:
+    machine = Machine(ahead_ms=5 * 60_000)
+    machine.ask(there_s=0.001, back_s=0.001)
+    before = machine.clock()
+    machine.wall_ms += 5 * 60_000
+    assert machine.clock() == before
+    machine.wall_ms -= HOUR_MS
+    assert machine.clock() == before
 
 
 ways = st.floats(0, 0.125)

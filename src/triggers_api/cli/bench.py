@@ -22,7 +22,6 @@ from triggers_api.bench.run import (
 )
 from triggers_api.bench.suite import BY_DEFAULT, Profile, measure
 from triggers_api.bench.targets import FAILED
-from triggers_api.store.connect import is_postgres
 
 _ALL: Final = "all"
 _INTERRUPTED: Final = 130
@@ -97,8 +96,8 @@ def command(
     """
     if url is not None:
         _check(url, key)
-    if database_url is not None and (url is not None or not is_postgres(database_url)):
-        raise click.UsageError("--database-url takes a postgresql:// URL, and no --url beside it")
+    if database_url is not None:
+        _check_database(database_url, url)
     options = Options(
         url=None if url is None else url.rstrip("/"),
         database_url=database_url,
@@ -130,6 +129,14 @@ def _check(url: str, key: str | None) -> None:
         )
     if not key:
         raise click.UsageError("--url needs --key, the API key of the server")
+
+
+def _check_database(database_url: str, url: str | None) -> None:
+    # Imported here so that --help does not wait for it.
+    from triggers_api.store.connect import is_postgres  # noqa: PLC0415
+
+    if url is not None or not is_postgres(database_url):
+        raise click.UsageError("--database-url takes a postgresql:// URL, and no --url beside it")
 
 
 @contextlib.contextmanager

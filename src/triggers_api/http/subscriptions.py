@@ -17,6 +17,7 @@ from triggers_api.errors import (
     MalformedValue,
     MissingExtra,
     NotFound,
+    Unauthorized,
     ValidationFailed,
 )
 from triggers_api.http.context import ACCESS, Context
@@ -137,15 +138,16 @@ async def create_subscription(
     )
     secret = data.secret or new_secret(subscription.signature)
     subscription = _signing_with(subscription, subscription.signature, secret)
-    await context.store.save_subscription(
-        SubscriptionRecord(
-            organization_id=organization_id,
-            subscription=subscription,
-            secrets=(secret,),
-            auth=data.auth,
-        )
+    record = SubscriptionRecord(
+        organization_id=organization_id,
+        subscription=subscription,
+        secrets=(secret,),
+        auth=data.auth,
     )
-    await context.changed()
+    async with context.changing(organization_id):
+        if context.directory.organization(organization_id) is None:
+            raise Unauthorized  # deleted meanwhile, and its keys with it
+        await context.store.save_subscription(record)
     return _created(subscription, secret)
 
 
@@ -186,12 +188,16 @@ async def change_subscription(
 ) -> Subscription:
     """A merge patch. Attempts from now on use what it says."""
     given = changes(data)
+    # Looked at before anybody has to wait: a URL's host may take long to be resolved.
+    await _checked(
+        context, given, (await _find(context, organization_id, subscription_id)).subscription
+    )
     async with context.changing(organization_id):
         record = await _find(context, organization_id, subscription_id)
-        subscription = await _checked(context, given, record.subscription)
+        changed = await _checked(context, given, record.subscription, url_is_checked=True)
         if "auth" in given:
             record = msgspec.structs.replace(record, auth=given["auth"])
-        return await _save(context, record, subscription)
+        return await _save(context, record, changed)
 
 
 @delete("/{subscription_id:str}", summary="Unsubscribe", opt={ACCESS: (Scope.MANAGE,)})
@@ -201,9 +207,9 @@ async def delete_subscription(
     subscription_id: FromPath[str],
 ) -> None:
     """Cancels what is pending for it."""
-    if not await context.store.delete_subscription(organization_id, subscription_id):
-        raise NotFound("there is no such subscription")
-    await context.changed()
+    async with context.changing(organization_id):
+        if not await context.store.delete_subscription(organization_id, subscription_id):
+            raise NotFound("there is no such subscription")
 
 
 @post(
@@ -308,7 +314,6 @@ async def _save(
     await context.store.save_subscription(
         msgspec.structs.replace(record, subscription=subscription)
     )
-    await context.changed()
     return _seen(context, subscription)
 
 
@@ -332,7 +337,12 @@ def _signing_with(subscription: Subscription, scheme: SignatureScheme, secret: s
 
 
 async def _checked(
-    context: Context, given: dict[str, Any], base: Subscription, *, secret: str | None = None
+    context: Context,
+    given: dict[str, Any],
+    base: Subscription,
+    *,
+    secret: str | None = None,
+    url_is_checked: bool = False,
 ) -> Subscription:
     """``base`` with the given fields, each checked; ``None`` puts a field's default back.
 
@@ -344,7 +354,7 @@ async def _checked(
     merged.update(_defaults(given))
     if not merged["url"]:
         errors.append(FieldError("/url", "missing-field", "is required"))
-    elif "url" in given:
+    elif "url" in given and not url_is_checked:
         await check_url(context, errors, "/url", merged["url"])
     if "event_types" in given:
         merged["event_types"] = _types(errors, given["event_types"])

@@ -17,6 +17,7 @@ Rules that hold for every verb of every engine, and are tested once in ``tests/c
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import msgspec
@@ -391,6 +392,13 @@ class Store(Protocol):
         """Every organization's books, counted now in one snapshot."""
 
     # ── the settings half ─────────────────────────────────────────────────────────────────────
+
+    def one_change(self) -> AbstractAsyncContextManager[None]:
+        """A change to the settings half that rests on how it stands.
+
+        No other process changes it between what is read inside and what is saved inside. What is saved
+        is committed at the end, all of it or nothing. Only this task's calls are part of it.
+        """
 
     async def changes(self, since: int) -> Changes:
         """What changed in the settings half after version ``since`` (0 for everything)."""

@@ -1,7 +1,7 @@
 """Running something on a connection, and what it means when that fails."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Final, TypeVar
 
 import asyncpg
@@ -74,6 +74,15 @@ class Sessions:
             except _CONFLICTS as error:
                 conflict = error
         raise StoreUnavailable(said(conflict))
+
+    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+        """Several changes in one transaction, which commits at the end of the context.
+
+        Raises:
+            StoreUnavailable: nothing was changed.
+            OutcomeUnknown: the answer was lost.
+        """
+        return self._session(atomic=True, changes=True)
 
     @asynccontextmanager
     async def _session(self, *, atomic: bool, changes: bool) -> AsyncIterator[Connection]:

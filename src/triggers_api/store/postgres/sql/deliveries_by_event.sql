@@ -1,6 +1,10 @@
+-- The event first: while a table was never analyzed, the planner would read the organization's whole list.
+WITH of_event AS MATERIALIZED (
+    SELECT d.* FROM deliveries AS d WHERE d.organization_id = $1 AND d.event_id = $7
+)
 SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.reason, d.origin, d.attempt_count, d.status_at,
        q.due_at, coalesce(q.lease_token <> 0, false)
-FROM deliveries AS d
+FROM of_event AS d
 CROSS JOIN LATERAL (
     SELECT e.type FROM events AS e WHERE e.organization_id = d.organization_id AND e.id = d.event_id LIMIT 1
 ) AS e
@@ -10,8 +14,8 @@ LEFT JOIN LATERAL (
     WHERE q.organization_id = d.organization_id AND q.delivery_id = d.id
     LIMIT 1
 ) AS q ON true
-WHERE d.organization_id = $1 AND d.id < $2 AND d.id >= $3 AND d.id < $4
-  AND d.event_id = $7 AND ($8::uuid IS NULL OR d.subscription_id = $8)
+WHERE d.id < $2 AND d.id >= $3 AND d.id < $4
+  AND ($8::uuid IS NULL OR d.subscription_id = $8)
   AND ($6::smallint IS NULL OR $6 = CASE
           WHEN q.lease_token <> 0 THEN 3 ELSE d.status END)
 ORDER BY d.id DESC

@@ -1,3 +1,4 @@
+-- Compared as pairs, so that only the index that holds them in this order can be meant.
 SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.reason, d.origin, d.attempt_count, d.status_at,
        q.due_at, coalesce(q.lease_token <> 0, false)
 FROM deliveries AS d
@@ -10,7 +11,9 @@ LEFT JOIN LATERAL (
     WHERE q.organization_id = d.organization_id AND q.delivery_id = d.id
     LIMIT 1
 ) AS q ON true
-WHERE d.organization_id = $1 AND d.id < $2 AND d.id >= $3 AND d.id < $4 AND d.subscription_id = $7
+WHERE d.organization_id = $1 AND d.subscription_id = $7
+  AND (d.subscription_id, d.id) < ($7, $2) AND (d.subscription_id, d.id) >= ($7, $3)
+  AND (d.subscription_id, d.id) < ($7, $4)
   AND ($6::smallint IS NULL OR $6 = CASE
           WHEN q.lease_token <> 0 THEN 3 ELSE d.status END)
 ORDER BY d.id DESC
