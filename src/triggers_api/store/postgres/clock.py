@@ -78,11 +78,11 @@ class DatabaseClock:
         if not first and abs(off_ms) <= half_ms + 1:
             return
         if abs(off_ms) >= _WORTH_SAYING_MS:
-            whose = (
-                "this machine's clock is off the database's"
-                if first
-                else "the database's clock was set"
-            )
-            log.warning(whose, seconds=round(-off_ms / 1000, 3))
+            if first:
+                log.warning(
+                    "this machine's clock is off the database's", seconds=round(-off_ms / 1000, 3)
+                )
+            else:
+                log.warning("the database's clock was set", seconds=round(off_ms / 1000, 3))
         self._said_ms = found.now + half_ms
         self._said_at = self._monotonic()
