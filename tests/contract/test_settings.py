@@ -398,6 +398,22 @@ def test_a_deleted_subscription_is_found_no_more(
     assert world.run(world.store.subscriptions(organization, Page())) == []
 
 
+def test_a_change_that_comes_after_the_deletion_does_not_bring_a_subscription_back(
+    world: World, organization: str, subscription: str
+) -> None:
+    read_before = world.run(world.store.subscription(organization, subscription))
+    assert read_before is not None
+    world.run(world.store.delete_subscription(organization, subscription))
+    (due,) = world.due(organization, subscription)  # routed by who does not know of it yet
+    world.run(world.store.save_subscription(read_before))
+    assert world.run(world.store.subscription(organization, subscription)) is None
+    assert since(world, 0).subscriptions == ()
+    assert world.claim_deliveries().deliveries == ()
+    assert world.run(world.store.reap()).cancelled == 1
+    assert world.status_of(organization, due) == "cancelled"
+    world.assert_balanced()
+
+
 def test_the_switches_come_back_as_they_were_turned_and_survive(
     world: World, clock: FrozenClock
 ) -> None:

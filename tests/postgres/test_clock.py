@@ -16,6 +16,7 @@ from tests.postgres.test_connection import SOUND
 from triggers_api.app import wall_clock
 from triggers_api.model.ids import received_ms
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.worker import Worker
 from triggers_api.store.postgres import schema
 from triggers_api.store.postgres.clock import DatabaseClock
 
@@ -212,5 +213,34 @@ def test_stores_on_machines_with_different_clocks_claim_by_one_time(
         in_a_minute = Timestamp(wall_clock() + 60_000)
         await late.append([event(late, organization, deliver_at=in_a_minute)])
         assert (await late.claim_queue(10, 45)).events == (), "it is not due"
+
+    run(scenario())
+
+
+def test_a_process_whose_machine_s_clock_is_put_right_keeps_the_database_s_time(
+    run: Run, database: Database
+) -> None:
+    """So do those that start after it: none takes what another holds."""
+    off_ms = [-5 * 60_000]
+
+    async def scenario() -> None:
+        put_right = await database.store(
+            clock=lambda: Timestamp(wall_clock() + off_ms[0]), keeps_own_time=False
+        )
+        other = await database.store(clock=wall_clock, keeps_own_time=False)
+        organization = await database.organization(other)
+        await other.append([event(other, organization)])
+        assert len((await other.claim_queue(10, 45)).events) == 1
+        off_ms[0] = 0
+        for _ in range(2):
+            assert abs(put_right.now() - wall_clock()) <= put_right.skew_ms
+            assert (await put_right.claim_queue(10, 45)).events == ()
+            await put_right.check()
+        worker = Worker(
+            id="put right", roles=(), version="1", started_at=Timestamp(0), seen_at=Timestamp(0)
+        )
+        await put_right.beat(worker)
+        later = await database.store(clock=wall_clock, keeps_own_time=False)
+        assert abs(later.now() - wall_clock()) <= later.skew_ms
 
     run(scenario())

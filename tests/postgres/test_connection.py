@@ -324,6 +324,25 @@ def test_what_is_confirmed_is_flushed_whatever_the_role_was_set_to(
     run(scenario())
 
 
+@pytest.mark.parametrize("configured", ["on", "off", "local"])
+def test_a_session_keeps_its_level_when_the_server_s_configuration_is_lowered_and_loaded_again(
+    run: Run, database: Database, configured: str
+) -> None:
+    """The server says where the level in force is from; one from the session outlives a reload."""
+
+    async def scenario() -> None:
+        await noting(database, configured)
+        store = await database.store()
+        source = await store._sessions.read(
+            lambda one: one.fetchval(
+                "SELECT source FROM pg_settings WHERE name = 'synchronous_commit'"
+            )
+        )
+        assert source == "session"
+
+    run(scenario())
+
+
 def test_an_append_raises_it_although_the_session_was_lowered_meanwhile(
     run: Run, database: Database
 ) -> None:

@@ -31,11 +31,12 @@ class Opened:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.url = database.url
+        self.command_s = 20.0
         self.pools: list[Pool] = []
 
     async def sessions(self, *, pooled: bool = False) -> Sessions:
         async def opened() -> Connection:
-            return await connect(self.url, pooled=pooled)
+            return await connect(self.url, pooled=pooled, command_s=self.command_s)
 
         self.pools.append(Pool(opened, size=5, overflow=0, wait_s=10, recycle_s=3600))
         return Sessions(self.pools[-1], pooled=pooled)
@@ -274,7 +275,7 @@ LOSSES = {
 
 @pytest.mark.parametrize("way", ["terminated", "reset", "no answer"])
 def test_a_lost_answer_is_an_unknown_outcome_for_a_write_and_nothing_for_a_read(
-    run: Run, opened: Opened, monkeypatch: pytest.MonkeyPatch, way: str
+    run: Run, opened: Opened, way: str
 ) -> None:
     database = opened.database
 
@@ -292,7 +293,7 @@ def test_a_lost_answer_is_an_unknown_outcome_for_a_write_and_nothing_for_a_read(
         async with Proxy("127.0.0.1", port) as proxy:
             opened.url = proxy.url(database.url)
             if way == "no answer":
-                monkeypatch.setattr("triggers_api.store.postgres.connection.COMMAND_S", 0.3)
+                opened.command_s = 0.3
             sessions = await opened.sessions()
             for running, told in (
                 (sessions.write(sleeping), OutcomeUnknown),

@@ -63,8 +63,9 @@ class Directory:
             changes = await self._store.changes(self.version)
             if changes.version < self.version:
                 # Another past: the database was restored, or a replica took over that had missed some.
-                self._forget()
+                # What is known goes when all that there is has come: nobody's key is refused meanwhile.
                 changes = await self._store.changes(0)
+                self._forget()
             if changes.version != self.version:
                 self._apply(changes)
                 # Whoever waits on a switch or a subscription looks again with the new one.
@@ -82,6 +83,8 @@ class Directory:
         self._organizations.clear()
         self._subscriptions.clear()
         self._routes.clear()
+        self.chosen_controls = Controls()
+        self.controls = self._force(self.chosen_controls)
 
     def principal(self, key: str) -> Principal | None:
         """Whose key this is, or ``None`` when it is not (or no longer) valid."""

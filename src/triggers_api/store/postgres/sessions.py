@@ -1,7 +1,12 @@
 """Running something on a connection, and what it means when that fails."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Final, TypeVar
 
 import asyncpg
@@ -91,7 +96,10 @@ class Sessions:
                 if not (atomic or self.pooled):
                     yield db
                     return
-                async with db.transaction():
+                async with AsyncExitStack() as stack:
+                    with _told(db, changes=False):
+                        # A pooler may find no session for it, and nothing has been asked for yet.
+                        await stack.enter_async_context(db.transaction())
                     if self.pooled:
                         await db.execute(_LOCAL)
                     yield db

@@ -150,6 +150,9 @@ class PostgresStore:
         self._writer = Writer(self._append, observer=self)
         # Of its own: a sign of life does not wait in line while the service is busy.
         self._beats = Sessions(sessions.pool.another(size=1, overflow=0), pooled=sessions.pooled)
+        # Of its own as well: changes wait for each other, and whoever is at it asks for more. If all of
+        # them took from what is there for everybody, those that wait would hold what the one needs.
+        self._changes = Sessions(sessions.pool.another(size=1, overflow=0), pooled=sessions.pooled)
         self._changing: ContextVar[_Change | None] = ContextVar("changing", default=None)
         self._announcer = Announcer(sessions)
         self._replica = _replica(options, sessions)
@@ -298,6 +301,7 @@ class PostgresStore:
         except Unavailable as problem:
             log.warning("the database was not told of the end", detail=problem.detail)
         await self._beats.pool.close()
+        await self._changes.pool.close()
         await self._sessions.pool.close()
 
     async def _leave(self, db: Connection) -> None:
@@ -566,7 +570,7 @@ class PostgresStore:
 
     @asynccontextmanager
     async def one_change(self) -> AsyncIterator[None]:
-        async with self._sessions.transaction() as db:
+        async with self._changes.transaction() as db:
             await db.execute(SQL["hold_version"])
             change = _Change(db)
             token = self._changing.set(change)
