@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from triggers_api.model import ids
+from triggers_api.model.auth import AuthShown, AuthType, BasicAuth
 from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running
 from triggers_api.model.organization import KeyRecord, Organization, Scope
-from triggers_api.model.subscription import PayloadFormat, SubscriptionStatus
+from triggers_api.model.subscription import PayloadFormat, RetiredSecret, SubscriptionStatus
 from triggers_api.store.base import Changes, Page
 
 if TYPE_CHECKING:
@@ -350,6 +351,7 @@ def test_a_subscription_comes_back_with_every_field(
             status=SubscriptionStatus.PAUSED,
             description="Ünïcode",
             headers={"x-a": "b"},
+            auth=AuthShown(AuthType.BASIC),
             payload_format=PayloadFormat.RAW,
             retry_schedule=(0.5, 2.0),
             timeout_s=2.5,
@@ -360,6 +362,8 @@ def test_a_subscription_comes_back_with_every_field(
             disabled_reason="because",
             secrets=("whsec_b25l", "whsec_dHdv"),
         ),
+        retired=(RetiredSecret("whsec_b2xk", clock()),),
+        auth=BasicAuth("käthe", 'a"\\ü'),
         from_organization=True,
     )
     world.run(world.store.save_subscription(record))

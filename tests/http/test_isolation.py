@@ -33,6 +33,7 @@ SCOPES: Final = {
     "DELETE /api/subscriptions/{subscription_id}": MANAGE,
     "POST /api/subscriptions/{subscription_id}/pause": MANAGE,
     "POST /api/subscriptions/{subscription_id}/resume": MANAGE,
+    "POST /api/subscriptions/{subscription_id}/rotate-secret": MANAGE,
     "GET /api/deliveries": READ,
     "GET /api/deliveries/{delivery_id}": READ,
     "POST /api/deliveries/{delivery_id}/retry": MANAGE,

@@ -85,6 +85,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         failures: attempts since the delivery was opened, by the event or by a retry by hand.
         sent_at: the timestamp inside the ``standard`` format: ``occurred_at``, else received.
+        metadata: a JSON object of strings, or ``None``.
     """
 
     id: str
@@ -96,6 +97,10 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     attempt_count: int
     failures: int
     target: SubscriptionRecord
+    source: str | None = None
+    key: str | None = None
+    dedup_id: str | None = None
+    metadata: bytes | None = None
 
 
 class DeliveryClaim(msgspec.Struct, frozen=True):

@@ -131,6 +131,10 @@ class DeliveryVerbs:
             event_type,
             occurred_at,
             payload,
+            source,
+            key,
+            dedup_id,
+            metadata,
         ) = row
         event_id = text(ids.EVENT, event)
         return ClaimedDelivery(
@@ -143,6 +147,10 @@ class DeliveryVerbs:
             attempt_count=attempts,
             failures=attempts - base,
             target=await self._target(db, organization, subscription, version),
+            source=source,
+            key=key,
+            dedup_id=dedup_id,
+            metadata=metadata,
         )
 
     async def _target(
