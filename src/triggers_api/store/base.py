@@ -403,8 +403,9 @@ class Store(Protocol):
     def one_change(self) -> AbstractAsyncContextManager[None]:
         """A change to the settings half that rests on how it stands.
 
-        No other process changes it between what is read inside and what is saved inside. What is saved
-        is committed at the end, all of it or nothing. Only this task's calls are part of it.
+        No other process changes it between what is read inside and what is saved inside. Where several
+        processes share the store, what is saved is committed at the end, all of it or nothing; where
+        one owns it, each verb commits by itself. Only this task's calls are part of it.
         """
 
     async def changes(self, since: int) -> Changes:
