@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -387,6 +387,48 @@ def test_who_saves_beside_another_one_waits_for_its_end(run: Run, database: Data
         assert not saving.done()
         await db.execute("ROLLBACK")
         await saving
+
+    run(scenario())
+
+
+class Interrupted:
+    """A connection on which something else is committed after each statement."""
+
+    def __init__(self, db: Connection, between: Callable[[], Awaitable[None]]) -> None:
+        self._db = db
+        self._between = between
+
+    async def fetch(self, *statement: Any) -> Any:  # noqa: ANN401 - passed on
+        rows = await self._db.fetch(*statement)
+        await self._between()
+        return rows
+
+    async def fetchval(self, *statement: Any) -> Any:  # noqa: ANN401 - passed on
+        value = await self._db.fetchval(*statement)
+        await self._between()
+        return value
+
+
+def test_what_is_saved_while_a_follower_is_told_is_told_next_time(
+    run: Run, database: Database
+) -> None:
+    async def scenario() -> None:
+        store = await database.store()
+        organization = await database.organization(store)
+        saved: list[str] = []
+
+        async def save() -> None:
+            record = subscription(store, organization)
+            await store.save_subscription(record)
+            saved.append(record.subscription.id)
+
+        await save()
+        interrupted: Any = Interrupted(await database.connection(), save)
+        told = await SettingsVerbs().changes(interrupted, 0)
+        rest = await store.changes(told.version)
+        known = {each.subscription.id for each in (*told.subscriptions, *rest.subscriptions)}
+        assert len(saved) > 4
+        assert known == set(saved)
 
     run(scenario())
 

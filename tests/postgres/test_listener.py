@@ -187,6 +187,7 @@ def test_a_lost_connection_is_made_again_and_what_was_missed_meanwhile_is_looked
             # Nobody hears of this one.
             waiting = asyncio.ensure_future(other.wait_queue(3600))
             await until(lambda: listener.connected, "it listens again")
+            assert listener._failures == 0, "the next loss is not waited for longer than this one"
             await waiting
             await listening(other)
             await one.append([event(one, organization)])

@@ -322,13 +322,14 @@ def test_a_statement_that_was_given_up_does_not_answer_the_next_user(
 
         async def slow() -> None:
             async with pool.connection() as db:
-                await db.fetchval("SELECT 'slow' FROM pg_sleep(10)")
+                await db.fetchval("SELECT 'slow' FROM pg_sleep(0.5)")
 
         giving_up = asyncio.create_task(slow())
         await until(lambda: pool.in_use == 1, "it runs")
         giving_up.cancel()
         with pytest.raises(asyncio.CancelledError):
             await giving_up
+        assert pool.idle == 0, "nor does anybody wait for its end"
         async with pool.connection() as db:
             assert await db.fetchval("SELECT 'mine'") == "mine"
 
