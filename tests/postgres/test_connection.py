@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from tests.postgres.conftest import event, until
-from tests.servers.proxy import Proxy
 
 from triggers_api.errors import OutcomeUnknown, StartError, StoreUnavailable
 from triggers_api.store.postgres import connection as connection_module
@@ -162,8 +161,7 @@ def test_who_takes_the_connection_and_says_nothing_is_not_waited_for(
     monkeypatch.setattr(connection_module, "CONNECT_S", 0.1)
 
     async def scenario() -> None:
-        port = int(database.url.rpartition(":")[2].partition("/")[0])
-        async with Proxy("127.0.0.1", port) as proxy:
+        async with database.proxy() as proxy:
             proxy.swallow()
             with pytest.raises(StoreUnavailable, match="no answer in time"):
                 await connect(proxy.url(database.url), pooled=False)

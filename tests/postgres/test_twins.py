@@ -112,7 +112,7 @@ def test_overlapping_batches_in_opposite_orders_never_block_each_other_and_lose_
             ]
 
         everything = [(organization, name) for organization in organizations for name in names]
-        for round_ in range(40):
+        for round_ in range(10 if routed == "some" else 40):
             prefixed = [(organization, f"{round_}-{name}") for organization, name in everything]
             sent = []
             for number in range(4):
