@@ -90,8 +90,8 @@ def test_the_schema_is_looked_at(
         ("SET synchronous_commit = off", "commits", "warn", "synchronous_commit is off", 0),
         ("SET synchronous_commit = local", "commits", "ok", "synchronous_commit is local", 0),
         ("SET default_transaction_read_only = on", "writing", "fail", "read-only", 1),
-        ("CONNECTION LIMIT 70", "connections", "warn", "70 in all, a process takes up to 71", 0),
-        ("CONNECTION LIMIT 142", "connections", "ok", "so there is room for 2", 0),
+        ("CONNECTION LIMIT 72", "connections", "warn", "72 in all, a process takes up to 73", 0),
+        ("CONNECTION LIMIT 146", "connections", "ok", "so there is room for 2", 0),
     ],
 )
 def test_what_a_database_or_a_role_was_told_is_looked_at(

@@ -36,7 +36,16 @@ def test_a_claim_brings_everything_needed_to_send(
         metadata={"k": "v"},
     )
     world.run(world.store.save_subscription(record))
-    event = world.event(organization, "invoice.paid", b'{"n" :1}', to=[record.subscription.id])
+    event = world.event(
+        organization,
+        "invoice.paid",
+        b'{"n" :1}',
+        to=[record.subscription.id],
+        source="/shops/1",
+        key="customer-7",
+        dedup_id="/shops/1 A-1",
+        metadata=b'{"traceid":"\\u00fc"}',
+    )
     world.append(event)
     received = clock()
     clock.advance(seconds=3)
@@ -46,6 +55,8 @@ def test_a_claim_brings_everything_needed_to_send(
     assert claimed.event_id == event.id
     assert claimed.event_type == "invoice.paid"
     assert claimed.payload == b'{"n" :1}'
+    assert (claimed.source, claimed.key) == ("/shops/1", "customer-7")
+    assert (claimed.dedup_id, claimed.metadata) == (event.dedup_id, event.metadata)
     assert claimed.sent_at == received
     assert (claimed.attempt_count, claimed.failures) == (0, 0)
     assert claimed.target == record

@@ -7,9 +7,11 @@ import itertools
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import pytest
 from tests.contract.conftest import SHARED_ENGINES, MakeEngine, SharedEngine, maker_of
 
+from triggers_api.errors import NotFound
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls, DeliveryMode
 from triggers_api.model.event import FirstEvent, NewEvent
@@ -353,6 +355,66 @@ def test_a_reader_that_follows_the_changes_of_two_processes_never_misses_one(
 
     world.run(follow())
     assert known == {record.subscription.id for record in records}
+
+
+def test_of_changes_that_rest_on_what_is_there_none_is_lost(
+    world: World, organization: str, subscription: str, other: Store
+) -> None:
+    async def add_to(store: Store, name: str) -> None:
+        async with store.one_change():
+            found = await store.subscription(organization, subscription)
+            assert found is not None
+            more = msgspec.structs.replace(
+                found.subscription, event_types=(*found.subscription.event_types, name)
+            )
+            await store.save_subscription(msgspec.structs.replace(found, subscription=more))
+
+    async def at_once() -> None:
+        await asyncio.gather(*(add_to((world.store, other)[n % 2], f"n{n}") for n in range(20)))
+
+    world.run(at_once())
+    found = world.run(other.subscription(organization, subscription))
+    assert found is not None
+    assert sorted(found.subscription.event_types) == sorted(["*", *(f"n{n}" for n in range(20))])
+
+
+def test_what_is_changed_in_one_change_is_seen_by_others_at_its_end_and_all_of_it(
+    world: World, organization: str, subscription: str, other: Store
+) -> None:
+    (due,) = world.due(organization, subscription)
+    record = world.record(organization)
+
+    async def change() -> None:
+        async with world.store.one_change():
+            await world.store.save_subscription(record)
+            assert await world.store.subscription(organization, record.subscription.id) == record
+            assert await world.store.delete_subscription(organization, subscription) is True
+            listed = await other.subscriptions(organization, EVERYTHING)
+            assert [each.id for each in listed] == [subscription]
+
+    world.run(change())
+    listed = world.run(other.subscriptions(organization, EVERYTHING))
+    assert [each.id for each in listed] == [record.subscription.id]
+    assert world.status_of(organization, due) == "cancelled", "as after a deletion by itself"
+    world.assert_balanced()
+
+
+def test_of_a_change_that_is_given_up_nothing_is_kept(
+    world: World, organization: str, subscription: str, other: Store
+) -> None:
+    before = world.run(other.changes(0))
+
+    async def give_up() -> None:
+        async with world.store.one_change():
+            await world.store.save_subscription(world.record(organization))
+            await world.store.delete_subscription(organization, subscription)
+            raise NotFound("there is no such organization")
+
+    with pytest.raises(NotFound):
+        world.run(give_up())
+    assert world.run(other.changes(0)) == before
+    world.run(world.store.save_subscription(world.record(organization)))
+    assert len(world.run(other.subscriptions(organization, EVERYTHING))) == 2
 
 
 def test_of_two_processes_that_start_on_an_empty_database_one_makes_the_first_organization(

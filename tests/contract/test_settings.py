@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from triggers_api.model import ids
+from triggers_api.model.auth import AuthShown, AuthType, BasicAuth
 from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running
 from triggers_api.model.organization import KeyRecord, Organization, Scope
-from triggers_api.model.subscription import PayloadFormat, SubscriptionStatus
+from triggers_api.model.subscription import PayloadFormat, RetiredSecret, SubscriptionStatus
 from triggers_api.store.base import Changes, Page
 
 if TYPE_CHECKING:
@@ -350,6 +351,7 @@ def test_a_subscription_comes_back_with_every_field(
             status=SubscriptionStatus.PAUSED,
             description="Ünïcode",
             headers={"x-a": "b"},
+            auth=AuthShown(AuthType.BASIC),
             payload_format=PayloadFormat.RAW,
             retry_schedule=(0.5, 2.0),
             timeout_s=2.5,
@@ -360,6 +362,8 @@ def test_a_subscription_comes_back_with_every_field(
             disabled_reason="because",
             secrets=("whsec_b25l", "whsec_dHdv"),
         ),
+        retired=(RetiredSecret("whsec_b2xk", clock()),),
+        auth=BasicAuth("käthe", 'a"\\ü'),
         from_organization=True,
     )
     world.run(world.store.save_subscription(record))
@@ -392,6 +396,22 @@ def test_a_deleted_subscription_is_found_no_more(
     assert world.run(world.store.delete_subscription(organization, subscription)) is True
     assert world.run(world.store.subscription(organization, subscription)) is None
     assert world.run(world.store.subscriptions(organization, Page())) == []
+
+
+def test_a_change_that_comes_after_the_deletion_does_not_bring_a_subscription_back(
+    world: World, organization: str, subscription: str
+) -> None:
+    read_before = world.run(world.store.subscription(organization, subscription))
+    assert read_before is not None
+    world.run(world.store.delete_subscription(organization, subscription))
+    (due,) = world.due(organization, subscription)  # routed by who does not know of it yet
+    world.run(world.store.save_subscription(read_before))
+    assert world.run(world.store.subscription(organization, subscription)) is None
+    assert since(world, 0).subscriptions == ()
+    assert world.claim_deliveries().deliveries == ()
+    assert world.run(world.store.reap()).cancelled == 1
+    assert world.status_of(organization, due) == "cancelled"
+    world.assert_balanced()
 
 
 def test_the_switches_come_back_as_they_were_turned_and_survive(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -190,7 +191,9 @@ def test_the_service_goes_on_with_the_same_keys_cursors_and_secrets(
             assert ready.json["queue"]["depth"] == 0
 
     run(second_half())
-    assert sorted(receiver.ids) == sorted([*ids, ids[1]])
+    (again,) = (Counter(receiver.ids) - Counter(ids)).elements()
+    assert again in ids[:2]
+    assert set(receiver.ids) == set(ids)
     for request in receiver.requests:
         request.verify(secret, now=int(request.headers["webhook-timestamp"]))
 
@@ -250,7 +253,9 @@ def test_a_copy_that_is_killed_in_its_last_transaction_brings_nothing_to_life(
     assert database.contents() == whole
 
 
+@pytest.mark.parametrize("flushed", [True, False])
 def test_a_copy_whose_database_goes_away_says_so_and_goes_on_when_it_is_back(
+    flushed: bool,  # noqa: FBT001 - a parameter of the test
     grown: Grown,
     own_postgres: PostgresServer,
     whole: dict[str, list[tuple[object, ...]]],
@@ -261,12 +266,17 @@ def test_a_copy_whose_database_goes_away_says_so_and_goes_on_when_it_is_back(
     with database.held_up("attempts") as is_waited_for:
         process = copying(grown.path, database.url)
         until(is_waited_for, "it writes attempts")
+        if flushed:
+            database.execute("CHECKPOINT")
         own_postgres.restart("immediate")
     code, out, err = process.end()
     assert (code, out) == (1, "")
     assert "the copy stopped: " in err
     assert err.endswith("Run it again, and it goes on where it was\n")
-    assert copied(grown, database).went_on
+    # Nobody waited for the disk among the records: the last of them may be gone, and their note too.
+    again = copied(grown, database)
+    assert again.equal
+    assert again.went_on or not flushed
     assert database.contents() == whole
 
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from triggers_api.deliver.signature import new_secret, secret_bytes, sign, verify
+from triggers_api.deliver.signature import new_secret, public_key, secret_bytes, sign, verify
 from triggers_api.errors import MalformedValue
+from triggers_api.model.subscription import SignatureScheme
 
 OLD, NEW = "whsec_" + "b2xk" * 8, "whsec_" + "bmV3" * 8
 BODY = '{"naïve": 123456789012345678901234567890, "naïve": "\\u0000"}'.encode()
@@ -19,6 +20,15 @@ NOW = 1_763_842_681
 # The example of the specification's own text and of every library made from it.
 KNOWN_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 KNOWN_SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+# The specification's example of v1a is made with this key.
+KNOWN_KEY = (
+    "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
+)
+KNOWN_PUBLIC_KEY = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+KNOWN_V1A = (
+    "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
+)
 
 
 def headers(signature: str, *, at: int = NOW, message_id: str = "evt_1") -> dict[str, str]:
@@ -195,3 +205,85 @@ def test_a_timestamp_that_is_not_a_whole_number_of_seconds_is_refused(timestamp:
     sent = signed(OLD) | {"webhook-timestamp": timestamp}
     with pytest.raises(MalformedValue, match="not a number of seconds"):
         verify(OLD, headers=sent, body=BODY, now=NOW)
+
+
+# ── with a key pair ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_published_example_of_a_key_pair_comes_out_as_published() -> None:
+    assert public_key(SignatureScheme.V1A, KNOWN_KEY) == KNOWN_PUBLIC_KEY
+    signature = sign(
+        [KNOWN_KEY],
+        message_id="msg_p5jXN8AQM9LWM0D4loKWxJek",
+        timestamp=1614265330,
+        body=b'{"test": 2432232314}',
+    )
+    assert signature == KNOWN_V1A
+
+
+def test_the_public_half_verifies_what_the_private_one_signed() -> None:
+    private = new_secret(SignatureScheme.V1A)
+    public = public_key(SignatureScheme.V1A, private)
+    assert public is not None
+    sent = signed(OLD, private, NEW)
+    verify(public, headers=sent, body=BODY, now=NOW)
+    for secret in (OLD, NEW):
+        verify(secret, headers=sent, body=BODY, now=NOW)
+    # The library of the symmetric scheme passes over what it does not know.
+    now = int(datetime.now(UTC).timestamp())
+    Webhook(OLD).verify(b"{}", signed(private, OLD, at=now, body=b"{}"))
+
+
+def test_a_key_may_be_given_without_its_public_half() -> None:
+    pair = base64.b64decode(KNOWN_KEY.removeprefix("whsk_"))
+    alone = "whsk_" + base64.b64encode(pair[:32]).decode()
+    assert public_key(SignatureScheme.V1A, alone) == KNOWN_PUBLIC_KEY
+    assert signed(alone) == signed(KNOWN_KEY)
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        signed(new_secret(SignatureScheme.V1A))["WEBHOOK-SIGNATURE"],
+        signed(KNOWN_KEY, body=BODY + b" ")["WEBHOOK-SIGNATURE"],
+        signed(KNOWN_KEY, at=NOW + 1)["WEBHOOK-SIGNATURE"],
+        signed(KNOWN_KEY)["WEBHOOK-SIGNATURE"].replace("v1a,", "v1,"),
+        signed(KNOWN_KEY)["WEBHOOK-SIGNATURE"].replace("v1a,", ""),
+        signed(KNOWN_KEY)["WEBHOOK-SIGNATURE"][:-4],
+        signed(OLD)["WEBHOOK-SIGNATURE"],
+        "v1a,",
+        "v1a,?",
+        "v1a,\u00e9\ud800",
+        "",
+    ],
+)
+def test_any_other_signature_does_not_verify_with_the_public_key(signature: str) -> None:
+    with pytest.raises(MalformedValue, match="not signed with the private half"):
+        verify(KNOWN_PUBLIC_KEY, headers=headers(signature), body=BODY, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "",
+        OLD,
+        KNOWN_PUBLIC_KEY,
+        "whsk_",
+        "whsk_" + base64.b64encode(bytes(31)).decode(),
+        "whsk_" + base64.b64encode(bytes(33)).decode(),
+        "whsk_" + base64.b64encode(bytes(64)).decode(),
+        "whsk_" + base64.b64encode(bytes(32)).decode().rstrip("="),
+        "whsk_" + "?" * 44,
+        "whsk_" + "\u00e9" * 44,
+    ],
+)
+def test_anything_else_is_not_a_key(secret: str) -> None:
+    with pytest.raises(MalformedValue, match="not a signing key") as refused:
+        public_key(SignatureScheme.V1A, secret)
+    assert secret == "" or secret.removeprefix("whsk_") == "" or secret not in str(refused.value)
+
+
+def test_a_key_pair_is_not_a_secret_that_both_sides_know() -> None:
+    with pytest.raises(MalformedValue, match="not a signing secret"):
+        public_key(SignatureScheme.V1, KNOWN_KEY)
+    assert public_key(SignatureScheme.V1, OLD) is None

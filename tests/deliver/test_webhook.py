@@ -29,9 +29,11 @@ from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.signature import verify
 from triggers_api.deliver.webhook import Sender, Sent, compose, new_traceparent
 from triggers_api.errors import MalformedValue
+from triggers_api.model.auth import BasicAuth, BearerAuth
 from triggers_api.model.outcome import Answered, NoAnswer
 from triggers_api.model.subscription import (
     PayloadFormat,
+    RetiredSecret,
     Subscription,
     SubscriptionRecord,
     SubscriptionStatus,
@@ -90,7 +92,7 @@ def delivery(
 def composed(
     of: ClaimedDelivery, *, attempt_number: int = 1, now: Timestamp = NOW
 ) -> tuple[bytes, dict[str, str]]:
-    return compose(of, attempt_number=attempt_number, now=now, traceparent="00-1-2-01")
+    return compose(of, attempt_number=attempt_number, now=now, at=now, traceparent="00-1-2-01")
 
 
 def test_the_envelope_holds_the_payload_byte_for_byte() -> None:
@@ -140,6 +142,24 @@ def test_every_secret_of_the_subscription_signs() -> None:
         verify(secret, headers=headers, body=body, now=NOW / 1000)
 
 
+def test_a_retired_secret_signs_after_the_present_one_until_its_time_by_the_stores_clock() -> None:
+    claimed = delivery(secrets=(NEW,))
+    until = SENT_AT.after(seconds=60)
+    target = msgspec.structs.replace(claimed.target, retired=(RetiredSecret(OLD, until),))
+    claimed = msgspec.structs.replace(claimed, target=target)
+
+    def signatures(at: Timestamp) -> list[str]:
+        _, headers = compose(claimed, attempt_number=1, now=NOW, at=at, traceparent="00-1-2-01")
+        return headers["webhook-signature"].split(" ")
+
+    _, alone = composed(delivery(secrets=(NEW,)))
+    _, old = composed(delivery(secrets=(OLD,)))
+    both = [alone["webhook-signature"], old["webhook-signature"]]
+    assert signatures(SENT_AT) == both
+    assert signatures(until.after(seconds=-0.001)) == both
+    assert signatures(until) == both[:1]
+
+
 def test_the_subscriptions_own_headers_come_along() -> None:
     _, headers = composed(delivery(headers={"Authorization": "Bearer t", "X-Mine": "1"}))
     assert headers["Authorization"] == "Bearer t"
@@ -166,10 +186,31 @@ def test_the_subscriptions_own_headers_come_along() -> None:
         "Upgrade",
         "Host",
         "Proxy-Authorization",
+        "Cookie",
+        "Ce-Id",
     ],
 )
 def test_but_never_instead_of_or_beside_ours(name: str) -> None:
     assert composed(delivery(headers={name: "theirs"})) == composed(delivery())
+
+
+@pytest.mark.parametrize(
+    ("auth", "value"),
+    [
+        (BasicAuth("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        (BearerAuth("mF_9.B5f-4.1JqM"), "Bearer mF_9.B5f-4.1JqM"),
+    ],
+)
+def test_auth_is_sent_as_in_the_examples_of_its_standards(
+    auth: BasicAuth | BearerAuth, value: str
+) -> None:
+    # One that was saved when headers could still hold it gives way.
+    claimed = delivery(headers={"AUTHORIZATION": "old", "X-Mine": "1"})
+    target = msgspec.structs.replace(claimed.target, auth=auth)
+    _, headers = composed(msgspec.structs.replace(claimed, target=target))
+    named = {name: each for name, each in headers.items() if name.lower() == "authorization"}
+    assert named == {"authorization": value}
+    assert headers["X-Mine"] == "1"
 
 
 def test_a_trace_parent_has_the_form_of_the_standard_and_is_fresh() -> None:
@@ -340,7 +381,9 @@ async def send(
     **of: Any,  # noqa: ANN401 - see delivery
 ) -> Sent:
     url = to if isinstance(to, str) else to.url
-    return await sender.send(delivery(url, **of), attempt_number=1, timeout_s=timeout_s, now=NOW)
+    return await sender.send(
+        delivery(url, **of), attempt_number=1, timeout_s=timeout_s, now=NOW, at=NOW
+    )
 
 
 async def sent_to(script: Script, *, timeout_s: float = LONG_S) -> Sent:
@@ -362,6 +405,7 @@ def test_a_delivery_arrives_as_composed_and_verifies_with_the_library(run: Run) 
                 attempt_number=7,
                 timeout_s=LONG_S,
                 now=now,
+                at=now,
             )
             (request,) = receiver.requests
         assert sent.outcome == Answered(200)
@@ -374,6 +418,7 @@ def test_a_delivery_arrives_as_composed_and_verifies_with_the_library(run: Run) 
             delivery(headers={"X-Mine": "1"}, secrets=(OLD, NEW)),
             attempt_number=7,
             now=now,
+            at=now,
             traceparent=headers["traceparent"],
         )
         assert request.line == "POST /hook HTTP/1.1"

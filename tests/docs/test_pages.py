@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from tests.docs.console import DATABASE, Failed, Session, has, missing_line
 from tests.docs.pages import ROOT, code_blocks, name_of
 from tests.servers.postgres import Postgres
 
-from triggers_api.deliver.signature import new_secret, sign
+from triggers_api.deliver.signature import new_secret, public_key, sign
+from triggers_api.model.subscription import SignatureScheme
 
 DOCS: Final = ROOT / "docs"
 PAGES: Final = [DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
@@ -63,6 +65,29 @@ def test_the_script_for_verifying_by_hand_agrees_with_what_the_service_signs(
         text=True,
     ).stdout
     assert printed.strip() == sign([secret], message_id="evt_1", timestamp=1795389871, body=body)
+
+
+def test_the_function_for_verifying_with_a_public_key_agrees_with_what_the_service_signs() -> None:
+    (program,) = (b.text for b in code_blocks(BY_HAND) if b.text.startswith("# verify_v1a.py"))
+    page: dict[str, Any] = {}
+    exec(compile(program, "verify_v1a.py", "exec"), page)
+    key, other = (new_secret(SignatureScheme.V1A) for _ in range(2))
+    body, now = b'{"type":"order.created"}', int(time.time())
+
+    def verifies(*secrets: str, at: int = now, received: bytes = body) -> bool:
+        signature = sign(secrets, message_id="evt_1", timestamp=at, body=body)
+        headers = {
+            "webhook-id": "evt_1", "webhook-timestamp": str(at), "webhook-signature": signature,
+        }  # fmt: skip
+        found: bool = page["verifies"](public_key(SignatureScheme.V1A, key), headers, received)
+        return found
+
+    assert verifies(key)
+    assert verifies(new_secret(), other, key)
+    assert not verifies(other)
+    assert not verifies(new_secret())
+    assert not verifies(key, received=body + b" ")
+    assert not verifies(key, at=now - 400)
 
 
 # ── the runner itself ─────────────────────────────────────────────────────────────────────────────

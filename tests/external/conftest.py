@@ -13,7 +13,7 @@ __all__ = ["serve"]
 Program = Callable[[str], str]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def program() -> Program:
     """The path of a program; a test whose program is missing is skipped."""
 

@@ -179,6 +179,18 @@ def test_a_cursor_that_was_altered_in_any_place_is_refused(
         assert_problem(answer, 400, "invalid-cursor")
 
 
+@pytest.mark.parametrize("name", ["type", "dedup_id", "source"])
+def test_a_filter_for_what_no_event_can_have_finds_nothing_or_is_refused(
+    service: Service, run: Run, name: str
+) -> None:
+    for value in ("%00", "a%00b", "%00*", "%EF%BF%BF", "%F4%8F%BF%BF"):
+        answer = run(service.call("GET", f"/api/events?{name}={value}"))
+        if answer.status == 200:
+            assert answer.json["data"] == []
+        else:
+            assert_problem(answer, 422, "validation-failed")
+
+
 def test_a_cursor_is_bound_to_its_list_its_filter_and_its_organization(
     service: Service, run: Run, lists: dict[str, tuple[str, str, int]], other_key: str
 ) -> None:

@@ -20,7 +20,8 @@ FULL: Final[dict[str, Any]] = {
     "event_types": ["order.*", "invoice.paid"],
     "filter": "payload.amount > 100 && key != null",
     "description": "orders ü",
-    "headers": {"Authorization": "Bearer abc", "X-Env": "test"},
+    "headers": {"X-Env": "test"},
+    "auth": {"type": "bearer", "token": "abc"},
     "payload_format": "raw",
     "retry_schedule": [1.5, 10.0],
     "timeout_s": 5.0,
@@ -33,6 +34,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "filter": None,
     "description": None,
     "headers": None,
+    "auth": None,
     "payload_format": "standard",
     "retry_schedule": None,
     "timeout_s": None,
@@ -41,7 +43,10 @@ DEFAULTS: Final[dict[str, Any]] = {
     "expires_at": None,
     "metadata": None,
 }
-STATE: Final = {"id", "status", "disabled_reason", "created_at", "updated_at"}
+SHOWN: Final = FULL | {"auth": {"type": "bearer"}}
+STATE: Final = {
+    "id", "status", "disabled_reason", "created_at", "updated_at", "signature", "public_key",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -74,7 +79,7 @@ def test_what_was_asked_for_is_shown_with_a_secret_this_once(
     assert secret.startswith("whsec_")
     assert 24 <= len(b64decode(secret.removeprefix("whsec_"))) <= 64
     assert set(subscription) == set(FULL) | STATE
-    assert {name: subscription[name] for name in FULL} == FULL
+    assert {name: subscription[name] for name in FULL} == SHOWN
     assert (subscription["status"], subscription["disabled_reason"]) == ("active", None)
     assert subscription["created_at"] == subscription["updated_at"] == "2026-01-01T12:00:00.000Z"
     assert get(service, run, subscription["id"]) == subscription
@@ -103,11 +108,12 @@ def test_a_patch_changes_what_it_names_and_nothing_else(
     del subscription["secret"]
     new = {
         "url": "http://127.0.0.1:10/other", "event_types": ["a"], "description": "other",
-        "headers": {"X-New": "1"}, "payload_format": "standard", "retry_schedule": [],
-        "timeout_s": 0.5, "max_concurrency": 1, "metadata": {}, "filter": "payload == 1",
+        "headers": {"X-New": "1"}, "auth": {"type": "basic", "username": "u", "password": "p"},
+        "payload_format": "standard", "retry_schedule": [], "timeout_s": 0.5, "max_concurrency": 1,
+        "metadata": {}, "filter": "payload == 1",
     }[name]  # fmt: skip
     shown = change(service, run, subscription["id"], **{name: new})
-    assert shown == subscription | {name: new}
+    assert shown == subscription | {name: {"type": "basic"} if name == "auth" else new}
     assert get(service, run, subscription["id"]) == shown
 
 
@@ -140,6 +146,8 @@ def test_an_empty_patch_changes_nothing(
         {"created_at": "2026-01-01T00:00:00Z"},
         {"timeout_s": 31, "description": "must not be kept"},
         {"headers": {"Host": "x"}},
+        {"auth": {"type": "bearer"}},
+        {"auth": {"type": "bearer", "token": "a b"}},
         {"retry_schedule": [1, "2"]},
         {"filter": "payload.paid", "timeout_s": 31},
     ],
@@ -224,6 +232,85 @@ def test_a_filter_as_deep_as_it_may_be_is_taken(service: Service, run: Run) -> N
     answer = run(service.call("POST", "/api/subscriptions", {**FULL, "filter": deepest}))
     assert answer.status == 201
     assert answer.json["filter"] == deepest
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "connection", "Keep-Alive", "TE", "trailer", "Transfer-Encoding", "upgrade", "HTTP2-Settings",
+        "Proxy-Authorization", "Proxy-Connection", "host", "Content-Length", "content-type",
+        "Content-Encoding", "Accept-Encoding", "Expect", "Cookie", "Sec-Anything", "User-Agent",
+        "traceparent", "tracestate", "Webhook-Id", "webhook-anything", "X-Triggers-Attempt", "CE-Id",
+        "Authorization", "authorization",
+    ],
+)  # fmt: skip
+def test_headers_that_the_service_sets_are_no_subscriptions_to_choose(
+    service: Service, run: Run, name: str
+) -> None:
+    asked = {"url": URL, "event_types": ["*"], "headers": {"X-Ok": "1", name: "x"}}
+    answer = run(service.call("POST", "/api/subscriptions", asked))
+    assert_problem(answer, 422, "validation-failed")
+    assert [(e["pointer"], e["code"]) for e in answer.json["errors"]] == [
+        (f"/headers/{name}", "invalid-header")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "pointer", "code"),
+    [
+        ({f"x-{n}": "" for n in range(20)}, None, None),
+        ({f"x-{n}": "" for n in range(21)}, "/headers", "too-many"),
+        ({f"x-{n}": "x" * 1021 for n in range(8)}, None, None),
+        ({f"x-{n}": "x" * 1022 for n in range(8)}, "/headers", "invalid-length"),
+        ({"X-A": "1", "x-a": "2"}, "/headers/x-a", "invalid-header"),
+    ],
+    ids=["20", "21", "8192 characters", "8200 characters", "twice"],
+)
+def test_headers_have_bounds(
+    service: Service, run: Run, headers: dict[str, str], pointer: str | None, code: str | None
+) -> None:
+    asked = {"url": URL, "event_types": ["*"], "headers": headers}
+    answer = run(service.call("POST", "/api/subscriptions", asked))
+    if pointer is None:
+        assert answer.status == 201
+    else:
+        assert_problem(answer, 422, "validation-failed")
+        assert [(e["pointer"], e["code"]) for e in answer.json["errors"]] == [(pointer, code)]
+
+
+@pytest.mark.parametrize(
+    ("auth", "pointer", "code"),
+    [
+        ({"type": "bearer", "token": ""}, "/auth/token", "invalid-credential"),
+        ({"type": "bearer", "token": "a b"}, "/auth/token", "invalid-credential"),
+        ({"type": "bearer", "token": "a\r\nX: 1"}, "/auth/token", "invalid-credential"),
+        ({"type": "bearer", "token": "ü"}, "/auth/token", "invalid-credential"),
+        ({"type": "bearer", "token": "x" * 2049}, "/auth/token", "invalid-credential"),
+        ({"type": "bearer", "username": "u"}, "/auth/username", "unknown-field"),
+        ({"type": "bearer"}, "/auth", "missing-field"),
+        ({"type": "basic", "username": "u"}, "/auth", "missing-field"),
+        ({"type": "basic", "username": "a:b", "password": ""}, "/auth/username",
+         "invalid-credential"),
+        ({"type": "basic", "username": "a\n", "password": ""}, "/auth/username",
+         "invalid-credential"),
+        ({"type": "basic", "username": "", "password": "\0"}, "/auth/password",
+         "invalid-credential"),
+        ({"type": "basic", "username": "", "password": "x" * 2049}, "/auth/password",
+         "invalid-credential"),
+        ({"type": "digest"}, "/auth/type", "invalid-type"),
+        ({"token": "abc"}, "/auth", "missing-field"),
+        ("Bearer abc", "/auth", "invalid-type"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_auth_that_no_header_could_carry_is_refused_without_repeating_it(
+    service: Service, run: Run, auth: object, pointer: str, code: str
+) -> None:
+    asked = {"url": URL, "event_types": ["*"], "auth": auth}
+    answer = run(service.call("POST", "/api/subscriptions", asked))
+    assert_problem(answer, 422, "validation-failed")
+    assert [(e["pointer"], e["code"]) for e in answer.json["errors"]] == [(pointer, code)]
+    assert b"abc" not in answer.body
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254", "[::ffff:10.1.1.1]", "0.0.0.0"])
@@ -313,6 +400,7 @@ def test_a_deleted_one_is_gone(service: Service, run: Run, subscription: dict[st
     assert (answer.status, answer.body) == (204, b"")
     for method, suffix in (
         ("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume"),
+        ("POST", "/rotate-secret"),
     ):  # fmt: skip
         body: object = {} if method == "PATCH" else None
         assert_problem(run(service.call(method, path + suffix, body)), 404, "not-found")

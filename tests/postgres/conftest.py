@@ -7,11 +7,13 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from tests.conftest import Run
 from tests.servers.postgres import Postgres
+from tests.servers.proxy import Proxy
 
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
@@ -63,6 +65,11 @@ class Database:
         connection = await asyncpg.connect(self.url)
         self._connections.append(connection)
         return connection
+
+    def proxy(self) -> Proxy:
+        """A way to the server that can be told to fail."""
+        server = urlsplit(self.url)
+        return Proxy(server.hostname or "127.0.0.1", server.port or 5432)
 
     async def organization(self, store: PostgresStore) -> str:
         """The id of a new tenant."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from tests.postgres.test_connection import SOUND
 from triggers_api.app import wall_clock
 from triggers_api.model.ids import received_ms
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.worker import Worker
 from triggers_api.store.postgres import schema
 from triggers_api.store.postgres.clock import DatabaseClock
 
@@ -33,18 +35,55 @@ class Machine:
     def __init__(self, *, ahead_ms: int, follows: bool = True) -> None:
         self.wall_ms = float(BEGAN)
         self.ahead_ms = ahead_ms
-        self.clock = DatabaseClock(lambda: Timestamp(int(self.wall_ms)), follows=follows)
+        self.passed_s = 0.0
+        self.clock = DatabaseClock(
+            lambda: Timestamp(int(self.wall_ms)),
+            follows=follows,
+            monotonic=lambda: self.passed_s,
+        )
 
     def ask(self, *, there_s: float, back_s: float) -> None:
         """One question to the database, which takes so long to get there, and so long to be answered."""
         self.wall_ms += there_s * 1000
+        self.passed_s += there_s
         now = int(self.wall_ms + self.ahead_ms)
         self.wall_ms += back_s * 1000
+        self.passed_s += back_s
         self.clock.compare(msgspec.structs.replace(SOUND, now=now, asked_in_s=there_s + back_s))
 
     @property
     def off_ms(self) -> int:
         return abs(self.clock() - int(self.wall_ms + self.ahead_ms))
+
+
+def test_this_machine_s_clock_being_put_right_moves_nothing() -> None:
+    machine = Machine(ahead_ms=5 * 60_000)
+    machine.ask(there_s=0.001, back_s=0.001)
+    before = machine.clock()
+    machine.wall_ms += 5 * 60_000
+    assert machine.clock() == before
+    machine.wall_ms -= HOUR_MS
+    assert machine.clock() == before
+
+
+@pytest.mark.skipif(
+    not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no clock that runs in its sleep"
+)
+def test_what_passes_while_the_machine_is_suspended_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or what it accepts right after would be dated before those who subscribed while it slept."""
+    asleep_s = 0.0
+    running = time.clock_gettime
+
+    def says(which: int) -> float:
+        return running(which) + (asleep_s if which == time.CLOCK_BOOTTIME else 0)
+
+    monkeypatch.setattr(time, "clock_gettime", says)
+    clock = DatabaseClock(wall_clock, follows=True)
+    before = clock()
+    asleep_s = 60.0
+    assert clock() - before >= 60_000
 
 
 ways = st.floats(0, 0.125)
@@ -195,5 +234,34 @@ def test_stores_on_machines_with_different_clocks_claim_by_one_time(
         in_a_minute = Timestamp(wall_clock() + 60_000)
         await late.append([event(late, organization, deliver_at=in_a_minute)])
         assert (await late.claim_queue(10, 45)).events == (), "it is not due"
+
+    run(scenario())
+
+
+def test_a_process_whose_machine_s_clock_is_put_right_keeps_the_database_s_time(
+    run: Run, database: Database
+) -> None:
+    """So do those that start after it: none takes what another holds."""
+    off_ms = [-5 * 60_000]
+
+    async def scenario() -> None:
+        put_right = await database.store(
+            clock=lambda: Timestamp(wall_clock() + off_ms[0]), keeps_own_time=False
+        )
+        other = await database.store(clock=wall_clock, keeps_own_time=False)
+        organization = await database.organization(other)
+        await other.append([event(other, organization)])
+        assert len((await other.claim_queue(10, 45)).events) == 1
+        off_ms[0] = 0
+        for _ in range(2):
+            assert abs(put_right.now() - wall_clock()) <= put_right.skew_ms
+            assert (await put_right.claim_queue(10, 45)).events == ()
+            await put_right.check()
+        worker = Worker(
+            id="put right", roles=(), version="1", started_at=Timestamp(0), seen_at=Timestamp(0)
+        )
+        await put_right.beat(worker)
+        later = await database.store(clock=wall_clock, keeps_own_time=False)
+        assert abs(later.now() - wall_clock()) <= later.skew_ms
 
     run(scenario())

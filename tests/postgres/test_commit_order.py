@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -16,8 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.postgres.conftest import Database, event, until
 
+from triggers_api.errors import StoreUnavailable
 from triggers_api.model import ids
+from triggers_api.model.controls import Controls, DeliveryMode
+from triggers_api.model.filter import EventView
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
+from triggers_api.store.base import Changes
+from triggers_api.store.directory import Directory
 from triggers_api.store.postgres import record_reads, settings_verbs
 from triggers_api.store.postgres.queue_verbs import _columns
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
@@ -387,6 +392,48 @@ def test_who_saves_beside_another_one_waits_for_its_end(run: Run, database: Data
     run(scenario())
 
 
+class Interrupted:
+    """A connection on which something else is committed after each statement."""
+
+    def __init__(self, db: Connection, between: Callable[[], Awaitable[None]]) -> None:
+        self._db = db
+        self._between = between
+
+    async def fetch(self, *statement: Any) -> Any:  # noqa: ANN401 - passed on
+        rows = await self._db.fetch(*statement)
+        await self._between()
+        return rows
+
+    async def fetchval(self, *statement: Any) -> Any:  # noqa: ANN401 - passed on
+        value = await self._db.fetchval(*statement)
+        await self._between()
+        return value
+
+
+def test_what_is_saved_while_a_follower_is_told_is_told_next_time(
+    run: Run, database: Database
+) -> None:
+    async def scenario() -> None:
+        store = await database.store()
+        organization = await database.organization(store)
+        saved: list[str] = []
+
+        async def save() -> None:
+            record = subscription(store, organization)
+            await store.save_subscription(record)
+            saved.append(record.subscription.id)
+
+        await save()
+        interrupted: Any = Interrupted(await database.connection(), save)
+        told = await SettingsVerbs().changes(interrupted, 0)
+        rest = await store.changes(told.version)
+        known = {each.subscription.id for each in (*told.subscriptions, *rest.subscriptions)}
+        assert len(saved) > 4
+        assert known == set(saved)
+
+    run(scenario())
+
+
 def test_without_the_lock_on_the_version_one_would_be_missed(
     run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,3 +452,51 @@ def test_without_the_lock_on_the_version_one_would_be_missed(
     follower, late, beside = run(one_is_saved_late(database, "COMMIT"))
     assert beside in follower.known
     assert late not in follower.known
+
+
+def test_what_a_restored_database_does_not_know_is_forgotten(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its version is an earlier one: what was taken in since has never been."""
+
+    async def scenario() -> None:
+        store = await database.store()
+        organization = await database.organization(store)
+        kept, lost = subscription(store, organization), subscription(store, organization)
+        await store.save_subscription(kept)
+        directory = Directory(store, forced={})
+        db = await database.connection()
+        before = await db.fetchval("SELECT version FROM settings_version")
+        await store.save_subscription(lost)
+        await store.save_controls(Controls(delivery=DeliveryMode.PAUSED))
+        await directory.refresh()
+        assert len(directory.subscriptions(organization)) == 2
+        assert directory.controls == Controls(delivery=DeliveryMode.PAUSED)
+        await db.execute(f"DELETE FROM subscriptions WHERE id = '{lost.subscription.id[4:]}'")
+        await db.execute("DELETE FROM controls")
+        await db.execute(f"UPDATE settings_version SET version = {before}")
+        changes = store.changes
+
+        async def cut_off_on_the_way(since: int) -> Changes:
+            if since == 0:
+                raise StoreUnavailable("the database is away")
+            return await changes(since)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "changes", cut_off_on_the_way)
+            with pytest.raises(StoreUnavailable):
+                await directory.refresh()
+        assert len(directory.subscriptions(organization)) == 2, "it is not known yet what there is"
+        await directory.refresh()
+        assert directory.subscriptions(organization) == [kept]
+        assert directory.controls == Controls()
+        received_at, now = store.now(), store.now()
+        routed = directory.routes(organization).route(
+            EventView("order.created"), received_at, now=now
+        )
+        assert [each.id for each in routed] == [kept.subscription.id]
+        await store.save_subscription(lost)
+        await directory.refresh()
+        assert len(directory.subscriptions(organization)) == 2
+
+    run(scenario())

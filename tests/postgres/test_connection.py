@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from tests.postgres.conftest import event, until
-from tests.servers.proxy import Proxy
 
 from triggers_api.errors import OutcomeUnknown, StartError, StoreUnavailable
 from triggers_api.store.postgres import connection as connection_module
@@ -162,8 +161,7 @@ def test_who_takes_the_connection_and_says_nothing_is_not_waited_for(
     monkeypatch.setattr(connection_module, "CONNECT_S", 0.1)
 
     async def scenario() -> None:
-        port = int(database.url.rpartition(":")[2].partition("/")[0])
-        async with Proxy("127.0.0.1", port) as proxy:
+        async with database.proxy() as proxy:
             proxy.swallow()
             with pytest.raises(StoreUnavailable, match="no answer in time"):
                 await connect(proxy.url(database.url), pooled=False)
@@ -320,6 +318,25 @@ def test_what_is_confirmed_is_flushed_whatever_the_role_was_set_to(
             == in_force
         )
         assert store.durability().settings["synchronous_commit"] == in_force
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("configured", ["on", "off", "local"])
+def test_a_session_keeps_its_level_when_the_server_s_configuration_is_lowered_and_loaded_again(
+    run: Run, database: Database, configured: str
+) -> None:
+    """The server says where the level in force is from; one from the session outlives a reload."""
+
+    async def scenario() -> None:
+        await noting(database, configured)
+        store = await database.store()
+        source = await store._sessions.read(
+            lambda one: one.fetchval(
+                "SELECT source FROM pg_settings WHERE name = 'synchronous_commit'"
+            )
+        )
+        assert source == "session"
 
     run(scenario())
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from tests.postgres.conftest import event, until
-from tests.servers.proxy import Proxy
 
 from triggers_api.store.postgres import listener as listener_module
 from triggers_api.store.postgres.listener import DELIVERIES, QUEUE
@@ -187,6 +186,7 @@ def test_a_lost_connection_is_made_again_and_what_was_missed_meanwhile_is_looked
             # Nobody hears of this one.
             waiting = asyncio.ensure_future(other.wait_queue(3600))
             await until(lambda: listener.connected, "it listens again")
+            assert listener._failures == 0, "the next loss is not waited for longer than this one"
             await waiting
             await listening(other)
             await one.append([event(one, organization)])
@@ -223,8 +223,7 @@ def test_a_server_that_is_gone_without_a_word_is_found_by_asking(
     monkeypatch.setattr(listener_module, "_LOOK_EVERY_S", 0.1)
 
     async def scenario() -> None:
-        port = int(database.url.rpartition(":")[2].partition("/")[0])
-        async with Proxy("127.0.0.1", port) as proxy:
+        async with database.proxy() as proxy:
             store = await database.store(direct_url=proxy.url(database.url))
             await listening(store)
             listener = store._listener

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 from tests.postgres.conftest import until
-from tests.servers.proxy import Proxy
 
 from triggers_api.errors import StoreUnavailable
 from triggers_api.store.postgres import pool as pool_module
@@ -263,7 +262,7 @@ def test_when_one_does_not_answer_none_that_rests_is_waited_for(
     monkeypatch.setattr(pool_module, "_LOOK_S", 0.2)
 
     async def scenario() -> None:
-        async with Proxy("127.0.0.1", port_of(database.url)) as proxy:
+        async with database.proxy() as proxy:
             pooled.url = proxy.url(database.url)
             pool = pooled.make(size=8, overflow=0)
             await use_all(pool, 8)
@@ -322,13 +321,14 @@ def test_a_statement_that_was_given_up_does_not_answer_the_next_user(
 
         async def slow() -> None:
             async with pool.connection() as db:
-                await db.fetchval("SELECT 'slow' FROM pg_sleep(10)")
+                await db.fetchval("SELECT 'slow' FROM pg_sleep(0.5)")
 
         giving_up = asyncio.create_task(slow())
         await until(lambda: pool.in_use == 1, "it runs")
         giving_up.cancel()
         with pytest.raises(asyncio.CancelledError):
             await giving_up
+        assert pool.idle == 0, "nor does anybody wait for its end"
         async with pool.connection() as db:
             assert await db.fetchval("SELECT 'mine'") == "mine"
 
@@ -378,7 +378,7 @@ def test_closing_does_not_wait_again_and_again_for_a_server_that_does_not_answer
     monkeypatch.setattr(pool_module, "_LOOK_S", 0.2)
 
     async def scenario() -> None:
-        async with Proxy("127.0.0.1", port_of(database.url)) as proxy:
+        async with database.proxy() as proxy:
             pooled.url = proxy.url(database.url)
             pool = pooled.make(size=8, overflow=0)
             await use_all(pool, 8)
@@ -401,10 +401,6 @@ async def use_all(pool: Pool, count: int) -> None:
 def end(database: Database, connection: Connection) -> None:
     """The server ends a connection."""
     assert database.asked("SELECT pg_terminate_backend($1, 10000)", connection.get_server_pid())
-
-
-def port_of(url: str) -> int:
-    return int(url.rpartition(":")[2].partition("/")[0])
 
 
 def last_statement(database: Database, served_by: int) -> str:

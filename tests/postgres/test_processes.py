@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from tests.postgres.conftest import event
 
+from triggers_api.app import wall_clock
 from triggers_api.model import ids
+from triggers_api.model.worker import Worker
 from triggers_api.store import migrations
 from triggers_api.store.postgres.schema import PACKAGE
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from tests.conftest import Run
     from tests.postgres.conftest import Database
     from tests.servers.postgres import Postgres
+
+    from triggers_api.store.postgres.store import PostgresStore
 
 AT_ONCE: Final = 8
 
@@ -96,6 +100,60 @@ def test_the_ids_of_processes_that_work_at_once_on_one_moment_differ(
         stores = [await database.store() for _ in range(4)]
         made = [store.ids.new(ids.EVENT) for store in stores for _ in range(5000)]
         assert len(set(made)) == len(made)
+
+    run(scenario())
+
+
+# ── signs of life ─────────────────────────────────────────────────────────────────────────────────
+
+
+def worker(store: PostgresStore) -> Worker:
+    return Worker(
+        id="one", roles=("api",), version="1", started_at=store.now(), seen_at=store.now()
+    )
+
+
+def test_a_sign_of_life_is_heard_while_every_connection_is_in_use(
+    run: Run, database: Database
+) -> None:
+    async def scenario() -> None:
+        store = await database.store(pool_size=1, max_overflow=0, pool_wait_s=0.1)
+        async with store._sessions.pool.connection():
+            await store.beat(worker(store))
+            assert [each.id for each in await (await database.store()).workers()] == ["one"]
+
+    run(scenario())
+
+
+def test_a_sign_of_life_that_had_to_wait_counts_from_when_it_came_through(
+    run: Run, database: Database
+) -> None:
+    async def scenario() -> None:
+        store = await database.store(clock=wall_clock, keeps_own_time=False)
+        await store.beat(worker(store))
+        slow = await database.connection()
+        await slow.execute("BEGIN")
+        await slow.execute("SELECT FROM workers FOR UPDATE")
+        beats = [asyncio.ensure_future(store.beat(worker(store))) for _ in range(2)]
+        await database.waiting_for_locks(1)
+        now = await slow.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+        await slow.execute("COMMIT")
+        await asyncio.gather(*beats)
+        assert await slow.fetchval("SELECT seen_at FROM workers") >= now
+
+    run(scenario())
+
+
+def test_a_sign_of_life_that_comes_late_does_not_undo_a_later_one(
+    run: Run, database: Database
+) -> None:
+    async def scenario() -> None:
+        store = await database.store()
+        await store.beat(worker(store))
+        db = await database.connection()
+        heard = await db.fetchval("UPDATE workers SET seen_at = seen_at + 1000 RETURNING seen_at")
+        await store.beat(worker(store))
+        assert await db.fetchval("SELECT seen_at FROM workers") == heard
 
     run(scenario())
 

@@ -281,6 +281,32 @@ def test_a_replica_behind_a_black_hole_keeps_nobody_waiting_for_long(
     run(scenario())
 
 
+def test_an_answer_may_take_longer_than_the_look_before_it(
+    run: Run,
+    database: Database,
+    standby: Standby,
+    asked: Counter[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replica_module, "_LOOK_S", 0.3)
+    read = RecordReads.events
+
+    async def slowly(self: RecordReads, db: Connection, *arguments: Any) -> Any:  # noqa: ANN401
+        await db.execute("SELECT pg_sleep(0.6)")
+        return await read(self, db, *arguments)
+
+    monkeypatch.setattr(RecordReads, "events", slowly)
+
+    async def scenario() -> None:
+        store = await database.store(read_url=standby.url(database.name))
+        organization = await database.organization(store)
+        await level(standby)
+        assert await listed(store, organization) == []
+        assert asked == {("events", "standby"): 1}
+
+    run(scenario())
+
+
 def test_without_its_primary_a_replica_answers_nothing(
     run: Run, standby: Standby, primary: PostgresServer
 ) -> None:

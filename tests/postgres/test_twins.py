@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.postgres.conftest import event
 
+from triggers_api.errors import OutcomeUnknown, StoreUnavailable
 from triggers_api.model.event import FirstEvent
 from triggers_api.store.base import EventFilter, Page
+from triggers_api.store.postgres.tables import SQL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,10 +87,12 @@ def test_of_64_simultaneous_twins_over_two_processes_one_is_stored_and_all_hear_
 
 @pytest.mark.parametrize("routed", ["none", "all", "some"])
 def test_overlapping_batches_in_opposite_orders_never_block_each_other_and_lose_nothing(
-    run: Run, database: Database, log: Log, routed: str
+    run: Run, database: Database, log: Log, monkeypatch: pytest.MonkeyPatch, routed: str
 ) -> None:
-    """Also when the two kinds come together, as when the switch between them is turned."""
+    """The two kinds come together only when the switch between them is turned; then they may meet."""
     draw = random.Random(routed)
+    if routed != "some":
+        monkeypatch.setattr("triggers_api.store.postgres.sessions._TRIES", 1)
 
     async def scenario() -> None:
         stores = [await database.store() for _ in range(2)]
@@ -108,7 +112,7 @@ def test_overlapping_batches_in_opposite_orders_never_block_each_other_and_lose_
             ]
 
         everything = [(organization, name) for organization in organizations for name in names]
-        for round_ in range(40):
+        for round_ in range(10 if routed == "some" else 40):
             prefixed = [(organization, f"{round_}-{name}") for organization, name in everything]
             sent = []
             for number in range(4):
@@ -222,5 +226,33 @@ def test_a_twin_waits_for_the_one_whose_outcome_is_not_decided_yet(
             (answer,) = await twin
             assert (answer is None) == (how == "ROLLBACK")
             assert answer is None or answer.id == first.id
+
+    run(scenario())
+
+
+def test_who_is_stored_is_told_so_although_the_look_for_a_twin_beside_it_fails(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        store = await database.store()
+        organization = await database.organization(store)
+        await store.append([event(store, organization, dedup_id="taken")])
+        new, twin = event(store, organization), event(store, organization, dedup_id="taken")
+        both = [event(store, organization), event(store, organization, dedup_id="taken")]
+        monkeypatch.setitem(
+            SQL._texts,
+            "first_events",
+            "SELECT pg_terminate_backend(pg_backend_pid())"
+            " FROM unnest($1::uuid[], $2::text[], $3::bytea[])",
+        )
+        answers = await asyncio.gather(
+            store.append([new]), store.append([twin]), store.append(both), return_exceptions=True
+        )
+        assert answers[0] == [None]
+        assert isinstance(answers[1], StoreUnavailable), "nothing of it was stored"
+        assert isinstance(answers[2], OutcomeUnknown), "a part of it was"
+        kept = await store.events(organization, EventFilter(), EVERYTHING)
+        assert {new.id, both[0].id} < {each.id for each in kept}
+        assert len(kept) == 3
 
     run(scenario())

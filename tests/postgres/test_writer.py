@@ -138,9 +138,8 @@ def test_a_statement_is_bounded_in_events_and_a_call_is_never_divided(run: Run) 
     async def scenario() -> None:
         desk = Desk()
         writer = Writer(desk.appends, observer=desk)
-        calls = [writer.append(items(400), size=1) for _ in range(5)]
-        calls.append(writer.append(items(1500), size=1))
-        for place, count in enumerate((800, 800, 400, 1500)):
+        calls = [writer.append(items(count), size=1) for count in (600, 400, 1, 1000, 1500)]
+        for place, count in enumerate((1000, 1, 1000, 1500)):
             await desk.answer(place)
             assert len(desk.statements[place]) == count
         await asyncio.gather(*calls)

@@ -8,8 +8,9 @@ from itertools import pairwise
 from typing import Final
 
 import pytest
+from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from standardwebhooks.webhooks import Webhook
-from tests.conftest import Enter, MakeService, Run
+from tests.conftest import Enter, MakeService, Run, own_organization
 from tests.scenario.conftest import Ask
 
 from triggers_api import __version__
@@ -41,7 +42,11 @@ def test_live_an_event_arrives_signed_within_a_moment(
 def test_the_request_is_what_the_contract_says(
     ask: Ask, run: Run, service: Service, receiver: Receiver, clock: FrozenClock
 ) -> None:
-    run(service.subscribe(receiver.url, headers={"Authorization": "Bearer abc", "x-env": "test"}))
+    run(
+        service.subscribe(
+            receiver.url, headers={"x-env": "test"}, auth={"type": "bearer", "token": "abc"}
+        )
+    )
     sent = ask.event("order.created", {"id": 42})
     clock.advance(seconds=90)
     ask.drain()
@@ -64,6 +69,33 @@ def test_the_request_is_what_the_contract_says(
     assert headers["x-env"] == "test"
     assert int(headers["content-length"]) == len(request.body)
     assert "cookie" not in headers
+
+
+def test_what_a_receiver_is_told_of_who_sends_follows_the_subscription_and_is_never_shown(
+    ask: Ask, run: Run, service: Service, receiver: Receiver
+) -> None:
+    auth = {"type": "basic", "username": "käthe", "password": "pass:word ü"}
+    made = run(service.subscribe(receiver.url, auth=auth))
+    path = f"/api/subscriptions/{made['id']}"
+    ask.event()
+    ask.drain()
+    ask.do("PATCH", path, {"description": "another"})
+    ask.event()
+    ask.drain()
+    ask.do("PATCH", path, {"auth": {"type": "bearer", "token": "t0ken"}})
+    ask.event()
+    ask.drain()
+    ask.do("PATCH", path, {"auth": None})
+    ask.event()
+    ask.drain()
+    assert [each.headers.get("authorization") for each in receiver.requests] == [
+        "Basic a8OkdGhlOnBhc3M6d29yZCDDvA==",
+        "Basic a8OkdGhlOnBhc3M6d29yZCDDvA==",
+        "Bearer t0ken",
+        None,
+    ]
+    assert made["auth"] == {"type": "basic"}
+    assert ask.subscription(made["id"])["auth"] is None
 
 
 def test_the_timestamp_inside_is_when_it_happened_if_that_was_told(
@@ -106,7 +138,50 @@ def test_any_json_value_is_a_payload(
     assert sorted(standard) == sorted(begin + payload + b"}" for payload in payloads)
 
 
-@pytest.mark.parametrize("payload_format", ["standard", "raw"])
+def test_flat_puts_the_payloads_own_fields_beside_ours(
+    ask: Ask, run: Run, service: Service, receiver: Receiver
+) -> None:
+    run(service.subscribe(receiver.url, payload_format="flat"))
+    payload = ODD[:-1] + b', "\\u0069d":7}'
+    answer = run(service.call("POST", "/api/events", b'{"type":"odd","payload":%b}' % payload))
+    ask.drain()
+    assert receiver.requests[0].body == (
+        b'{"id":"%b","type":"odd","received_at":"2026-01-01T12:00:00.000Z",%b, "payload_id":7}'
+        % (answer.json["id"].encode(), ODD[1:-1])
+    )
+
+
+@pytest.mark.parametrize("payload_format", ["cloudevents", "cloudevents-binary"])
+def test_the_cloudevents_sdk_reads_what_a_receiver_gets(
+    ask: Ask, run: Run, service: Service, receiver: Receiver, payload_format: str
+) -> None:
+    secret = run(service.subscribe(receiver.url, payload_format=payload_format))["secret"]
+    plain = ask.event("order.created", {"id": 42})
+    ask.event(
+        source="/shops/1",
+        dedup_id="/shops/1 A-1",
+        key="kündin 7",
+        metadata={"traceid": "a b", "Not-One": "x"},
+        occurred_at="2025-06-01T10:00:00.25+02:00",
+    )
+    ask.drain()
+    first, second = sorted(
+        (from_http_event(HTTPMessage(each.headers, each.body)) for each in receiver.requests),
+        key=lambda event: event.get_source(),
+    )
+    assert (first.get_id(), first.get_data()) == (plain, {"id": 42})
+    assert first.get_source() == f"/organizations/{run(own_organization(service))}"
+    assert (second.get_source(), second.get_id()) == ("/shops/1", "A-1")
+    assert (second.get_subject(), second.get_extension("traceid")) == ("kündin 7", "a b")
+    assert second.get_time() == datetime(2025, 6, 1, 8, 0, 0, 250_000, UTC)
+    for request in receiver.requests:
+        request.verify(secret, now=int(request.headers["webhook-timestamp"]))
+        assert "webhook-id" in request.headers
+
+
+@pytest.mark.parametrize(
+    "payload_format", ["standard", "raw", "flat", "cloudevents", "cloudevents-binary"]
+)
 def test_every_attempt_is_signed_anew_over_the_same_bytes(
     ask: Ask,
     run: Run,

@@ -151,6 +151,7 @@ FIELDS: Final[dict[str, Any]] = {
     "description": f"{CANARY}-description",
     "metadata": {f"{CANARY}-name": f"{CANARY}-value"},
     "secret": SECRET,
+    "auth": {"type": "basic", "username": f"{CANARY}-user", "password": f"{CANARY}-password"},
     "retry_schedule": [0.01],
 }
 QUERY: Final = f"/{CANARY}-path?token={CANARY}-query"
@@ -244,7 +245,9 @@ class Story:
         for name, value in (
             ("url", f"ftp://{CANARY}:{CANARY}@x/{CANARY}"), ("url", f"http://10.0.0.1{QUERY}"),
             ("secret", f"{CANARY}-short"), ("secret", f"whsec_{CANARY}!"), ("expires_at", CANARY),
-            ("headers", {"X-A": f"{CANARY}\n"}), ("event_types", [f"{CANARY} x"]),
+            ("headers", {"X-A": f"{CANARY}\n"}), ("auth", {"type": "bearer", "token": f"{CANARY} x"}),
+            ("auth", {"type": "basic", "username": f"{CANARY}:", "password": f"{CANARY}\n"}),
+            ("event_types", [f"{CANARY} x"]),
             ("url", f"https://{CANARY}.invalid{QUERY}"), ("retry_schedule", CANARY),
         ):  # fmt: skip
             usual = {"url": f"http://127.0.0.1:9{QUERY}"} | FIELDS

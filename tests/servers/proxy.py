@@ -19,6 +19,9 @@ _CHUNK: Final = 1 << 16
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER: closing sends a reset and drops what was not sent."""
 
+_GONE: Final = (OSError, RuntimeError)
+"""What is raised for a connection that was ended meanwhile: by the system, or by uvloop."""
+
 
 class _Mode(Enum):
     PASSING = auto()
@@ -182,7 +185,7 @@ class _Link:
         if self._proxy.swallows:
             # The server hears nothing of a connection that begins in a black hole.
             self.has_lost_bytes = True
-            with suppress(OSError):
+            with suppress(*_GONE):
                 while await self._reader.read(_CHUNK):
                     pass
             return
@@ -197,7 +200,7 @@ class _Link:
         )
         for writer in (self._client, self._server):
             writer.close()
-            with suppress(OSError):
+            with suppress(*_GONE):
                 await writer.wait_closed()
 
     def reset(self) -> None:
@@ -214,7 +217,7 @@ class _Link:
     async def _pass_on(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, side: Side
     ) -> None:
-        with suppress(OSError):
+        with suppress(*_GONE):
             while piece := await reader.read(_CHUNK):
                 if side == "server" and self._proxy.latency_s:
                     await asyncio.sleep(self._proxy.latency_s)
@@ -226,7 +229,7 @@ class _Link:
         if self._cut is not None and side == "server":
             self._cut.worked_off.set()
         if not (self._proxy.swallows or self.has_lost_bytes):
-            with suppress(OSError):
+            with suppress(*_GONE):
                 writer.write_eof()
 
     def _cuts(self, piece: bytes, side: Side) -> bool:
@@ -272,6 +275,6 @@ class _Watch:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     connection = writer.get_extra_info("socket")
-    with suppress(OSError):
+    with suppress(*_GONE):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
     writer.transport.abort()

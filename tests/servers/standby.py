@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import subprocess
 
 from tests.servers.postgres import PostgresServer
@@ -20,24 +19,18 @@ class Standby(PostgresServer):
         """
         self._primary = primary
         self._delay_s = delay_s
-        # The primary keeps what has not been sent yet, however long the standby is stopped.
-        self._slot = f"standby_{secrets.token_hex(8)}"
         super().__init__(in_memory=True)
 
-    def __exit__(self, *failure: object) -> None:
-        super().__exit__(*failure)
-        if self._primary.is_running():
-            self._primary.execute("SELECT pg_drop_replication_slot($1)", self._slot)
-
     def _initialize(self) -> None:
+        # For as long as this one is stopped, and at most.
+        self._primary.execute("ALTER SYSTEM SET wal_keep_size = '256MB'")
+        self._primary.execute("SELECT pg_reload_conf()")
         subprocess.run(
             [
                 self.programs / "pg_basebackup",
                 f"--dbname={self._primary.url('postgres')}",
                 f"--pgdata={self.data}",
                 "--write-recovery-conf",
-                "--create-slot",
-                f"--slot={self._slot}",
                 "--checkpoint=fast",
                 "--no-sync",
             ],

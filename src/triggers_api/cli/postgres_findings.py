@@ -138,7 +138,9 @@ def _server(server: Standing, url: str) -> Iterator[Finding]:
 async def _connections(session: Connection, options: StoreOptions) -> Finding:
     limits: Any = await session.fetchrow(_LIMITS)
     room = min(limit for limit in limits.values() if limit is not None and limit >= 0)
-    most = options.pool_size + options.max_overflow
+    most = (
+        options.pool_size + options.max_overflow + 2
+    )  # for signs of life, and for changes of settings
     if options.direct_url is not None:
         return Finding("ok", "connections", f"{room} for the pooler; a process has {most} with it")
     most += 1  # for notices

@@ -32,7 +32,13 @@ class Sends(Protocol):
     """Who makes the request."""
 
     async def send(
-        self, delivery: ClaimedDelivery, *, attempt_number: int, timeout_s: float, now: Timestamp
+        self,
+        delivery: ClaimedDelivery,
+        *,
+        attempt_number: int,
+        timeout_s: float,
+        now: Timestamp,
+        at: Timestamp,
     ) -> Sent:
         """Make one attempt."""
 
@@ -163,26 +169,30 @@ class Dispatcher:
     def _start(self) -> None:
         """Start as many as the slots allow."""
         while (delivery := self._lanes.take()) is not None:
-            if self._may_start(delivery):
-                task = asyncio.create_task(self._deliver(delivery))
-                self._running[task] = delivery
-                task.add_done_callback(self._ended)
-            else:
+            current = self._current(delivery)
+            if current is None:
                 self._lanes.sent(delivery)
+                continue
+            task = asyncio.create_task(self._deliver(current))
+            self._running[task] = current
+            task.add_done_callback(self._ended)
 
-    def _may_start(self, delivery: ClaimedDelivery) -> bool:
-        """Whether it is still to be sent; if not it is given back."""
+    def _current(self, delivery: ClaimedDelivery) -> ClaimedDelivery | None:
+        """The delivery as it is to be sent now; ``None`` when it was given back instead."""
         if self._store.now() > self._start_by.pop(delivery.id):
             # The lease would run out while it is sent, and somebody else would send it too.
             self._give_back(delivery, "claimed and not started in time")
-            return False
+            return None
         target = delivery.target
         now = self._directory.subscription(target.organization_id, target.subscription.id)
         if now is None or now.subscription.status is not SubscriptionStatus.ACTIVE:
             # Paused, disabled or deleted since it was claimed.
             self._give_back(delivery, None)
-            return False
-        return True
+            return None
+        if now.subscription.updated_at < target.subscription.updated_at:
+            return delivery
+        # By the secrets and everything else that is in force, not by those when it was claimed.
+        return msgspec.structs.replace(delivery, target=now)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._lanes.sent(self._running.pop(task))
@@ -227,6 +237,7 @@ class Dispatcher:
                     subscription.timeout_s or self._settings.timeout_s, self._settings.timeout_s
                 ),
                 now=self._wall(),
+                at=started_at,
             )
         except Exception:
             log.exception("sending failed in an unforeseen way", delivery_id=delivery.id)

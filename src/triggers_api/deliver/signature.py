@@ -1,7 +1,8 @@
-"""Signatures of webhooks, by Standard Webhooks v1 (https://www.standardwebhooks.com).
+"""Signatures of webhooks, by Standard Webhooks (https://www.standardwebhooks.com).
 
-What is signed is ``<webhook-id>.<webhook-timestamp>.<body>``, byte for byte as it is sent, with
-HMAC-SHA256. Several signatures in one header stand for several secrets while one replaces another.
+What is signed is ``<webhook-id>.<webhook-timestamp>.<body>``, byte for byte as it is sent: with
+HMAC-SHA256 (``v1``), or with Ed25519 (``v1a``) where the secret is a private key. Several signatures in
+one header stand for several secrets while one replaces another.
 """
 
 import hmac
@@ -9,10 +10,13 @@ from base64 import b64encode
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from importlib import import_module
 from secrets import token_bytes
+from types import ModuleType
 from typing import Final
 
-from triggers_api.errors import MalformedValue
+from triggers_api.errors import MalformedValue, MissingExtra
+from triggers_api.model.subscription import SignatureScheme
 
 ID_HEADER: Final = "webhook-id"
 TIMESTAMP_HEADER: Final = "webhook-timestamp"
@@ -26,11 +30,20 @@ TOLERANCE_S: Final = 300.0
 """How far a webhook's timestamp may be from the receiver's clock, in seconds, either way."""
 
 _NEW_KEY_BYTES: Final = 32
+_PRIVATE_KEY: Final = "whsk_"
+_PUBLIC_KEY: Final = "whpk_"
 _TIMESTAMP_DIGITS: Final = 12
 
 
-def new_secret() -> str:
-    """A fresh signing secret: ``whsec_`` and 256 random bits in base64."""
+def new_secret(scheme: SignatureScheme = SignatureScheme.V1) -> str:
+    """A fresh signing secret: ``whsec_`` and 256 random bits in base64, or a ``whsk_`` key.
+
+    Raises:
+        MissingExtra: for ``v1a``.
+    """
+    if scheme is SignatureScheme.V1A:
+        made: str = _ed25519().new_private_key()
+        return made
     return PREFIX + b64encode(token_bytes(_NEW_KEY_BYTES)).decode()
 
 
@@ -54,20 +67,42 @@ def secret_bytes(secret: str) -> bytes:
     return key
 
 
+def public_key(scheme: SignatureScheme, secret: str) -> str | None:
+    """What may be told of a secret: for ``v1a`` the ``whpk_…`` key that verifies, else nothing.
+
+    Raises:
+        MalformedValue: the secret is not one of this scheme.
+        MissingExtra: for ``v1a``.
+    """
+    if scheme is SignatureScheme.V1A:
+        shown: str = _ed25519().public_key(secret)
+        return shown
+    secret_bytes(secret)
+    return None
+
+
 def sign(secrets: Sequence[str], *, message_id: str, timestamp: int, body: bytes) -> str:
-    """The ``webhook-signature`` header: one ``v1,<base64>`` for each secret, separated by spaces.
+    """The ``webhook-signature`` header: a version, a comma and base64 for each secret, with spaces.
 
     Args:
-        secrets: ``whsec_…`` texts, in the order of the signatures.
+        secrets: ``whsec_…`` or ``whsk_…`` texts, in the order of the signatures.
         message_id: the ``webhook-id`` header.
         timestamp: the ``webhook-timestamp`` header, seconds since the epoch.
         body: the bytes that are sent.
 
     Raises:
         MalformedValue: one of the secrets is not one.
+        MissingExtra: one of them is a ``whsk_…`` key.
     """
     content = f"{message_id}.{timestamp}.".encode() + body
-    return " ".join([f"v1,{_mac(secret, content)}" for secret in secrets])
+    return " ".join(
+        [
+            f"v1a,{_ed25519().sign(secret, content)}"
+            if secret.startswith(_PRIVATE_KEY)
+            else f"v1,{_mac(secret, content)}"
+            for secret in secrets
+        ]
+    )
 
 
 def verify(
@@ -81,7 +116,7 @@ def verify(
     """Return if a received webhook was signed with this secret, not long ago.
 
     Args:
-        secret: the receiver's ``whsec_…`` text.
+        secret: the receiver's ``whsec_…`` text, or the sender's ``whpk_…`` key.
         headers: the request's; their names in any case.
         body: the bytes that were received, before any decoding.
         now: the receiver's clock, seconds since the epoch.
@@ -90,6 +125,7 @@ def verify(
     Raises:
         MalformedValue: a header is missing or unreadable, the time is too far off, or none of the
             signatures is right; also when the secret is not one.
+        MissingExtra: it is a ``whpk_…`` key.
     """
     given = {name.lower(): value for name, value in headers.items()}
     try:
@@ -102,6 +138,15 @@ def verify(
     if abs(now - int(timestamp)) > tolerance_s:
         raise MalformedValue(f"signed more than {tolerance_s:g} s away from now")
     content = f"{message_id}.{timestamp}.".encode(errors="surrogatepass") + body
+    if secret.startswith(_PUBLIC_KEY):
+        verifies = _ed25519().verifies
+        if not any(
+            verifies(secret, signature[len("v1a,") :], content)
+            for signature in signatures.split(" ")
+            if signature.startswith("v1a,")
+        ):
+            raise MalformedValue("not signed with the private half of this key")
+        return
     expected = f"v1,{_mac(secret, content)}".encode()
     # compare_digest takes the same time wherever the first difference is, so that the right
     # signature cannot be found byte by byte.
@@ -110,6 +155,13 @@ def verify(
         for signature in signatures.split(" ")
     ):
         raise MalformedValue("not signed with this secret")
+
+
+def _ed25519() -> ModuleType:
+    try:
+        return import_module("triggers_api.deliver.ed25519")
+    except ImportError:
+        raise MissingExtra("crypto") from None
 
 
 def _mac(secret: str, content: bytes) -> str:

@@ -13,24 +13,17 @@ from triggers_api.deliver.client import Client, Endpoint
 from triggers_api.deliver.connection import Answer, RequestFailed
 from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.signature import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
+from triggers_api.model.auth import authorization
+from triggers_api.model.headers import AUTHORIZATION, is_ours
 from triggers_api.model.outcome import Answered, NoAnswer
+from triggers_api.model.rendering import EventContent, render
 from triggers_api.model.retry import parse_retry_after
-from triggers_api.model.subscription import PayloadFormat
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import ClaimedDelivery
 
 log = structlog.get_logger(__name__)
 
 USER_AGENT: Final = f"triggers-api/{__version__}"
-
-_OURS: Final = frozenset(
-    {
-        "accept-encoding", "connection", "content-encoding", "content-length", "content-type",
-        "expect", "host", "keep-alive", "te", "traceparent", "trailer", "transfer-encoding",
-        "upgrade", "user-agent",
-    }
-)  # fmt: skip
-_OUR_PREFIXES: Final = ("webhook-", "x-triggers-", "proxy-")
 
 
 class Sent(msgspec.Struct, frozen=True, gc=False):
@@ -49,33 +42,47 @@ class Sent(msgspec.Struct, frozen=True, gc=False):
 
 
 def compose(
-    delivery: ClaimedDelivery, *, attempt_number: int, now: Timestamp, traceparent: str
+    delivery: ClaimedDelivery,
+    *,
+    attempt_number: int,
+    now: Timestamp,
+    at: Timestamp,
+    traceparent: str,
 ) -> tuple[bytes, dict[str, str]]:
     """Body and headers of an attempt (docs: "What is sent"; Standard Webhooks, "Webhook headers").
 
     Args:
         delivery: what to send, and to whom.
         attempt_number: counts from 1.
-        now: the moment of this attempt.
+        now: the moment of this attempt, which the signature carries.
+        at: the same by the store's clock, by which secrets end.
         traceparent: see :func:`new_traceparent`.
     """
     subscription = delivery.target.subscription
-    body = delivery.payload
-    if subscription.payload_format is PayloadFormat.STANDARD:
-        # By hand, so that the payload stays as it was received; neither an event's type nor a
-        # timestamp has a character that JSON would escape.
-        body = b'{"type":"%b","timestamp":"%b","data":%b}' % (
-            delivery.event_type.encode(),
-            str(delivery.sent_at).encode(),
-            body,
-        )
+    body, rendered = render(
+        subscription.payload_format,
+        EventContent(
+            id=delivery.event_id,
+            organization_id=delivery.target.organization_id,
+            type=delivery.event_type,
+            sent_at=delivery.sent_at,
+            payload=delivery.payload,
+            source=delivery.source,
+            key=delivery.key,
+            dedup_id=delivery.dedup_id,
+            metadata=delivery.metadata,
+        ),
+    )
     timestamp = now // 1000
     headers = {
-        "content-type": "application/json",
+        **rendered,
         ID_HEADER: delivery.event_id,
         TIMESTAMP_HEADER: str(timestamp),
         SIGNATURE_HEADER: sign(
-            delivery.target.secrets, message_id=delivery.event_id, timestamp=timestamp, body=body
+            delivery.target.signing(at),
+            message_id=delivery.event_id,
+            timestamp=timestamp,
+            body=body,
         ),
         "user-agent": USER_AGENT,
         "accept": "*/*",
@@ -86,10 +93,13 @@ def compose(
         "x-triggers-attempt": str(attempt_number),
     }
     for name, value in (subscription.headers or {}).items():
-        lower = name.lower()
-        if lower not in _OURS and not lower.startswith(_OUR_PREFIXES):
-            headers.pop(lower, None)
+        if not is_ours(name):
+            headers.pop(name.lower(), None)
             headers[name] = value
+    if delivery.target.auth is not None:
+        headers = {
+            name: value for name, value in headers.items() if name.lower() != AUTHORIZATION
+        } | {AUTHORIZATION: authorization(delivery.target.auth)}
     return body, headers
 
 
@@ -119,7 +129,13 @@ class Sender:
         await self._client.__aexit__()
 
     async def send(
-        self, delivery: ClaimedDelivery, *, attempt_number: int, timeout_s: float, now: Timestamp
+        self,
+        delivery: ClaimedDelivery,
+        *,
+        attempt_number: int,
+        timeout_s: float,
+        now: Timestamp,
+        at: Timestamp,
     ) -> Sent:
         """Make one attempt; whatever the network does is an outcome and never an exception.
 
@@ -127,14 +143,16 @@ class Sender:
             delivery: what to send, and to whom.
             attempt_number: counts from 1.
             timeout_s: seconds for everything together: name, connection, request and answer.
-            now: the moment of this attempt.
+            now: the moment of this attempt, which the signature carries.
+            at: the same by the store's clock, by which secrets end.
 
         Raises:
             MalformedValue: one of the subscription's secrets is not one; nothing was sent.
+            MissingExtra: one of them needs an optional package; nothing was sent.
         """
         started = perf_counter()
         body, headers = compose(
-            delivery, attempt_number=attempt_number, now=now, traceparent=new_traceparent()
+            delivery, attempt_number=attempt_number, now=now, at=at, traceparent=new_traceparent()
         )
         outcome: Answered | NoAnswer
         answer = b""

@@ -182,7 +182,6 @@ async def change_organization(
             _of(context, organization_id), **given, updated_at=context.store.now()
         )
         await context.store.update_organization(organization)
-        await context.changed()
     return organization
 
 
@@ -191,9 +190,9 @@ async def delete_organization(
     context: NamedDependency[Context], organization_id: FromPath[str]
 ) -> None:
     """Its keys stop working, its subscriptions end."""
-    if not await context.store.delete_organization(organization_id):
-        raise NotFound("there is no such organization")
-    await context.changed()
+    async with context.changing(organization_id):
+        if not await context.store.delete_organization(organization_id):
+            raise NotFound("there is no such organization")
 
 
 @post("/organizations/{organization_id:str}/keys", summary="Create a key")
@@ -227,8 +226,9 @@ async def create_key(
         now=context.store.now(),
         expires_at=expires_at,
     )
-    await context.store.create_key(record)
-    await context.changed()
+    async with context.changing(organization_id):
+        _of(context, organization_id)  # somebody may have deleted it meanwhile
+        await context.store.create_key(record)
     return KeyCreated(record.key.id, secret, data.name, scopes, expires_at)
 
 
@@ -292,7 +292,6 @@ async def change_controls(
                 updated_by=principal.key_id,
             )
         )
-        await context.changed()
     return context.directory.controls
 
 

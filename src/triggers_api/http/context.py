@@ -1,16 +1,19 @@
 """What every route works with, and who is asking."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
 import msgspec
+import structlog
 from litestar.connection import ASGIConnection, Request
 from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
 
 from triggers_api.deliver.egress import Egress
+from triggers_api.errors import Unavailable
 from triggers_api.http.auth import Authenticator, check_operator, organization_of
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
@@ -22,6 +25,8 @@ from triggers_api.store.base import QueueStats, Store
 from triggers_api.store.connect import StoreOptions
 from triggers_api.store.directory import Directory, Principal
 from triggers_api.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
 
 
 class QueueHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,13 +99,27 @@ class Context:
         self.worker = worker
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def changing(self, whose: str) -> asyncio.Lock:
-        """To be held from reading a setting to storing what it became, so that no change is lost."""
-        return self._changing.setdefault(whose, asyncio.Lock())
+    @asynccontextmanager
+    async def changing(self, whose: str) -> AsyncIterator[None]:
+        """From reading a setting to storing what it became, so that no change is lost.
+
+        What this process and others have changed is taken in before, what was changed inside after.
+        """
+        async with self._changing.setdefault(whose, asyncio.Lock()):
+            async with self.store.one_change():
+                await self.directory.refresh()
+                yield
+            await self.changed()
 
     async def changed(self) -> None:
-        """Take in a change to the settings half: from then on this process acts on it."""
-        await self.directory.refresh()
+        """Take in a change to the settings half: from then on this process acts on it.
+
+        The change is made by now. That this process hears of it a moment later is no failure of it.
+        """
+        try:
+            await self.directory.refresh()
+        except Unavailable as problem:
+            log.warning("a change is taken in later", code=problem.code)
 
 
 ACCESS = "access"

@@ -69,7 +69,6 @@ async def _change(
         _of(context, organization_id), **changes(data), updated_at=context.store.now()
     )
     await context.store.update_organization(organization)
-    await context.changed()
     fields = {name: getattr(organization, name) for name in organization.__struct_fields__}
     return OrganizationChanged(**fields, webhook_secret=secret)
 

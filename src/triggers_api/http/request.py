@@ -15,6 +15,9 @@ from triggers_api.http.body import check_media_type, read_body
 from triggers_api.ingest.document import check_document, check_json
 from triggers_api.ingest.draft import BODY_LIMIT, field_error
 
+OPTIONAL_BODY: Final = "optional_body"
+"""A key in a handler's ``opt``: no body is the same as ``{}``."""
+
 _MERGE_PATCH: Final = b"application/merge-patch+json"
 
 
@@ -30,13 +33,18 @@ class StrictRequest(Request[Any, Any, Any]):
         if self._body_kept is None:
             headers = dict(self.scope["headers"])
             content_type = headers.get(b"content-type")
-            if not (self.method == "PATCH" and content_type == _MERGE_PATCH):
+            may_be_empty = OPTIONAL_BODY in self.route_handler.opt
+            if not may_be_empty and not (self.method == "PATCH" and content_type == _MERGE_PATCH):
                 check_media_type(content_type, headers.get(b"content-encoding"))
             self._body_kept = await read_body(
                 self.receive, limit=BODY_LIMIT, content_length=headers.get(b"content-length")
             )
             if not self._body_kept.strip():
-                raise InvalidJson("the body is empty")
+                if not may_be_empty:
+                    raise InvalidJson("the body is empty")
+                self._body_kept = b"{}"
+            elif may_be_empty:
+                check_media_type(content_type, headers.get(b"content-encoding"))
         return self._body_kept
 
     _body_kept: bytes | None = None

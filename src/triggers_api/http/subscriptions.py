@@ -10,24 +10,30 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, UnsetType
 
 from triggers_api.deliver.egress import EgressRefused
-from triggers_api.deliver.signature import new_secret, secret_bytes
+from triggers_api.deliver.signature import new_secret, public_key
 from triggers_api.errors import (
     FieldError,
+    InvalidState,
     MalformedValue,
+    MissingExtra,
     NotFound,
     Position,
+    Unauthorized,
     ValidationFailed,
 )
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.parameters import Cursor, Limit
-from triggers_api.http.request import changes, check_action
+from triggers_api.http.request import OPTIONAL_BODY, changes, check_action
 from triggers_api.ingest.draft import check_metadata, pointer_part
 from triggers_api.model import ids, text
+from triggers_api.model.auth import Auth, BearerAuth, shown
 from triggers_api.model.cel.syntax import ExpressionFault
 from triggers_api.model.filter import compile_filter
+from triggers_api.model.headers import AUTHORIZATION, is_ours
 from triggers_api.model.organization import Scope
 from triggers_api.model.subscription import (
     PayloadFormat,
+    SignatureScheme,
     Subscription,
     SubscriptionRecord,
     SubscriptionStatus,
@@ -40,18 +46,16 @@ TYPES_LIMIT: Final = 100
 DESCRIPTION_LENGTH: Final = 1000
 HEADERS_LIMIT: Final = 20
 HEADER_LENGTH: Final = 1024
+HEADERS_SIZE: Final = 8192
+CREDENTIAL_LENGTH: Final = 2048
 SCHEDULE_LIMIT: Final = 50
 LONGEST_DELAY_S: Final = 7 * 86_400.0
+DEFAULT_GRACE_S: Final = 86_400.0
+LONGEST_GRACE_S: Final = 30 * 86_400.0
+RETIRED_LIMIT: Final = 5
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}", re.ASCII)
-_OURS: Final = frozenset(
-    {
-        "accept-encoding", "connection", "content-encoding", "content-length", "content-type",
-        "cookie", "expect", "host", "keep-alive", "proxy-authorization", "te", "traceparent",
-        "tracestate", "trailer", "transfer-encoding", "upgrade", "user-agent",
-    }
-)  # fmt: skip
-_OUR_PREFIXES: Final = ("webhook-", "x-triggers-", "proxy-", "sec-")
+_TOKEN: Final = re.compile(r"[!-~]+", re.ASCII)
 
 
 class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,8 +66,10 @@ class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     filter: str | None = None
     description: str | None = None
     headers: dict[str, str] | None = None
+    auth: Auth | None = None
     secret: str | None = None
     payload_format: PayloadFormat | None = None
+    signature: SignatureScheme | None = None
     retry_schedule: list[float] | None = None
     timeout_s: float | None = None
     max_concurrency: int | None = None
@@ -80,6 +86,7 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     filter: str | UnsetType | None = UNSET
     description: str | UnsetType | None = UNSET
     headers: dict[str, str] | UnsetType | None = UNSET
+    auth: Auth | UnsetType | None = UNSET
     payload_format: PayloadFormat | UnsetType | None = UNSET
     retry_schedule: list[float] | UnsetType | None = UNSET
     timeout_s: float | UnsetType | None = UNSET
@@ -90,9 +97,16 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
 
 class SubscriptionCreated(Subscription, frozen=True, kw_only=True):
-    """A new subscription with its signing secret, which is shown this once."""
+    """A subscription with a new signing secret, which is shown this once; of ``v1a`` nothing is."""
 
-    secret: str
+    secret: str | None
+
+
+class SecretRotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a secret is to be replaced. ``null`` is the same as leaving a field out."""
+
+    grace_s: float | None = None
+    signature: SignatureScheme | None = None
 
 
 class SubscriptionPage(msgspec.Struct, frozen=True):
@@ -109,32 +123,37 @@ async def create_subscription(
     data: JSONBody[SubscriptionRequest],
 ) -> SubscriptionCreated:
     """Gets every matching event received from now on."""
-    secret = data.secret or new_secret()
     now = context.store.now()
+    subscription = await _checked(
+        context,
+        {
+            name: value
+            for name in data.__struct_fields__
+            if (value := getattr(data, name)) is not None and name != "secret"
+        },
+        Subscription(
+            id=context.store.ids.new(ids.SUBSCRIPTION),
+            url="",
+            event_types=(),
+            status=SubscriptionStatus.ACTIVE,
+            created_at=now,
+            updated_at=now,
+        ),
+        secret=data.secret,
+    )
+    secret = data.secret or new_secret(subscription.signature)
+    subscription = _signing_with(subscription, subscription.signature, secret)
     record = SubscriptionRecord(
         organization_id=organization_id,
-        subscription=await _checked(
-            context,
-            {
-                name: value
-                for name in data.__struct_fields__
-                if (value := getattr(data, name)) is not None and name != "secret"
-            },
-            Subscription(
-                id=context.store.ids.new(ids.SUBSCRIPTION),
-                url="",
-                event_types=(),
-                status=SubscriptionStatus.ACTIVE,
-                created_at=now,
-                updated_at=now,
-            ),
-            secret=data.secret,
-        ),
+        subscription=subscription,
         secrets=(secret,),
+        auth=data.auth,
     )
-    await context.store.save_subscription(record)
-    await context.changed()
-    return _created(record.subscription, secret)
+    async with context.changing(organization_id):
+        if context.directory.organization(organization_id) is None:
+            raise Unauthorized  # deleted meanwhile, and its keys with it
+        await context.store.save_subscription(record)
+    return _created(subscription, secret)
 
 
 @get("/", summary="List subscriptions", opt={ACCESS: (Scope.READ, Scope.MANAGE)})
@@ -174,9 +193,16 @@ async def change_subscription(
 ) -> Subscription:
     """A merge patch. Attempts from now on use what it says."""
     given = changes(data)
+    # Looked at before anybody has to wait: a URL's host may take long to be resolved.
+    await _checked(
+        context, given, (await _find(context, organization_id, subscription_id)).subscription
+    )
     async with context.changing(organization_id):
         record = await _find(context, organization_id, subscription_id)
-        return await _save(context, record, await _checked(context, given, record.subscription))
+        changed = await _checked(context, given, record.subscription, url_is_checked=True)
+        if "auth" in given:
+            record = msgspec.structs.replace(record, auth=given["auth"])
+        return await _save(context, record, changed)
 
 
 @delete("/{subscription_id:str}", summary="Unsubscribe", opt={ACCESS: (Scope.MANAGE,)})
@@ -186,9 +212,9 @@ async def delete_subscription(
     subscription_id: FromPath[str],
 ) -> None:
     """Cancels what is pending for it."""
-    if not await context.store.delete_subscription(organization_id, subscription_id):
-        raise NotFound("there is no such subscription")
-    await context.changed()
+    async with context.changing(organization_id):
+        if not await context.store.delete_subscription(organization_id, subscription_id):
+            raise NotFound("there is no such subscription")
 
 
 @post(
@@ -227,6 +253,45 @@ async def resume_subscription(
         return await _set_status(context, record, SubscriptionStatus.ACTIVE)
 
 
+@post(
+    "/{subscription_id:str}/rotate-secret",
+    summary="Replace the signing secret",
+    status_code=200,
+    opt={ACCESS: (Scope.MANAGE,), OPTIONAL_BODY: True},
+)
+async def rotate_secret(
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    subscription_id: FromPath[str],
+    data: JSONBody[SecretRotation],
+) -> SubscriptionCreated:
+    """Both sign for ``grace_s`` seconds (a day), then the new one alone; 0 ends every older one now."""
+    errors: list[FieldError] = []
+    grace_s = DEFAULT_GRACE_S if data.grace_s is None else data.grace_s
+    if not 0 <= grace_s <= LONGEST_GRACE_S:
+        errors.append(
+            FieldError(
+                "/grace_s", "out-of-range", f"must be from 0 to {LONGEST_GRACE_S:.0f} seconds"
+            )
+        )
+    if data.signature is not None:
+        _check_signature(errors, data.signature, None)
+    if errors:
+        raise ValidationFailed("the secret was not replaced", errors=errors)
+    async with context.changing(organization_id):
+        record = await _find(context, organization_id, subscription_id)
+        scheme = data.signature or record.subscription.signature
+        secret = new_secret(scheme)
+        now = context.store.now()
+        rotated = record.rotated(secret, now=now, until=now.after(seconds=grace_s))
+        if len(rotated.retired) > RETIRED_LIMIT:
+            raise InvalidState(
+                f"{RETIRED_LIMIT} older secrets sign still; with grace_s 0 they end at once"
+            )
+        subscription = _signing_with(record.subscription, scheme, secret)
+        return _created(await _save(context, rotated, subscription), secret)
+
+
 async def _find(context: Context, organization_id: str, subscription_id: str) -> SubscriptionRecord:
     record = await context.store.subscription(organization_id, subscription_id)
     if record is None:
@@ -254,7 +319,6 @@ async def _save(
     await context.store.save_subscription(
         msgspec.structs.replace(record, subscription=subscription)
     )
-    await context.changed()
     return _seen(context, subscription)
 
 
@@ -267,11 +331,23 @@ def _seen(context: Context, subscription: Subscription) -> Subscription:
 
 def _created(subscription: Subscription, secret: str) -> SubscriptionCreated:
     fields = {name: getattr(subscription, name) for name in subscription.__struct_fields__}
-    return SubscriptionCreated(**fields, secret=secret)
+    shared = subscription.signature is SignatureScheme.V1
+    return SubscriptionCreated(**fields, secret=secret if shared else None)
+
+
+def _signing_with(subscription: Subscription, scheme: SignatureScheme, secret: str) -> Subscription:
+    return msgspec.structs.replace(
+        subscription, signature=scheme, public_key=public_key(scheme, secret)
+    )
 
 
 async def _checked(
-    context: Context, given: dict[str, Any], base: Subscription, *, secret: str | None = None
+    context: Context,
+    given: dict[str, Any],
+    base: Subscription,
+    *,
+    secret: str | None = None,
+    url_is_checked: bool = False,
 ) -> Subscription:
     """``base`` with the given fields, each checked; ``None`` puts a field's default back.
 
@@ -283,7 +359,7 @@ async def _checked(
     merged.update(_defaults(given))
     if not merged["url"]:
         errors.append(FieldError("/url", "missing-field", "is required"))
-    elif "url" in given:
+    elif "url" in given and not url_is_checked:
         await check_url(context, errors, "/url", merged["url"])
     if "event_types" in given:
         merged["event_types"] = _types(errors, given["event_types"])
@@ -298,13 +374,13 @@ async def _checked(
         merged["expires_at"] = _expiry(errors, given["expires_at"])
     if given.get("headers") is not None:
         _check_headers(errors, given["headers"])
+    if given.get("auth") is not None:
+        _check_auth(errors, given["auth"])
+        merged["auth"] = shown(given["auth"])
     if given.get("metadata") is not None:
         check_metadata(errors, given["metadata"])
-    if secret is not None:
-        try:
-            secret_bytes(secret)
-        except MalformedValue as error:
-            errors.append(FieldError("/secret", "invalid-secret", f"is {error}"))
+    if secret is not None or "signature" in given:
+        _check_signature(errors, merged["signature"], secret)
     if errors:
         raise ValidationFailed("the subscription is not acceptable", errors=errors)
     if ("enabled" in given and merged["enabled"] != base.enabled) or not merged["enabled"]:
@@ -347,6 +423,15 @@ def _types(errors: list[FieldError], patterns: list[str]) -> tuple[str, ...]:
                 )
             )
     return tuple(patterns)
+
+
+def _check_signature(errors: list[FieldError], scheme: SignatureScheme, secret: str | None) -> None:
+    try:
+        public_key(scheme, new_secret(scheme) if secret is None else secret)
+    except MissingExtra as error:
+        errors.append(FieldError("/signature", "missing-extra", str(error)))
+    except MalformedValue as error:
+        errors.append(FieldError("/secret", "invalid-secret", f"is {error}"))
 
 
 def _check_plain(errors: list[FieldError], given: dict[str, Any]) -> None:
@@ -410,12 +495,25 @@ def _check_headers(errors: list[FieldError], headers: dict[str, str]) -> None:
         errors.append(
             FieldError("/headers", "too-many", f"must have at most {HEADERS_LIMIT} entries")
         )
+    if sum(len(name) + len(value) for name, value in headers.items()) > HEADERS_SIZE:
+        errors.append(
+            FieldError(
+                "/headers",
+                "invalid-length",
+                f"must have at most {HEADERS_SIZE} characters together",
+            )
+        )
+    had: set[str] = set()
     for name, value in headers.items():
         pointer = f"/headers/{pointer_part(name)}"
         if not _HEADER_NAME.fullmatch(name):
             errors.append(FieldError(pointer, "invalid-header", "is not a header name"))
-        elif name.lower() in _OURS or name.lower().startswith(_OUR_PREFIXES):
+        elif is_ours(name):
             errors.append(FieldError(pointer, "invalid-header", "is set by the service"))
+        elif name.lower() == AUTHORIZATION:
+            errors.append(FieldError(pointer, "invalid-header", "is made from the field auth"))
+        elif name.lower() in had:
+            errors.append(FieldError(pointer, "invalid-header", "is given twice"))
         elif len(value) > HEADER_LENGTH or not value.isascii() or text.has_control(value):
             errors.append(
                 FieldError(
@@ -424,6 +522,33 @@ def _check_headers(errors: list[FieldError], headers: dict[str, str]) -> None:
                     f"must be at most {HEADER_LENGTH} ASCII characters without controls",
                 )
             )
+        had.add(name.lower())
+
+
+def _check_auth(errors: list[FieldError], auth: Auth) -> None:
+    if isinstance(auth, BearerAuth):
+        if len(auth.token) > CREDENTIAL_LENGTH or not _TOKEN.fullmatch(auth.token):
+            errors.append(
+                FieldError(
+                    "/auth/token",
+                    "invalid-credential",
+                    f"must be 1 to {CREDENTIAL_LENGTH} printable ASCII characters without spaces",
+                )
+            )
+        return
+    for name in ("username", "password"):
+        value = getattr(auth, name)
+        if len(value) > CREDENTIAL_LENGTH or text.has_control(value):
+            errors.append(
+                FieldError(
+                    f"/auth/{name}",
+                    "invalid-credential",
+                    f"must be at most {CREDENTIAL_LENGTH} characters without controls",
+                )
+            )
+    if ":" in auth.username:
+        # RFC 7617, 2: it would end where the first colon is.
+        errors.append(FieldError("/auth/username", "invalid-credential", "must not hold a colon"))
 
 
 def router() -> Router:
@@ -438,6 +563,7 @@ def router() -> Router:
             delete_subscription,
             pause_subscription,
             resume_subscription,
+            rotate_secret,
         ],
         tags=["Subscriptions"],
     )

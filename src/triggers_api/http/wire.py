@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from triggers_api.errors import FieldError, Problem
+from triggers_api.errors import FieldError, OutcomeUnknown, Problem, StoreUnavailable
 from triggers_api.model.timestamp import Timestamp
 
 JSON: Final = b"application/json"
@@ -74,7 +74,7 @@ def problem_answer(problem: Problem, identifier: bytes) -> tuple[int, Headers, b
             type=PROBLEM_TYPES + problem.code,
             title=problem.title,
             status=problem.status,
-            detail=problem.detail,
+            detail=_told(problem),
             code=problem.code,
             request_id=identifier.decode(),
             retryable=problem.retryable,
@@ -90,6 +90,13 @@ def problem_answer(problem: Problem, identifier: bytes) -> tuple[int, Headers, b
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(problem.retry_after_s))))
     headers.extend((name.lower().encode(), value.encode()) for name, value in problem.headers)
     return problem.status, headers, body
+
+
+def _told(problem: Problem) -> str:
+    """What a caller is told. A database's words name it, its users, its addresses: for the log."""
+    if isinstance(problem, (StoreUnavailable, OutcomeUnknown)):
+        return type(problem)().detail
+    return problem.detail
 
 
 async def answer(

@@ -1,10 +1,11 @@
 """A subscription: who wants which events, and how they are sent."""
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
+from triggers_api.model.auth import Auth, AuthShown
 from triggers_api.model.text import glob_matches
 from triggers_api.model.timestamp import Timestamp
 
@@ -25,17 +26,27 @@ MATCHING: Final = frozenset({SubscriptionStatus.ACTIVE, SubscriptionStatus.PAUSE
 
 
 class PayloadFormat(StrEnum):
-    """The body a receiver gets: the Standard Webhooks envelope, or the payload alone."""
+    """What a receiver gets: an envelope around the payload, the payload alone, or beside attributes."""
 
     STANDARD = "standard"
     RAW = "raw"
+    FLAT = "flat"
+    CLOUDEVENTS = "cloudevents"
+    CLOUDEVENTS_BINARY = "cloudevents-binary"
+
+
+class SignatureScheme(StrEnum):
+    """How deliveries are signed: with a secret that both sides know, or with a key pair."""
+
+    V1 = "v1"
+    V1A = "v1a"
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription as the API shows it: never with its signing secret.
+    """A subscription as the API shows it: never with what it signs or identifies itself with.
 
     ``None`` in ``retry_schedule``, ``timeout_s`` and ``max_concurrency`` means the service's own
-    setting at the time of sending.
+    setting at the time of sending. ``public_key`` is there with ``v1a`` only.
     """
 
     id: str
@@ -44,7 +55,10 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     filter: str | None = None
     description: str | None = None
     headers: dict[str, str] | None = None
+    auth: AuthShown | None = None
     payload_format: PayloadFormat = PayloadFormat.STANDARD
+    signature: SignatureScheme = SignatureScheme.V1
+    public_key: str | None = None
     retry_schedule: tuple[float, ...] | None = None
     timeout_s: float | None = None
     max_concurrency: int | None = None
@@ -67,15 +81,41 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
         return any(glob_matches(pattern, event_type) for pattern in self.event_types)
 
 
+class RetiredSecret(msgspec.Struct, frozen=True):
+    """A secret that another one has replaced, and that signs beside it for a while."""
+
+    secret: str
+    until: Timestamp
+
+
 class SubscriptionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription with what only the service may know.
 
     Attributes:
-        secrets: ``whsec_…`` texts that sign; more than one while a rotation overlaps.
+        secrets: ``whsec_…`` or ``whsk_…`` texts that sign.
+        retired: those before them, the latest first; judged when something is signed, so that they
+            end at their time whatever else runs or does not.
+        auth: what deliveries say who they are with.
         from_organization: it is kept for the organization's ``webhook_url``.
     """
 
     organization_id: str
     subscription: Subscription
     secrets: tuple[str, ...]
+    retired: tuple[RetiredSecret, ...] = ()
+    auth: Auth | None = None
     from_organization: bool = False
+
+    def signing(self, at: int) -> tuple[str, ...]:
+        """The secrets that sign at a moment, the newest first."""
+        return self.secrets + tuple(old.secret for old in self.retired if old.until > at)
+
+    def rotated(self, secret: str, *, now: int, until: Timestamp) -> Self:
+        """The record with a new secret. Those before it sign ``until`` then, and none longer."""
+        retired = [RetiredSecret(old, until) for old in self.secrets]
+        retired += [RetiredSecret(old.secret, min(old.until, until)) for old in self.retired]
+        return msgspec.structs.replace(
+            self,
+            secrets=(secret,),
+            retired=tuple(old for old in retired if old.until > now),
+        )

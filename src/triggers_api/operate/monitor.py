@@ -48,6 +48,7 @@ class Monitor:
         """One look. What other processes changed in the settings half is taken in as well."""
         before = self.store_problem
         self.store_problem = await self._look()
+        self._show_connections()
         if self.store_problem is None:
             if before is not None:
                 log.info("the store can be written to again")
@@ -82,6 +83,13 @@ class Monitor:
         if self.stats.depth > self._warn_depth:
             return "critical"
         return "warning" if self.stats.depth > _NORMAL_DEPTH or self.stats.stuck else "normal"
+
+    def _show_connections(self) -> None:
+        # Also while the store is away: that none is left may be why.
+        connections = self._store.connections()
+        if connections is not None:
+            self._metrics.connections_in_use.set(connections.in_use)
+            self._metrics.connections_idle.set(connections.idle)
 
     def _show(self, stats: QueueStats) -> None:
         metrics = self._metrics

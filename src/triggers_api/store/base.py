@@ -17,6 +17,7 @@ Rules that hold for every verb of every engine, and are tested once in ``tests/c
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import msgspec
@@ -84,6 +85,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         failures: attempts since the delivery was opened, by the event or by a retry by hand.
         sent_at: the timestamp inside the ``standard`` format: ``occurred_at``, else received.
+        metadata: a JSON object of strings, or ``None``.
     """
 
     id: str
@@ -95,6 +97,10 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     attempt_count: int
     failures: int
     target: SubscriptionRecord
+    source: str | None = None
+    key: str | None = None
+    dedup_id: str | None = None
+    metadata: bytes | None = None
 
 
 class DeliveryClaim(msgspec.Struct, frozen=True):
@@ -233,6 +239,13 @@ class Durability(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     settings: dict[str, str]
     survives: str
+
+
+class Connections(msgspec.Struct, frozen=True, kw_only=True):
+    """A process's connections to a database server: at work, and kept until they are needed."""
+
+    in_use: int
+    idle: int
 
 
 class Store(Protocol):
@@ -395,6 +408,14 @@ class Store(Protocol):
 
     # ── the settings half ─────────────────────────────────────────────────────────────────────
 
+    def one_change(self) -> AbstractAsyncContextManager[None]:
+        """A change to the settings half that rests on how it stands.
+
+        No other process changes it between what is read inside and what is saved inside. Where several
+        processes share the store, what is saved is committed at the end, all of it or nothing; where
+        one owns it, each verb commits by itself. Only this task's calls are part of it.
+        """
+
     async def changes(self, since: int) -> Changes:
         """What changed in the settings half after version ``since`` (0 for everything)."""
 
@@ -449,6 +470,9 @@ class Store(Protocol):
 
     def durability(self) -> Durability:
         """What a 202 is worth here."""
+
+    def connections(self) -> Connections | None:
+        """How many there are now; ``None`` where there is no server."""
 
     async def check(self) -> None:
         """Return if the store can be written to.

@@ -63,6 +63,11 @@ class Directory:
         """Take in what changed."""
         async with self._refreshing:
             changes = await self._store.changes(self.version)
+            if changes.version < self.version:
+                # Another past: the database was restored, or a replica took over that had missed some.
+                # What is known goes when all that there is has come: nobody's key is refused meanwhile.
+                changes = await self._store.changes(0)
+                self._forget()
             if changes.version != self.version:
                 self._apply(changes)
                 # Whoever waits on a switch or a subscription looks again with the new one.
@@ -73,6 +78,16 @@ class Directory:
         """Take in what changed if that is not done up to a version that is known to be in force."""
         if version > self.version:
             await self.refresh()
+
+    def _forget(self) -> None:
+        self.version = 0
+        self._principals.clear()
+        self._organizations.clear()
+        self._subscriptions.clear()
+        self._routes.clear()
+        self.filtering = frozenset()
+        self.chosen_controls = Controls()
+        self.controls = self._force(self.chosen_controls)
 
     def principal(self, key: str) -> Principal | None:
         """Whose key this is, or ``None`` when it is not (or no longer) valid."""

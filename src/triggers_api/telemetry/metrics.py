@@ -40,13 +40,13 @@ class Metrics:
 
         self.commit_seconds = Histogram(
             "triggers_commit_seconds",
-            "A transaction of the embedded engine with its fsync.",
+            "A transaction of the embedded engine, or a group of events on PostgreSQL, with its flush.",
             buckets=FAST,
             registry=registry,
         )
         self.commit_operations = Histogram(
             "triggers_commit_operations",
-            "Operations that shared one transaction of the embedded engine.",
+            "Operations that shared one such transaction or group.",
             buckets=SIZES,
             registry=registry,
         )
@@ -80,6 +80,14 @@ class Metrics:
         self.deliveries_in_flight = Gauge(
             "triggers_deliveries_in_flight", "Deliveries being sent.", registry=registry
         )
+        connections = Gauge(
+            "triggers_database_connections",
+            "Connections to PostgreSQL: at work, and kept open until they are needed.",
+            ["state"],
+            registry=registry,
+        )
+        self.connections_in_use = connections.labels("in_use")
+        self.connections_idle = connections.labels("idle")
 
         processed = Counter(
             "triggers_processed",

@@ -57,10 +57,10 @@ SESSION: Final = {
 """Settings of every session; through a pooler, of every transaction."""
 
 DURABLE: Final = (
-    "SELECT set_config('synchronous_commit', 'on', {local}) "
-    "WHERE current_setting('synchronous_commit') = 'off'"
+    "SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') "
+    "WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, {local})"
 )
-"""What is confirmed is flushed, whatever the role or the database was set to; more than that stays."""
+"""What is confirmed is flushed, whatever the role or the server is set to, also later; more stays."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +126,8 @@ async def connect(
     except FAILED as error:
         raise StoreUnavailable(f"cannot connect to the database: {said(error)}") from None
     _bound_silence(connection)
+    if pooled:
+        _leave_sessions_alone(connection)
     return connection
 
 
@@ -155,6 +157,12 @@ def _bound_silence(connection: Connection) -> None:
     if sock is not None and sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
         with suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNSENT_MS)
+
+
+def _leave_sessions_alone(connection: Any) -> None:  # noqa: ANN401 - more than asyncpg declares
+    """Have the driver not turn ``jit`` off to look at types, in a session that others get next."""
+    if hasattr(connection, "_server_caps"):
+        connection._server_caps = connection._server_caps._replace(jit=False)  # noqa: SLF001 - no other way
 
 
 def said(error: BaseException) -> str:

@@ -131,6 +131,10 @@ class DeliveryVerbs:
             event_type,
             occurred_at,
             payload,
+            source,
+            key,
+            dedup_id,
+            metadata,
         ) = row
         event_id = text(ids.EVENT, event)
         return ClaimedDelivery(
@@ -143,6 +147,10 @@ class DeliveryVerbs:
             attempt_count=attempts,
             failures=attempts - base,
             target=await self._target(db, organization, subscription, version),
+            source=source,
+            key=key,
+            dedup_id=dedup_id,
+            metadata=metadata,
         )
 
     async def _target(
@@ -172,6 +180,9 @@ class DeliveryVerbs:
                 stale.append(settlement.delivery_id)
             elif settlement.disable_subscription is not None:
                 ended[subscription] = settlement
+        if ended:
+            # What is read from here on is what it will be when it is written.
+            await db.execute(SQL["hold_version"])
         for subscription, settlement in ended.items():
             await self._settings.disable_subscription(
                 db,
@@ -201,6 +212,8 @@ class DeliveryVerbs:
         self, db: Connection, organization: str | UUID, delivery: str | UUID, *, now: Timestamp
     ) -> bool:
         """Due now, whatever it was waiting for."""
+        await db.execute(SQL["hold_event"], organization, delivery)
+        await db.execute(SQL["hold_delivery"], organization, delivery)
         row = await db.fetchrow(SQL["delivery_standing"], organization, delivery)
         if row is None:
             return False
@@ -223,6 +236,7 @@ class DeliveryVerbs:
         self, db: Connection, organization: str | UUID, delivery: str | UUID, *, now: Timestamp
     ) -> bool:
         """Ended, whatever it was waiting for."""
+        await db.execute(SQL["hold_delivery"], organization, delivery)
         row = await db.fetchrow(SQL["delivery_standing"], organization, delivery)
         if row is None:
             return False
@@ -238,10 +252,11 @@ class DeliveryVerbs:
         self, db: Connection, organization: str | UUID, event: str | UUID, *, now: Timestamp
     ) -> bool:
         """Payload gone, queue row gone, what waits cancelled, dedup_id free."""
+        # The queue row first, as whoever routes it does.
+        await db.execute(SQL["erase_queue_row"], organization, event)
         if await db.fetchval(SQL["erase_event"], organization, event) is None:
             return False
         await db.execute(SQL["mark_erased"], organization, event, now)
-        await db.execute(SQL["erase_queue_row"], organization, event)
         await db.execute(
             SQL["cancel_event_deliveries"], organization, event, now, "the event was deleted"
         )

@@ -56,6 +56,17 @@ class Pool:
         self.in_use = 0
         """Connections that are out."""
 
+    def another(self, *, size: int, overflow: int) -> "Pool":
+        """A pool like this one, of other connections."""
+        return Pool(
+            self._connect,
+            size=size,
+            overflow=overflow,
+            wait_s=self._wait_s,
+            recycle_s=self._recycle_s,
+            monotonic=self._monotonic,
+        )
+
     @property
     def idle(self) -> int:
         """Connections that wait to be used."""
@@ -77,6 +88,10 @@ class Pool:
             self.in_use += 1
             try:
                 yield kept.connection
+            except asyncio.CancelledError:
+                # What it was doing may still be under way.
+                kept.connection.terminate()
+                raise
             finally:
                 self.in_use -= 1
                 self._put(kept)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from triggers_api.errors import OutcomeUnknown, StoreUnavailable
+from triggers_api.errors import OutcomeUnknown, StoreUnavailable, Unavailable
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEvent
@@ -28,6 +28,10 @@ _PROCESSED = codes.EVENT_STATUS[EventStatus.PROCESSED]
 _SCHEDULED = codes.EVENT_STATUS[EventStatus.SCHEDULED]
 
 
+Answer = FirstEvent | Unavailable | None
+"""Of an append, for one event: stored; who came first; or why it is not known which of the two."""
+
+
 class QueueVerbs:
     """The verbs around ``event_queue``."""
 
@@ -35,21 +39,29 @@ class QueueVerbs:
         self._sessions = sessions
         self._failpoints = failpoints
 
-    async def append(self, events: Sequence[NewEvent], now: Timestamp) -> list[FirstEvent | None]:
-        """Store events, all in one transaction; the answer follows the input item by item."""
-        answers: dict[str, FirstEvent] = {}
-        left = list(events)
+    async def append(self, events: Sequence[NewEvent], now: Timestamp) -> list[Answer]:
+        """Store events, all in one transaction; the answer follows the input item by item.
+
+        Who holds a dedup_id that was taken is looked up after the commit. What fails from then on is the
+        answer of those events alone: the others are stored, and must not be told otherwise.
+        """
+        met = await self._sessions.write(lambda db: self._append(db, events))
+        answers: dict[str, Answer] = {}
         for _ in range(_TRIES):
-            met = await self._sessions.write(lambda db, these=left: self._append(db, these))  # type: ignore[misc]
             if not met:
-                return [answers.get(event.id) for event in events]
-            found = await self._first_events(met, now)
-            answers |= found
-            # Who held the dedup_id a moment ago was deleted since: now it is free.
-            left = [event for event in met if event.id not in found]
-            if not left:
-                return [answers.get(event.id) for event in events]
-        raise StoreUnavailable("the dedup_id is being deleted again and again")
+                break
+            try:
+                answers |= await self._first_events(met, now)
+                # Who held the dedup_id a moment ago was deleted since: now it is free.
+                met = [event for event in met if event.id not in answers]
+                if met:
+                    met = await self._sessions.write(lambda db, these=met: self._append(db, these))  # type: ignore[misc]
+            except Unavailable as problem:
+                answers |= {event.id: problem for event in met if event.id not in answers}
+                met = []
+        for event in met:
+            answers[event.id] = StoreUnavailable("the dedup_id is being deleted again and again")
+        return [answers.get(event.id) for event in events]
 
     async def _append(self, db: Connection, events: Sequence[NewEvent]) -> list[NewEvent]:
         """Store events; returns those that were not, because their dedup_id is taken."""

@@ -1,7 +1,11 @@
 """Running something on a connection, and what it means when that fails."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import (
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Final, TypeVar
 
 import asyncpg
@@ -76,13 +80,32 @@ class Sessions:
         raise StoreUnavailable(said(conflict))
 
     @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Several changes in one transaction, which commits at the end of the context.
+
+        What fails because it met another transaction is for the caller to run again.
+
+        Raises:
+            StoreUnavailable: nothing was changed.
+            OutcomeUnknown: the answer was lost.
+        """
+        try:
+            async with self._session(atomic=True, changes=True) as db:
+                yield db
+        except _CONFLICTS as error:
+            raise StoreUnavailable(said(error)) from None
+
+    @asynccontextmanager
     async def _session(self, *, atomic: bool, changes: bool) -> AsyncIterator[Connection]:
         async with self.pool.connection() as db:
             with _told(db, changes=changes):
                 if not (atomic or self.pooled):
                     yield db
                     return
-                async with db.transaction():
+                async with AsyncExitStack() as stack:
+                    with _told(db, changes=False):
+                        # A pooler may find no session for it, and nothing has been asked for yet.
+                        await stack.enter_async_context(db.transaction())
                     if self.pooled:
                         await db.execute(_LOCAL)
                     yield db

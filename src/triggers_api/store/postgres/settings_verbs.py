@@ -111,7 +111,7 @@ class SettingsVerbs:
             subscription.expires_at,
             subscription.max_concurrency,
             bodies.encode(subscription),
-            bodies.encode(record.secrets),
+            bodies.private(record),
             record.from_organization,
             version,
         )
@@ -230,9 +230,6 @@ class SettingsVerbs:
 
 
 def _record(organization: UUID, body: bytes, secrets: bytes, own: bool) -> SubscriptionRecord:  # noqa: FBT001 - a row's columns
-    return SubscriptionRecord(
-        organization_id=text(ids.ORGANIZATION, organization),
-        subscription=bodies.subscription(body),
-        secrets=bodies.secrets(secrets),
-        from_organization=own,
+    return bodies.subscription_record(
+        text(ids.ORGANIZATION, organization), body, secrets, from_organization=own
     )

@@ -4,7 +4,9 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Final, NamedTuple, Self, TypeVar
 from uuid import UUID
@@ -25,6 +27,7 @@ from triggers_api.model.worker import Worker
 from triggers_api.store import bodies
 from triggers_api.store.base import (
     Changes,
+    Connections,
     DeliveryClaim,
     DeliveryFilter,
     Durability,
@@ -58,7 +61,7 @@ from triggers_api.store.postgres.connection import (
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.postgres.listener import DELIVERIES, QUEUE, Announcer, Listener
 from triggers_api.store.postgres.pool import Pool
-from triggers_api.store.postgres.queue_verbs import QueueVerbs
+from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
 from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.replica import Replica
 from triggers_api.store.postgres.sessions import Sessions
@@ -99,6 +102,14 @@ class _Last(NamedTuple):
         return cls(Timestamp(max(seen_at, moment)), ids.first_sequence(moment + 1) - 1)
 
 
+class _Change:
+    """A change under way: its transaction, and the subscriptions that end with it (``None``: any)."""
+
+    def __init__(self, db: Connection) -> None:
+        self.db = db
+        self.ended: list[str | UUID | None] = []
+
+
 class PostgresStore:
     """See :class:`triggers_api.store.base.Store` for what each verb promises."""
 
@@ -121,7 +132,7 @@ class PostgresStore:
         self._standing = found
         self._worker_number = worker_number
         self._tokens = itertools.count(1)
-        self._heard_since = Timestamp(0)
+        self._heard_since = 0
         self._metrics = metrics
         self._failpoints = failpoints
         self._closed = False
@@ -138,6 +149,12 @@ class PostgresStore:
         self._stats: tuple[float, QueueStats] | None = None
 
         self._writer = Writer(self._append, observer=self)
+        # Of its own: a sign of life does not wait in line while the service is busy.
+        self._beats = Sessions(sessions.pool.another(size=1, overflow=0), pooled=sessions.pooled)
+        # Of its own as well: changes wait for each other, and whoever is at it asks for more. If all of
+        # them took from what is there for everybody, those that wait would hold what the one needs.
+        self._changes = Sessions(sessions.pool.another(size=1, overflow=0), pooled=sessions.pooled)
+        self._changing: ContextVar[_Change | None] = ContextVar("changing", default=None)
         self._announcer = Announcer(sessions)
         self._replica = _replica(options, sessions)
         self._listed = sessions if self._replica is None else self._replica
@@ -248,6 +265,10 @@ class PostgresStore:
             survives="process crash, database crash, operating system crash, power cut",
         )
 
+    def connections(self) -> Connections:
+        pool = self._sessions.pool
+        return Connections(in_use=pool.in_use, idle=pool.idle)
+
     async def check(self) -> None:
         async def ask(db: Connection) -> Standing:
             found = await standing(db)
@@ -284,6 +305,8 @@ class PostgresStore:
             await self._write(self._leave, atomic=True)
         except Unavailable as problem:
             log.warning("the database was not told of the end", detail=problem.detail)
+        await self._beats.pool.close()
+        await self._changes.pool.close()
         await self._sessions.pool.close()
 
     async def _leave(self, db: Connection) -> None:
@@ -294,6 +317,9 @@ class PostgresStore:
     async def _write(
         self, function: Callable[[Connection], Awaitable[T]], *, atomic: bool = False
     ) -> T:
+        change = self._changing.get()
+        if change is not None:
+            return await function(change.db)
         try:
             return await self._sessions.write(function, atomic=atomic)
         except StorageFull as problem:
@@ -312,7 +338,8 @@ class PostgresStore:
         return answer
 
     def _token(self) -> int:
-        return self._worker_number << 32 | next(self._tokens)
+        # After 2³² claims from the start again: what was claimed under the first ones is long over.
+        return self._worker_number << 32 | next(self._tokens) & 0xFFFF_FFFF
 
     # What the writer reports (writer.WriterObserver).
 
@@ -336,7 +363,7 @@ class PostgresStore:
             stored.add_done_callback(lambda _: self.wake_deliveries(everywhere=True))
         return stored
 
-    async def _append(self, events: Sequence[NewEvent]) -> Sequence[FirstEvent | None]:
+    async def _append(self, events: Sequence[NewEvent]) -> Sequence[Answer]:
         return await self._queue.append(events, self.now())
 
     async def claim_queue(
@@ -383,7 +410,7 @@ class PostgresStore:
             atomic=any(each.disable_subscription is not None for each in settlements),
         )
         if ended:
-            await self._cancel_ended()
+            await self._tidy_up()
         return stale
 
     async def reap(self) -> Reaped:
@@ -393,12 +420,18 @@ class PostgresStore:
         return Reaped(events, deliveries, await self._cancel_ended())
 
     async def beat(self, worker: Worker) -> Reaped:
-        now = self.now()
-        heard_before = await self._write(
-            lambda db: db.fetchval(
-                SQL["beat"], self._worker_number, worker.id, bodies.encode(worker), now
+        row = await self._beats.write(
+            lambda db: db.fetchrow(
+                SQL["beat"],
+                self._worker_number,
+                worker.id,
+                bodies.encode(worker),
+                self.now(),
+                self._database_clock.follows,
             )
         )
+        assert row is not None
+        heard_before, now = row
         if heard_before is None or now - heard_before >= _SILENT_MS:
             self._heard_since = now
         if now - self._heard_since < _SILENT_MS:
@@ -411,7 +444,7 @@ class PostgresStore:
                 return 0, 0
             log.warning("workers fell silent", workers=[name for _, name in silent])
             return await self._deliveries.free(
-                db, now=now, workers=[silent_number for silent_number, _ in silent]
+                db, now=self.now(), workers=[silent_number for silent_number, _ in silent]
             )
 
         events, deliveries = await self._write(free, atomic=True)
@@ -429,6 +462,17 @@ class PostgresStore:
             self._announcer.announce(QUEUE)
         if deliveries:
             self.wake_deliveries(everywhere=True)
+
+    async def _tidy_up(self, subscription: str | UUID | None = None) -> None:
+        """What follows from an end that is on file. If it cannot be done now, the sweep does it."""
+        change = self._changing.get()
+        if change is not None:
+            change.ended.append(subscription)
+            return
+        try:
+            await self._cancel_ended(subscription)
+        except Unavailable as problem:
+            log.warning("what waits for ended subscriptions is cancelled later", code=problem.code)
 
     async def _cancel_ended(self, subscription: str | UUID | None = None) -> int:
         total = 0
@@ -541,6 +585,19 @@ class PostgresStore:
 
     # ── the settings half ─────────────────────────────────────────────────────────────────────
 
+    @asynccontextmanager
+    async def one_change(self) -> AsyncIterator[None]:
+        async with self._changes.transaction() as db:
+            await db.execute(SQL["hold_version"])
+            change = _Change(db)
+            token = self._changing.set(change)
+            try:
+                yield
+            finally:
+                self._changing.reset(token)
+        for subscription in change.ended:
+            await self._tidy_up(subscription)
+
     async def changes(self, since: int) -> Changes:
         return await self._sessions.read(lambda db: self._settings.changes(db, since))
 
@@ -569,7 +626,8 @@ class PostgresStore:
             lambda db: self._settings.delete_organization(db, organization, now=self.now()),
             atomic=True,
         )
-        await self._cancel_ended()
+        if found:
+            await self._tidy_up()
         return found
 
     async def create_key(self, key: KeyRecord) -> None:
@@ -595,6 +653,9 @@ class PostgresStore:
     ) -> SubscriptionRecord | None:
         organization = _organization(organization_id)
         subscription = find(ids.SUBSCRIPTION, subscription_id)
+        change = self._changing.get()
+        if change is not None:
+            return await self._settings.subscription(change.db, organization, subscription)
         return await self._sessions.read(
             lambda db: self._settings.subscription(db, organization, subscription)
         )
@@ -615,7 +676,7 @@ class PostgresStore:
             atomic=True,
         )
         if found:
-            await self._cancel_ended(subscription)
+            await self._tidy_up(subscription)
         return found
 
     async def save_controls(self, controls: Controls) -> None:

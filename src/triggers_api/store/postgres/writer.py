@@ -12,11 +12,17 @@ from typing import Final, Protocol
 
 import asyncpg
 
-from triggers_api.errors import Overloaded, StorageFull, StoreUnavailable, Unavailable
+from triggers_api.errors import (
+    OutcomeUnknown,
+    Overloaded,
+    StorageFull,
+    StoreUnavailable,
+    Unavailable,
+)
 from triggers_api.model.event import FirstEvent, NewEvent
 
 Answers = Sequence[FirstEvent | None]
-Appends = Callable[[Sequence[NewEvent]], Awaitable[Answers]]
+Appends = Callable[[Sequence[NewEvent]], Awaitable[Sequence[FirstEvent | Unavailable | None]]]
 
 _IN_FLIGHT: Final = 2
 _EVENTS_PER_STATEMENT: Final = 1000
@@ -145,7 +151,7 @@ class Writer:
         start = 0
         for call in calls:
             if not call.future.done():  # whoever asked has gone away
-                call.future.set_result(answers[start : start + len(call.events)])
+                _answer(call, answers[start : start + len(call.events)])
             start += len(call.events)
         self._progress_at = time.monotonic()
         self._observer.appended(len(calls), seconds=time.perf_counter() - began)
@@ -172,3 +178,14 @@ def _tell(calls: Iterable[_Call], error: Exception) -> None:
     for call in calls:
         if not call.future.done():
             call.future.set_exception(error)
+
+
+def _answer(call: _Call, answers: Sequence[FirstEvent | Unavailable | None]) -> None:
+    """Resolve a call. Of several events some may be stored when others cannot be answered for."""
+    known = [answer for answer in answers if not isinstance(answer, Unavailable)]
+    if len(known) == len(answers):
+        call.future.set_result(known)
+    elif len(answers) == 1:
+        call.future.set_exception(next(each for each in answers if isinstance(each, Unavailable)))
+    else:
+        call.future.set_exception(OutcomeUnknown("not every event can be answered for"))

@@ -125,7 +125,21 @@ class DeliveryVerbs(Tables):
         return None
 
     def _claimed(self, db: apsw.Connection, row: tuple[Any, ...], token: int) -> ClaimedDelivery:
-        number, event, event_type, sent_at, payload, attempts, base, subscription, version = row
+        (
+            number,
+            event,
+            event_type,
+            sent_at,
+            payload,
+            attempts,
+            base,
+            subscription,
+            version,
+            source,
+            key,
+            dedup_id,
+            metadata,
+        ) = row
         return ClaimedDelivery(
             id=self.keys.delivery(number),
             token=token,
@@ -136,6 +150,10 @@ class DeliveryVerbs(Tables):
             attempt_count=attempts,
             failures=attempts - base,
             target=self._target(db, subscription, version),
+            source=source,
+            key=key,
+            dedup_id=dedup_id,
+            metadata=metadata,
         )
 
     def _target(self, db: apsw.Connection, number: int, version: int) -> SubscriptionRecord:

@@ -104,7 +104,7 @@ class SettingsVerbs(Tables):
                 subscription.expires_at,
                 subscription.max_concurrency,
                 bodies.encode(subscription),
-                bodies.encode(record.secrets),
+                bodies.private(record),
                 int(record.from_organization),
                 self.next_version(db),
             ),
@@ -142,11 +142,8 @@ class SettingsVerbs(Tables):
     def _record(
         self, organization: int, body: bytes, secrets: bytes, own: int
     ) -> SubscriptionRecord:
-        return SubscriptionRecord(
-            organization_id=self.keys.organization(organization),
-            subscription=bodies.subscription(body),
-            secrets=bodies.secrets(secrets),
-            from_organization=bool(own),
+        return bodies.subscription_record(
+            self.keys.organization(organization), body, secrets, from_organization=bool(own)
         )
 
     def subscription(

@@ -5,6 +5,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -206,6 +207,9 @@ class SqliteStore:
             settings={"journal_mode": "wal", "synchronous": names[self._synchronous]},
             survives="process crash, operating system crash, power cut",
         )
+
+    def connections(self) -> None:
+        return None
 
     async def check(self) -> None:
         if self._writer.broken:
@@ -458,6 +462,10 @@ class SqliteStore:
         return await self._readers.run(lambda db: self._records.accounts(db, self.now()))
 
     # ── the settings half ─────────────────────────────────────────────────────────────────────
+
+    def one_change(self) -> AbstractAsyncContextManager[None]:
+        # One process owns the file, and it keeps its own changes apart (http/context.py).
+        return nullcontext()
 
     async def changes(self, since: int) -> Changes:
         return await self._readers.run(lambda db: self._settings.changes(db, since))

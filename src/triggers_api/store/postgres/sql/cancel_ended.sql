@@ -15,7 +15,14 @@ WITH chosen AS MATERIALIZED (
 ),
 gone AS (
     DELETE FROM delivery_queue WHERE ctid = ANY (ARRAY(SELECT place_in_table FROM chosen))
+    RETURNING organization_id, delivery_id
 )
 UPDATE deliveries AS d
 SET status = 8, status_at = $1, reason = $2
-WHERE d.ctid = ANY (ARRAY(SELECT place_in_record FROM chosen))
+WHERE d.ctid = ANY (
+    ARRAY(
+        SELECT c.place_in_record
+        FROM chosen AS c
+        JOIN gone AS g ON g.organization_id = c.organization_id AND g.delivery_id = c.delivery_id
+    )
+)

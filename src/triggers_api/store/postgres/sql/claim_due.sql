@@ -36,11 +36,18 @@ leased AS (
     UPDATE delivery_queue AS q
     SET lease_token = $6, lease_until = $7
     WHERE q.ctid = ANY (ARRAY(SELECT place_in_table FROM chosen))
+    RETURNING q.organization_id, q.delivery_id
 )
 SELECT (SELECT count(*) FROM front) AS seen, (SELECT version FROM settings_version) AS settings_version, c.organization_id, c.delivery_id, c.subscription_id, c.version,
-       c.lease_token <> 0, d.event_id, d.attempt_count, d.attempt_base, e.type, e.occurred_at, e.payload
+       c.lease_token <> 0, d.event_id, d.attempt_count, d.attempt_base, e.type, e.occurred_at, e.payload,
+       e.source, e.key, e.dedup_id, e.metadata
 FROM (SELECT 1) AS always
-LEFT JOIN chosen AS c ON true
+-- Only what was leased, see claim_queue.
+LEFT JOIN (
+    SELECT chosen.*
+    FROM chosen
+    JOIN leased AS l ON l.organization_id = chosen.organization_id AND l.delivery_id = chosen.delivery_id
+) AS c ON true
 LEFT JOIN LATERAL (
     SELECT d.event_id, d.attempt_count, d.attempt_base
     FROM deliveries AS d
@@ -48,7 +55,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS d ON true
 LEFT JOIN LATERAL (
-    SELECT e.type, e.occurred_at, e.payload
+    SELECT e.type, e.occurred_at, e.payload, e.source, e.key, e.dedup_id, e.metadata
     FROM events AS e
     WHERE e.organization_id = c.organization_id AND e.id = d.event_id
     LIMIT 1

@@ -22,11 +22,15 @@ leased AS (
     UPDATE event_queue AS q
     SET lease_token = $3, lease_until = $4, attempts = q.attempts + 1
     WHERE q.ctid = ANY (ARRAY(SELECT place_in_table FROM chosen))
+    RETURNING q.organization_id, q.event_id
 )
 SELECT c.organization_id, c.event_id, e.type, c.due_at, c.attempts + 1,
        e.payload, e.source, e.key, e.metadata, c.lease_token <> 0,
        (SELECT version FROM settings_version)
 FROM chosen AS c
+-- Only what was leased: a row that changed since the snapshot is locked in its new version, which the update
+-- does not see. It is left for the next claim.
+JOIN leased AS l ON l.organization_id = c.organization_id AND l.event_id = c.event_id
 CROSS JOIN LATERAL (
     -- A payload that is not asked for is not read from where it lies apart.
     SELECT e.type,

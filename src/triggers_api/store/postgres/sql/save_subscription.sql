@@ -5,3 +5,4 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (organization_id, id) DO UPDATE
 SET state = $3, expires_at = $4, max_concurrency = $5, body = $6, secrets = $7, from_organization = $8,
     version = $9
+WHERE subscriptions.deleted_at IS NULL

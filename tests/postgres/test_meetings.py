@@ -1,0 +1,242 @@
+"""Two transactions that meet at one row: one has it in the end, and nobody waits in a circle."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from tests.postgres.conftest import event, until
+
+from triggers_api.errors import InvalidState
+from triggers_api.model import ids
+from triggers_api.model.delivery import DeliveryStatus, NewDelivery
+from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
+from triggers_api.store.base import Settlement
+from triggers_api.store.postgres.delivery_verbs import DeliveryVerbs
+from triggers_api.store.postgres.settings_verbs import SettingsVerbs
+from triggers_api.store.postgres.tables import SQL, find
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+    from tests.postgres.conftest import Database
+
+    from triggers_api.store.postgres.store import PostgresStore
+
+GATE: Final = 7
+DUE: Final = "WHERE q.due_at <= $1"
+IN_A_LANE: Final = "AND q.due_at <= $1 AND q.lease_until <= $1"
+
+
+async def subscribed(store: PostgresStore, organization: str) -> str:
+    """The id of a new subscription to everything."""
+    record = SubscriptionRecord(
+        organization_id=organization,
+        subscription=Subscription(
+            id=store.ids.new(ids.SUBSCRIPTION),
+            url="https://example.com/hook",
+            event_types=("*",),
+            status=SubscriptionStatus.ACTIVE,
+            created_at=store.now(),
+            updated_at=store.now(),
+        ),
+        secrets=("whsec_c2VjcmV0",),
+    )
+    await store.save_subscription(record)
+    return record.subscription.id
+
+
+async def due(
+    store: PostgresStore, organization: str, subscription: str, count: int
+) -> dict[str, str]:
+    """New deliveries: their ids, and those of their events."""
+    made = {}
+    for _ in range(count):
+        delivery = NewDelivery(store.ids.new(ids.DELIVERY), subscription)
+        stored = event(store, organization, deliveries=(delivery,))
+        assert await store.append([stored]) == [None]
+        made[delivery.id] = stored.id
+    return made
+
+
+def hold_up(monkeypatch: pytest.MonkeyPatch, statement: str, place: str) -> None:
+    """Let a statement wait, between what it sees and what it locks, until the gate is opened."""
+    wait = f"(SELECT pg_advisory_xact_lock_shared({GATE})) IS NOT NULL"
+    before, after = SQL[statement].split(place)
+    word, condition = place.split(" ", maxsplit=1)
+    monkeypatch.setitem(SQL._texts, statement, f"{before}{word} {wait} AND {condition}{after}")
+
+
+# ── a lease that ran out is freed while it is claimed ─────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("statement", "place"),
+    [("claim_due", DUE), ("claim_lanes", IN_A_LANE)],
+    ids=["at the front", "lane by lane"],
+)
+def test_a_delivery_that_is_freed_while_it_is_claimed_is_leased_to_one_only(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch, statement: str, place: str
+) -> None:
+    async def scenario() -> None:
+        gone, claiming, sweeping = [await database.store() for _ in range(3)]
+        organization = await database.organization(gone)
+        room = {}
+        if (
+            statement == "claim_lanes"
+        ):  # which is asked when nobody at the front of the line has room
+            full = await subscribed(gone, organization)
+            room[full] = 0
+            await due(gone, organization, full, 3)
+        waiting = await due(gone, organization, await subscribed(gone, organization), 3)
+        await gone.claim_deliveries(9, 45, room=room, default_room=9)
+        database.clock.advance(seconds=46)
+        gate = await database.connection()
+        await gate.execute(f"SELECT pg_advisory_lock({GATE})")
+        hold_up(monkeypatch, statement, place)
+        claim = asyncio.ensure_future(claiming.claim_deliveries(3, 45, room=room, default_room=9))
+        await database.waiting_for_locks(1)
+        assert (await sweeping.reap()).deliveries == 3
+        await gate.execute(f"SELECT pg_advisory_unlock({GATE})")
+        first = (await claim).deliveries
+        second = (await sweeping.claim_deliveries(3, 45, room=room, default_room=9)).deliveries
+        assert sorted(each.id for each in (*first, *second)) == sorted(waiting)
+
+    run(scenario())
+
+
+def test_an_event_that_is_freed_while_it_is_claimed_is_leased_to_one_only(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        gone, claiming, sweeping = [await database.store() for _ in range(3)]
+        organization = await database.organization(gone)
+        waiting = [event(gone, organization) for _ in range(3)]
+        await gone.append(waiting)
+        await gone.claim_queue(9, 45)
+        database.clock.advance(seconds=46)
+        gate = await database.connection()
+        await gate.execute(f"SELECT pg_advisory_lock({GATE})")
+        hold_up(monkeypatch, "claim_queue", DUE)
+        claim = asyncio.ensure_future(claiming.claim_queue(9, 45))
+        await database.waiting_for_locks(1)
+        assert (await sweeping.reap()).events == 3
+        await gate.execute(f"SELECT pg_advisory_unlock({GATE})")
+        first = (await claim).events
+        second = (await sweeping.claim_queue(9, 45)).events
+        assert sorted(each.id for each in (*first, *second)) == [each.id for each in waiting]
+
+    run(scenario())
+
+
+# ── by hand, beside others ────────────────────────────────────────────────────────────────────────
+
+
+def test_an_event_deleted_while_a_delivery_of_it_is_retried_leaves_nothing_to_be_sent(
+    run: Run, database: Database
+) -> None:
+    async def scenario() -> None:
+        one, other = await database.store(), await database.store()
+        organization = await database.organization(one)
+        subscription = await subscribed(one, organization)
+        ((delivery, erased),) = (await due(one, organization, subscription, 1)).items()
+        await one.cancel_delivery(organization, delivery)
+        gate = await database.connection()
+        await gate.execute("BEGIN")
+        await gate.execute(f"SELECT FROM deliveries WHERE id = '{delivery[4:]}' FOR UPDATE")
+        retried = asyncio.ensure_future(one.retry_delivery(organization, delivery))
+        await database.waiting_for_locks(1)
+        deleted = asyncio.ensure_future(other.delete_event(organization, erased))
+        await until(lambda: deleted.done() or waiting(database) == 2, "it is deleted, or waits")
+        await gate.execute("COMMIT")
+        assert (await retried, await deleted) == (True, True)
+        assert (await one.claim_deliveries(9, 45, room={}, default_room=9)).deliveries == ()
+        shown = await one.delivery(organization, delivery)
+        assert shown is not None
+        assert shown.status is DeliveryStatus.CANCELLED
+        (account,) = await one.accounts()
+        assert account.balances()
+
+    run(scenario())
+
+
+def test_a_delivery_of_an_event_that_is_being_deleted_is_not_retried(
+    run: Run, database: Database
+) -> None:
+    async def scenario() -> None:
+        store = await database.store()
+        organization = await database.organization(store)
+        subscription = await subscribed(store, organization)
+        ((delivery, erased),) = (await due(store, organization, subscription, 1)).items()
+        await store.cancel_delivery(organization, delivery)
+        db = await database.connection()
+        await db.execute("BEGIN")
+        assert await DeliveryVerbs(SettingsVerbs()).erase_event(
+            db, find(ids.ORGANIZATION, organization), find(ids.EVENT, erased), now=store.now()
+        )
+        retried = asyncio.ensure_future(store.retry_delivery(organization, delivery))
+        await database.waiting_for_locks(1)
+        await db.execute("COMMIT")
+        with pytest.raises(InvalidState, match="the event was deleted"):
+            await retried
+
+    run(scenario())
+
+
+def test_a_delivery_that_dies_while_it_is_retried_by_hand_is_sent_again(
+    run: Run, database: Database
+) -> None:
+    async def scenario() -> None:
+        store = await database.store()
+        organization = await database.organization(store)
+        subscription = await subscribed(store, organization)
+        (delivery,) = await due(store, organization, subscription, 1)
+        (claimed,) = (await store.claim_deliveries(1, 45, room={}, default_room=9)).deliveries
+        dead = Settlement(organization, delivery, claimed.token, DeliveryStatus.DEAD, "gave up")
+        db = await database.connection()
+        await db.execute("BEGIN")
+        await DeliveryVerbs(SettingsVerbs()).settle(db, [dead], now=store.now())
+        retried = asyncio.ensure_future(store.retry_delivery(organization, delivery))
+        await database.waiting_for_locks(1)
+        await db.execute("COMMIT")
+        assert await retried is True
+        (again,) = (await store.claim_deliveries(1, 45, room={}, default_room=9)).deliveries
+        assert again.id == delivery
+
+    run(scenario())
+
+
+def waiting(database: Database) -> int:
+    """How many statements wait for a lock."""
+    found: int = database.asked(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'",
+        database.name,
+    )
+    return found
+
+
+@pytest.mark.parametrize("verb", ["cancel_delivery", "retry_delivery"])
+def test_who_changes_a_delivery_by_hand_stands_in_nobody_s_way_who_settles_it(
+    run: Run, database: Database, verb: str
+) -> None:
+    """A settlement has the place in the line, and comes for the record: it must be free."""
+
+    async def scenario() -> None:
+        store = await database.store()
+        organization = await database.organization(store)
+        subscription = await subscribed(store, organization)
+        (delivery,) = await due(store, organization, subscription, 1)
+        settling = await database.connection()
+        await settling.execute("BEGIN; SET LOCAL lock_timeout = '300ms'")
+        await settling.execute(
+            f"SELECT FROM delivery_queue WHERE delivery_id = '{delivery[4:]}' FOR UPDATE"
+        )
+        by_hand = asyncio.ensure_future(getattr(store, verb)(organization, delivery))
+        await database.waiting_for_locks(1)
+        await settling.execute(
+            f"UPDATE deliveries SET attempt_count = 1 WHERE id = '{delivery[4:]}'"
+        )
+        await settling.execute("COMMIT")
+        assert await by_hand is True
+
+    run(scenario())
