@@ -199,7 +199,11 @@ def never_raises_synchronous_commit() -> None:
 
 def frees_after_its_own_silence() -> None:
     """A process that was silent itself takes those for dead that it could not hear."""
-    _postgres_sql("beat", "SELECT (SELECT seen_at FROM before)", "SELECT $4 FROM (SELECT 1) AS one")
+    _postgres_sql(
+        "beat",
+        "SELECT (SELECT seen_at FROM before),",
+        "SELECT CASE WHEN EXISTS (SELECT FROM before) THEN (SELECT now FROM moment) END,",
+    )
 
 
 def never_frees() -> None:
