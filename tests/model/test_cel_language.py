@@ -54,6 +54,7 @@ def judged(text: str, about: EventView | None = None) -> Judgement:
         'metadata.env == "prod"',
         "payload.amount > 100",
         "payload.amount >= 120.0",
+        "payload.amount == 120.0 && 120.0 in [payload.amount] && [1, 2.0] == [1.0, 2]",
         "payload.paid",
         "!(payload.currency in ['USD', 'GBP'])",
         'payload["in"].endsWith("keyword")',

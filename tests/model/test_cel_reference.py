@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from triggers_api.model.cel.syntax import ExpressionFault
@@ -23,6 +23,7 @@ PAYLOAD: Final[dict[str, Any]] = {
     "zero": 0,
     "big": 9223372036854775807,
     "d": 1.5,
+    "whole": 3.0,
     "s": "order",
     "t": "Ordér\n",
     "b": True,
@@ -103,7 +104,9 @@ texts = st.sampled_from(
     ]
 )
 either = st.one_of(
-    numbers, texts, st.sampled_from(["payload.d", "payload.no", "payload.list", "2.5"])
+    numbers,
+    texts,
+    st.sampled_from(["payload.d", "payload.whole", "payload.no", "payload.list", "2.0"]),
 )
 truths = st.recursive(
     st.one_of(
@@ -111,7 +114,7 @@ truths = st.recursive(
             lambda a, op, b: f"{a} {op} {b}",
             numbers,
             st.sampled_from(["==", "!=", "<", "<=", ">", ">="]),
-            numbers | st.sampled_from(["payload.d", "2.0"]),
+            numbers | st.sampled_from(["payload.d", "payload.whole", "1.0"]),
         ),
         st.builds(lambda a, op, b: f"{a} {op} {b}", texts, st.sampled_from(["==", "<", ">="]), texts),
         st.builds(
@@ -164,6 +167,10 @@ def ours(text: str) -> bool | None:
 
 @settings(max_examples=400, deadline=None)
 @given(expressions)
+@example("payload.n == payload.whole && 3.0 in [payload.n] && [payload.whole] == [3]")
+@example("-7 / 2 == -3 && -7 % 2 == -1 && 7 % -2 == 1")
+@example("payload.big + 1 > 0")
+@example("payload.map in payload.map")
 def test_what_is_accepted_means_the_same(text: str) -> None:
     refused: str | None = None
     try:
