@@ -327,7 +327,7 @@ async def disagree(fleet: Fleet, *, ahead: str, behind: str) -> None:
         behind: the same of the first one.
     """
     first, second = fleet.workers
-    first.bug, second.bug = behind, ahead
+    fleet.server.bug, first.bug, second.bug = None, behind, ahead
     behave = Held()
     async with fleet:
         await fleet.server.start()
