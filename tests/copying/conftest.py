@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
+import apsw
 import asyncpg
 import pytest
 from tests.contract.conftest import FrozenClock, SqliteEngine, World
@@ -19,6 +20,17 @@ from tests.copying.grown import grow
 from tests.servers.postgres import Postgres
 
 PATIENCE_S: Final = 60.0
+
+_BESIDE: Final = """
+INSERT INTO order_keys SELECT id, 'k' || id, 7 FROM subscriptions;
+INSERT INTO endpoint_health SELECT id, 11, 5, 1, 9, NULL, 'timeout' FROM subscriptions;
+INSERT INTO jobs SELECT id + 1, id, 0, x'7b7d', id + 2, 3, 0, 0 FROM organizations;
+INSERT INTO notices (organization_id, noticed_at, body) SELECT id, 5, x'7b7d' FROM organizations;
+UPDATE deliveries SET order_key = 'k', sequence = 3, priority = 1 WHERE due_at IS NOT NULL;
+UPDATE attempts SET details = x'7b7d';
+UPDATE events SET operational = 1 WHERE id = (SELECT min(id) FROM events);
+"""
+"""Rows of the tables and columns that only delivering fills."""
 
 
 class Grown:
@@ -34,6 +46,8 @@ class Grown:
             runner.run(engine.store.signing_key())
             runner.run(engine.close())
         self.path = engine._path
+        with closing(apsw.Connection(str(self.path))) as db:
+            db.execute(_BESIDE)
 
 
 @pytest.fixture

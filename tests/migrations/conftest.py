@@ -31,6 +31,9 @@ LOOK_EVERY_S: Final = 0.01
 
 ENGINES: Final = ("postgres", "sqlite")
 
+_OURS: Final = {"postgres": postgres_schema.PACKAGE, "sqlite": sqlite_schema.PACKAGE}
+"""Before any test is another version."""
+
 Files = Mapping[str, str]
 """The text of migrations, and of what goes with them, by the names of their files."""
 
@@ -130,11 +133,11 @@ class Version:
         self.folder = folder
         self._patch = patch
         self._packages: dict[str, str] = {}
-        for engine, module in (("postgres", postgres_schema), ("sqlite", sqlite_schema)):
+        for engine, ours in _OURS.items():
             package = f"{name}_{engine}"
             place = folder / package / "migrations"
             place.mkdir(parents=True)
-            for file in (resources.files(module.PACKAGE) / "migrations").iterdir():
+            for file in (resources.files(ours) / "migrations").iterdir():
                 if int(file.name[:4]) <= up_to:
                     (place / file.name).write_text(file.read_text())
             for title, text in files.items():

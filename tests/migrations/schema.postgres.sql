@@ -26,7 +26,8 @@ CREATE TABLE attempts (
     duration_ms integer NOT NULL,
     status_code integer,
     error text,
-    response_body bytea
+    response_body bytea,
+    details bytea
 );
 ALTER TABLE attempts ADD CONSTRAINT attempts_pkey PRIMARY KEY (organization_id, delivery_id, number);
 CREATE TABLE controls (
@@ -52,7 +53,8 @@ CREATE TABLE deliveries (
     status_at bigint NOT NULL,
     attempt_count integer NOT NULL,
     attempt_base integer NOT NULL,
-    reason text
+    reason text,
+    sequence bigint
 ) WITH (fillfactor=80);
 CREATE UNIQUE INDEX deliveries_once ON deliveries USING btree (organization_id, event_id, subscription_id, origin_id);
 CREATE INDEX deliveries_subscription ON deliveries USING btree (organization_id, subscription_id, id);
@@ -63,11 +65,26 @@ CREATE TABLE delivery_queue (
     subscription_id uuid NOT NULL,
     due_at bigint NOT NULL,
     lease_until bigint DEFAULT 0 NOT NULL,
-    lease_token bigint DEFAULT 0 NOT NULL
+    lease_token bigint DEFAULT 0 NOT NULL,
+    priority smallint DEFAULT 0 NOT NULL,
+    order_key text COLLATE "C",
+    sequence bigint
 ) WITH (fillfactor=50, autovacuum_vacuum_threshold=2000, autovacuum_vacuum_scale_factor=0.05, autovacuum_vacuum_insert_threshold=-1, autovacuum_vacuum_cost_delay=0);
 CREATE INDEX delivery_queue_due ON delivery_queue USING btree (due_at, delivery_id);
 CREATE INDEX delivery_queue_lane ON delivery_queue USING btree (subscription_id, due_at, delivery_id);
 ALTER TABLE delivery_queue ADD CONSTRAINT delivery_queue_pkey PRIMARY KEY (organization_id, delivery_id);
+CREATE INDEX delivery_queue_order ON delivery_queue USING btree (organization_id, subscription_id, order_key, sequence) WHERE order_key IS NOT NULL;
+CREATE TABLE endpoint_health (
+    organization_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    failures integer NOT NULL,
+    failing_since bigint NOT NULL,
+    opened integer NOT NULL,
+    open_until bigint NOT NULL,
+    warned_at bigint,
+    error text NOT NULL
+) WITH (fillfactor=50);
+ALTER TABLE endpoint_health ADD CONSTRAINT endpoint_health_pkey PRIMARY KEY (organization_id, subscription_id);
 CREATE TABLE event_queue (
     organization_id uuid NOT NULL,
     event_id uuid NOT NULL,
@@ -98,16 +115,43 @@ CREATE TABLE events (
     deliver_at bigint,
     metadata bytea,
     payload bytea,
-    xid xid8 DEFAULT pg_current_xact_id() NOT NULL
+    xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    operational boolean DEFAULT false NOT NULL
 );
 CREATE UNIQUE INDEX events_dedup ON events USING btree (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
 CREATE INDEX events_log ON events USING btree (organization_id, xid);
 ALTER TABLE events ADD CONSTRAINT events_pkey PRIMARY KEY (organization_id, id);
+CREATE TABLE jobs (
+    organization_id uuid NOT NULL,
+    id uuid NOT NULL,
+    status smallint NOT NULL,
+    body bytea NOT NULL,
+    position uuid NOT NULL,
+    due_at bigint NOT NULL,
+    lease_until bigint DEFAULT 0 NOT NULL,
+    lease_token bigint DEFAULT 0 NOT NULL
+);
+ALTER TABLE jobs ADD CONSTRAINT jobs_pkey PRIMARY KEY (organization_id, id);
+CREATE INDEX jobs_due ON jobs USING btree (due_at) WHERE status = 0;
 CREATE TABLE meta (
     name text NOT NULL,
     value bytea NOT NULL
 );
 ALTER TABLE meta ADD CONSTRAINT meta_pkey PRIMARY KEY (name);
+CREATE TABLE notices (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    noticed_at bigint NOT NULL,
+    body bytea NOT NULL
+);
+ALTER TABLE notices ADD CONSTRAINT notices_pkey PRIMARY KEY (id);
+CREATE TABLE order_keys (
+    organization_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    order_key text COLLATE "C" NOT NULL,
+    sequence bigint NOT NULL
+) WITH (fillfactor=50);
+ALTER TABLE order_keys ADD CONSTRAINT order_keys_pkey PRIMARY KEY (organization_id, subscription_id, order_key);
 CREATE TABLE organizations (
     id uuid NOT NULL,
     body bytea NOT NULL,

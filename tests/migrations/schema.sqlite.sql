@@ -21,7 +21,7 @@ CREATE TABLE attempts (
     status_code INTEGER,
     error TEXT,
     response_body TEXT
-) STRICT;
+    , details BLOB) STRICT;
 CREATE UNIQUE INDEX attempts_delivery ON attempts (delivery_id, number);
 CREATE TABLE controls (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -43,14 +43,25 @@ CREATE TABLE deliveries (
     lease_until INTEGER NOT NULL,
     lease_token INTEGER NOT NULL,
     reason TEXT
-) STRICT;
+    , priority INTEGER NOT NULL DEFAULT 0, order_key TEXT, sequence INTEGER) STRICT;
 CREATE INDEX deliveries_dead ON deliveries (organization_id) WHERE status = 6;
 CREATE INDEX deliveries_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX deliveries_lane ON deliveries (subscription_id, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE status = 3;
 CREATE UNIQUE INDEX deliveries_once ON deliveries (event_id, subscription_id, origin_id);
+CREATE INDEX deliveries_order ON deliveries (subscription_id, order_key, sequence)
+    WHERE order_key IS NOT NULL AND due_at IS NOT NULL;
 CREATE INDEX deliveries_organization ON deliveries (organization_id);
 CREATE INDEX deliveries_subscription ON deliveries (subscription_id);
+CREATE TABLE endpoint_health (
+    subscription_id INTEGER PRIMARY KEY,
+    failures INTEGER NOT NULL,
+    failing_since INTEGER NOT NULL,
+    opened INTEGER NOT NULL,
+    open_until INTEGER NOT NULL,
+    warned_at INTEGER,
+    error TEXT NOT NULL
+) STRICT;
 CREATE TABLE event_failures (
     event_id INTEGER PRIMARY KEY,
     reason TEXT NOT NULL,
@@ -82,12 +93,36 @@ CREATE TABLE events (
     occurred_at INTEGER,
     deliver_at INTEGER,
     metadata BLOB
-) STRICT;
+    , operational INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE UNIQUE INDEX events_dedup ON events (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
 CREATE INDEX events_organization ON events (organization_id);
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY,
+    organization_id INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    position INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    lease_until INTEGER NOT NULL,
+    lease_token INTEGER NOT NULL
+) STRICT;
+CREATE INDEX jobs_due ON jobs (due_at) WHERE status = 0;
+CREATE INDEX jobs_organization ON jobs (organization_id);
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE notices (
+    id BLOB PRIMARY KEY DEFAULT (randomblob(16)),
+    organization_id INTEGER NOT NULL,
+    noticed_at INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+CREATE TABLE order_keys (
+    subscription_id INTEGER NOT NULL,
+    order_key TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    PRIMARY KEY (subscription_id, order_key)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE organizations (
     id INTEGER PRIMARY KEY,

@@ -30,15 +30,15 @@ NEWER: Final = {
     "9001_regions.sql": """\
 ALTER TABLE events ADD COLUMN region text COLLATE "C";
 ALTER TABLE event_queue ADD COLUMN region text;
-ALTER TABLE deliveries ADD COLUMN priority smallint NOT NULL DEFAULT 0;
-ALTER TABLE delivery_queue ADD COLUMN priority smallint NOT NULL DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN weight smallint NOT NULL DEFAULT 0;
+ALTER TABLE delivery_queue ADD COLUMN weight smallint NOT NULL DEFAULT 0;
 ALTER TABLE attempts ADD COLUMN address inet;
 ALTER TABLE subscriptions ADD COLUMN region text;
 CREATE TABLE regions (name text PRIMARY KEY)""",
     "9002_by_region.sql": """\
 -- outside a transaction
 CREATE INDEX CONCURRENTLY IF NOT EXISTS events_region ON events (organization_id, region, id)""",
-    "9003_by_priority.sql": "CREATE INDEX delivery_queue_priority ON delivery_queue (priority)",
+    "9003_by_weight.sql": "CREATE INDEX delivery_queue_weight ON delivery_queue (weight)",
 }
 NUMBERS: Final = [9001, 9002, 9003]
 

@@ -34,3 +34,6 @@ ACTIVE: Final = 0
 HELD: Final = 1
 ENDED: Final = 2
 """States of a subscription's row: delivered to, waited for, cancelled."""
+
+PARKED: Final = (1 << 47) - 1
+"""``due_at`` of a delivery that has to wait for another one: later than any moment, and as wide."""

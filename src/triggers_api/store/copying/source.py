@@ -1,6 +1,6 @@
 """The embedded file, read in the form that PostgreSQL's tables have."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Self
@@ -25,7 +25,11 @@ SQL: Final = Statements("triggers_api.store.copying")
 
 RECORDS: Final = ("events", "deliveries", "attempts")
 """What is copied batch by batch, in this order."""
-SETTINGS: Final = ("organizations", "api_keys", "subscriptions", "controls", "accounts")
+SETTINGS: Final = (
+    "organizations", "api_keys", "subscriptions", "controls", "accounts", "order_keys",
+    "endpoint_health", "jobs", "notices",
+)  # fmt: skip
+"""What is small enough to be copied at the end, each table as a whole."""
 QUEUES: Final = ("event_queue", "delivery_queue")
 
 _BATCH_ROWS: Final = 5_000
@@ -153,30 +157,31 @@ class Source:
 
     def settings(self, name: str, version: int) -> list[Row]:
         """All rows of one of :data:`SETTINGS`, under a version of the settings half there."""
-        known = self._known
-        rows = self._db.execute(SQL[f"source_{name}"])
-        match name:
-            case "organizations":
-                return [(known[number], body, gone, version) for number, body, gone in rows]
-            case "api_keys":
-                return [
-                    (known[number], None if owner is None else known[owner], *columns, version)
-                    for number, owner, *columns in rows
-                ]
-            case "subscriptions":
-                return [
-                    (known[owner], known[number], *columns, bool(own), gone, version)
-                    for owner, number, *columns, own, gone in rows
-                ]
-            case "controls":
-                return [(1, body, version) for (body,) in rows]
-            case _:
-                return [(known[owner], 0, *counts) for owner, *counts in rows]
+        known, uuid = self._known, self._uuid
+        make: Mapping[str, Callable[..., Row]] = {
+            "organizations": lambda number, body, gone: (known[number], body, gone, version),
+            "api_keys": lambda number, owner, *columns: (
+                (known[number], None if owner is None else known[owner], *columns, version)
+            ),
+            "subscriptions": lambda owner, number, own, *columns: (
+                (known[owner], known[number], bool(own), *columns, version)
+            ),
+            "controls": lambda body: (1, body, version),
+            "accounts": lambda owner, *counts: (known[owner], 0, *counts),
+            "order_keys": lambda owner, number, *rest: (known[owner], known[number], *rest),
+            "endpoint_health": lambda owner, number, *rest: (known[owner], known[number], *rest),
+            "jobs": lambda owner, number, status, body, position, due_at: (
+                (known[owner], uuid(number), status, body, uuid(position), due_at)
+            ),
+            "notices": lambda key, owner, *rest: (key.hex(), known[owner], *rest),
+        }
+        return [make[name](*row) for row in self._db.execute(SQL[f"source_{name}"])]
 
     def _event(self, row: Row, tables: dict[str, list[Row]]) -> int:
-        number, owner, *columns, payload, status, status_at, reason, attempts, routed = row
+        number, owner, *columns, operational, payload = row[:11]
+        status, status_at, reason, attempts, routed = row[11:]
         keys = self._known[owner], self._uuid(number)
-        tables.setdefault("events", []).append((*keys, *columns, payload))
+        tables.setdefault("events", []).append((*keys, *columns, bool(operational), payload))
         if status in _WITH_STATE or (status == _PROCESSED and status_at != routed):
             tables.setdefault("event_states", []).append(
                 (*keys, status, status_at, _storable(reason), attempts)
@@ -195,18 +200,21 @@ class Source:
         return 0
 
     def _attempt(self, row: Row, tables: dict[str, list[Row]]) -> int:
-        number, owner, delivery, count, *columns, body = row
+        number, owner, delivery, count, *columns, body, details = row
         encoded = None if body is None else body.encode()
         tables.setdefault("attempts", []).append(
-            (self._known[owner], self._uuid(delivery), count, self._uuid(number), *columns, encoded)
+            (
+                *(self._known[owner], self._uuid(delivery), count, self._uuid(number)),
+                *(*columns, encoded, details),
+            )
         )
         return 0 if encoded is None else len(encoded)
 
     def _queued(self, owner: int, event: int, *columns: int) -> Row:
         return self._known[owner], self._uuid(event), *columns
 
-    def _due(self, owner: int, delivery: int, subscription: int, due_at: int) -> Row:
-        return self._known[owner], self._uuid(delivery), self._known[subscription], due_at
+    def _due(self, owner: int, delivery: int, subscription: int, *columns: object) -> Row:
+        return self._known[owner], self._uuid(delivery), self._known[subscription], *columns
 
     def _uuid(self, number: int) -> str:
         return ids.text(ids.EVENT, number, self._tail)[4:]

@@ -27,27 +27,37 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "organizations": ("id", "body", "deleted_at", "version"),
     "api_keys": ("id", "organization_id", "digest", "body", "version"),
     "subscriptions": (
-        "organization_id", "id", "state", "expires_at", "max_concurrency", "body", "secrets",
-        "from_organization", "deleted_at", "version",
+        "organization_id", "id", "from_organization", "state", "expires_at", "max_concurrency",
+        "body", "secrets", "deleted_at", "version",
     ),
     "controls": ("id", "body", "version"),
     "accounts": ("organization_id", "slot", "events", "deliveries"),
     "events": (
         "organization_id", "id", "type", "dedup_id", "source", "key", "occurred_at", "deliver_at",
-        "metadata", "payload",
+        "metadata", "operational", "payload",
     ),
     "event_states": ("organization_id", "event_id", "status", "status_at", "reason", "attempts"),
     "event_queue": ("organization_id", "event_id", "due_at", "lease_until", "attempts"),
     "deliveries": (
         "organization_id", "id", "event_id", "subscription_id", "origin", "origin_id", "status",
-        "status_at", "attempt_count", "attempt_base", "reason",
+        "status_at", "attempt_count", "attempt_base", "reason", "sequence",
     ),
-    "delivery_queue": ("organization_id", "delivery_id", "subscription_id", "due_at"),
+    "delivery_queue": (
+        "organization_id", "delivery_id", "subscription_id", "due_at", "priority", "order_key",
+        "sequence",
+    ),
     "dead_letters": ("organization_id", "delivery_id"),
     "attempts": (
         "organization_id", "delivery_id", "number", "id", "started_at", "duration_ms",
-        "status_code", "error", "response_body",
+        "status_code", "error", "response_body", "details",
     ),
+    "order_keys": ("organization_id", "subscription_id", "order_key", "sequence"),
+    "endpoint_health": (
+        "organization_id", "subscription_id", "failures", "failing_since", "opened", "open_until",
+        "warned_at", "error",
+    ),
+    "jobs": ("organization_id", "id", "status", "body", "position", "due_at"),
+    "notices": ("id", "organization_id", "noticed_at", "body"),
 }  # fmt: skip
 
 _LONG: Final = (

@@ -1,1 +1,4 @@
-SELECT organization_id, id, subscription_id, due_at FROM deliveries WHERE due_at IS NOT NULL ORDER BY id
+SELECT organization_id, id, subscription_id, due_at, priority, order_key, sequence
+FROM deliveries
+WHERE due_at IS NOT NULL
+ORDER BY id

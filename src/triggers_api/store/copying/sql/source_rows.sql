@@ -17,4 +17,8 @@ SELECT (SELECT count(*) FROM organizations) AS organizations,
        (SELECT count(*) FROM deliveries) AS deliveries,
        (SELECT count(*) FROM deliveries WHERE due_at IS NOT NULL) AS delivery_queue,
        (SELECT count(*) FROM deliveries WHERE status = 6) AS dead_letters,
-       (SELECT count(*) FROM attempts) AS attempts
+       (SELECT count(*) FROM attempts) AS attempts,
+       (SELECT count(*) FROM order_keys) AS order_keys,
+       (SELECT count(*) FROM endpoint_health) AS endpoint_health,
+       (SELECT count(*) FROM jobs) AS jobs,
+       (SELECT count(*) FROM notices) AS notices

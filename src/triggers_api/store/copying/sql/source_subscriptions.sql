@@ -1,2 +1,2 @@
-SELECT organization_id, id, state, expires_at, max_concurrency, body, secrets, from_organization, deleted_at
+SELECT organization_id, id, from_organization, state, expires_at, max_concurrency, body, secrets, deleted_at
 FROM subscriptions

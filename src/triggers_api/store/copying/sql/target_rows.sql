@@ -10,4 +10,8 @@ SELECT (SELECT count(*) FROM organizations) AS organizations,
        (SELECT count(*) FROM deliveries) AS deliveries,
        (SELECT count(*) FROM delivery_queue) AS delivery_queue,
        (SELECT count(*) FROM dead_letters) AS dead_letters,
-       (SELECT count(*) FROM attempts) AS attempts
+       (SELECT count(*) FROM attempts) AS attempts,
+       (SELECT count(*) FROM order_keys) AS order_keys,
+       (SELECT count(*) FROM endpoint_health) AS endpoint_health,
+       (SELECT count(*) FROM jobs) AS jobs,
+       (SELECT count(*) FROM notices) AS notices

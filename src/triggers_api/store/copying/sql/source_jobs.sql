@@ -1,0 +1,1 @@
+SELECT organization_id, id, status, body, position, due_at FROM jobs

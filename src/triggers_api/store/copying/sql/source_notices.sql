@@ -1,0 +1,1 @@
+SELECT id, organization_id, noticed_at, body FROM notices
