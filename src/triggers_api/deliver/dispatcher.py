@@ -277,6 +277,7 @@ class Dispatcher:
             decision.next_attempt_at,
             attempt,
             decision.reason if decision.disable_subscription else None,
+            in_line=delivery.sequence is not None,
         )
 
     def _report(

@@ -32,6 +32,7 @@ from triggers_api.model.filter import compile_filter
 from triggers_api.model.headers import AUTHORIZATION, is_ours
 from triggers_api.model.organization import Scope
 from triggers_api.model.subscription import (
+    Ordering,
     PayloadFormat,
     SignatureScheme,
     Subscription,
@@ -73,6 +74,7 @@ class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     retry_schedule: list[float] | None = None
     timeout_s: float | None = None
     max_concurrency: int | None = None
+    ordering: Ordering | None = None
     enabled: bool | None = None
     expires_at: Moment | None = None
     metadata: dict[str, str] | None = None
@@ -91,6 +93,7 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     retry_schedule: list[float] | UnsetType | None = UNSET
     timeout_s: float | UnsetType | None = UNSET
     max_concurrency: int | UnsetType | None = UNSET
+    ordering: Ordering | UnsetType | None = UNSET
     enabled: bool | UnsetType | None = UNSET
     expires_at: Moment | UnsetType | None = UNSET
     metadata: dict[str, str] | UnsetType | None = UNSET
@@ -389,7 +392,11 @@ async def _checked(
 
 
 def _defaults(given: dict[str, Any]) -> dict[str, Any]:
-    default = {"payload_format": PayloadFormat.STANDARD, "enabled": True}
+    default = {
+        "payload_format": PayloadFormat.STANDARD,
+        "ordering": Ordering.NONE,
+        "enabled": True,
+    }
     return {name: default.get(name) if value is None else value for name, value in given.items()}
 
 

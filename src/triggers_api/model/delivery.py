@@ -56,6 +56,11 @@ def reopened(attempt_count: int) -> DeliveryStatus:
     return _S.RETRYING if attempt_count else _S.PENDING
 
 
+def waits_for(head: str) -> str:
+    """Why a delivery that is not the first of its line cannot be brought forward."""
+    return f"it waits for its turn: {head} goes out before it"
+
+
 class Origin(StrEnum):
     """What made the delivery."""
 
@@ -77,7 +82,10 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """A delivery as the API shows it."""
+    """A delivery as the API shows it.
+
+    ``sequence`` is its place among those of its subscription and key, from 1, where they are ordered.
+    """
 
     id: str
     event_id: str
@@ -88,6 +96,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     attempt_count: int
     next_attempt_at: Timestamp | None
+    sequence: int | None = None
     created_at: Timestamp
     finished_at: Timestamp | None
 
@@ -99,7 +108,11 @@ class DeliveryDetail(Delivery, frozen=True, kw_only=True):
 
 
 class NewDelivery(msgspec.Struct, frozen=True, gc=False):
-    """A delivery that routing decided on, not stored yet."""
+    """A delivery that routing decided on, not stored yet.
+
+    ``order_key`` names the line of its subscription in which it waits for its turn; ``None``: none.
+    """
 
     id: str
     subscription_id: str
+    order_key: str | None = None

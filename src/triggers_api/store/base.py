@@ -85,6 +85,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         failures: attempts since the delivery was opened, by the event or by a retry by hand.
         sent_at: the timestamp inside the ``standard`` format: ``occurred_at``, else received.
+        sequence: its place among those of its subscription and key, where they are ordered.
         metadata: a JSON object of strings, or ``None``.
     """
 
@@ -101,6 +102,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     key: str | None = None
     dedup_id: str | None = None
     metadata: bytes | None = None
+    sequence: int | None = None
 
 
 class DeliveryClaim(msgspec.Struct, frozen=True):
@@ -115,7 +117,8 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     """What became of a claimed delivery of an organization.
 
     ``attempt`` is ``None`` when no request was made; the attempt count then stays as it is.
-    ``status`` may be a waiting one without an attempt: the delivery is given back.
+    ``status`` may be a waiting one without an attempt: the delivery is given back. ``in_line`` says
+    that the delivery has a sequence; a store finds that out by itself, only later.
     """
 
     organization_id: str
@@ -126,6 +129,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     next_attempt_at: Timestamp | None = None
     attempt: Attempt | None = None
     disable_subscription: str | None = None
+    in_line: bool = False
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -196,11 +200,19 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reaped(msgspec.Struct, frozen=True):
-    """What a sweep found: leases that had run out, and rows of deleted subscriptions it ended."""
+    """What a sweep found.
+
+    Attributes:
+        events: leases on events that had run out.
+        deliveries: leases on deliveries that had run out.
+        cancelled: rows of deleted subscriptions that it ended.
+        mended: lines whose first delivery waited for none: it is due now.
+    """
 
     events: int = 0
     deliveries: int = 0
     cancelled: int = 0
+    mended: int = 0
 
 
 class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):

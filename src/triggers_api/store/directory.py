@@ -55,6 +55,8 @@ class Directory:
         self._routes: dict[str, RoutingTable] = {}
         self.filtering: frozenset[str] = frozenset()
         """The organizations whose routing reads what is in an event."""
+        self.ordered: frozenset[str] = frozenset()
+        """The organizations whose events are routed in the order of their acceptance."""
         self.chosen_controls = Controls()
         """The switches as they were turned, before the environment has its say."""
         self.controls = self._force(self.chosen_controls)
@@ -85,7 +87,7 @@ class Directory:
         self._organizations.clear()
         self._subscriptions.clear()
         self._routes.clear()
-        self.filtering = frozenset()
+        self.filtering = self.ordered = frozenset()
         self.chosen_controls = Controls()
         self.controls = self._force(self.chosen_controls)
 
@@ -152,6 +154,11 @@ class Directory:
                 organization_id
                 for organization_id, routes in self._routes.items()
                 if routes.has_filters
+            )
+            self.ordered = frozenset(
+                organization_id
+                for organization_id, routes in self._routes.items()
+                if routes.has_order
             )
         if changes.controls is not None:
             self.chosen_controls = changes.controls

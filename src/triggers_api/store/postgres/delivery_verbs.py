@@ -13,12 +13,14 @@ from triggers_api.model.delivery import (
     WAITING,
     DeliveryStatus,
     reopened,
+    waits_for,
 )
 from triggers_api.model.ids import received_ms
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Settlement
+from triggers_api.store.postgres import lines
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
 from triggers_api.store.postgres.tables import FIRST, SQL, number, text
@@ -29,8 +31,13 @@ CANCELLED_AT_ONCE: Final = 5000
 _ENDED: Final = "the subscription has ended"
 _TARGETS_KEPT: Final = 10_000
 _LANES_PER_CLAIM: Final = 200
+_LINES_AT_ONCE: Final = 1000
 
 _CODE = codes.DELIVERY_STATUS
+
+
+class InLine(Exception):
+    """Something is in a line which has to be held first."""
 
 
 class DeliveryVerbs:
@@ -39,6 +46,7 @@ class DeliveryVerbs:
     def __init__(self, settings: SettingsVerbs) -> None:
         self._settings = settings
         self._lane = FIRST
+        self._line = lines.FIRST_LINE
         self._targets: dict[tuple[UUID, int], SubscriptionRecord] = {}
 
     async def claim(
@@ -135,6 +143,7 @@ class DeliveryVerbs:
             key,
             dedup_id,
             metadata,
+            sequence,
         ) = row
         event_id = text(ids.EVENT, event)
         return ClaimedDelivery(
@@ -151,6 +160,7 @@ class DeliveryVerbs:
             key=key,
             dedup_id=dedup_id,
             metadata=metadata,
+            sequence=sequence,
         )
 
     async def _target(
@@ -165,13 +175,36 @@ class DeliveryVerbs:
         return known
 
     async def settle(
-        self, db: Connection, settlements: Sequence[Settlement], *, now: Timestamp
-    ) -> tuple[list[str], bool]:
-        """Outcomes onto their rows; returns the stale ids, and whether subscriptions have ended."""
+        self,
+        db: Connection,
+        settlements: Sequence[Settlement],
+        *,
+        now: Timestamp,
+        in_line: bool = False,
+    ) -> tuple[list[str], bool, bool]:
+        """Outcomes onto their rows.
+
+        Args:
+            db: in a transaction, if ``in_line``.
+            settlements: the outcomes.
+            in_line: some of the deliveries may be in lines, which are held first.
+            now: the store's time.
+
+        Returns:
+            The stale ids, whether subscriptions have ended, and whether others' turn has come.
+
+        Raises:
+            InLine: one of them is in a line, which was not held; nothing was changed.
+        """
         # The first settlement of a row ends its lease; a second one is stale.
         first = {(each.delivery_id, each.token): each for each in reversed(settlements)}
-        rows = await db.fetch(SQL["settle"], now, *_columns(list(first.values()), now))
-        held = {(delivery.hex, token): subscription for delivery, token, subscription in rows}
+        once = list(first.values())
+        held_lines = await self._hold_lines(db, once) if in_line else []
+        rows = await db.fetch(SQL["settle"], now, *_columns(once, now), in_line)
+        if not in_line and any(row[3] for row in rows):
+            raise InLine
+        go_on = await lines.go_on(db, held_lines, now=now)
+        held = {(delivery.hex, token): subscription for delivery, token, subscription, _ in rows}
         stale: list[str] = []
         ended: dict[UUID, Settlement] = {}
         for settlement in settlements:
@@ -191,15 +224,43 @@ class DeliveryVerbs:
                 str(settlement.disable_subscription),
                 now=now,
             )
-        return stale, bool(ended)
+        return stale, bool(ended), go_on
+
+    async def _hold_lines(
+        self, db: Connection, settlements: Sequence[Settlement]
+    ) -> list[lines.Line]:
+        """Hold the lines of those that end."""
+        ends = [each for each in settlements if each.status not in WAITING]
+        rows = await db.fetch(
+            SQL["hold_lines"],
+            [number(each.organization_id) for each in ends],
+            [number(each.delivery_id) for each in ends],
+        )
+        return [tuple(row) for row in rows]
 
     async def cancel_ended(
         self, db: Connection, *, now: Timestamp, subscription: str | UUID | None = None
     ) -> int:
         """Cancel some of what waits for subscriptions that have ended; returns how many."""
-        return changed(
-            await db.execute(SQL["cancel_ended"], now, _ENDED, subscription, CANCELLED_AT_ONCE)
+        rows = await db.fetch(SQL["hold_ended_lines"], subscription, CANCELLED_AT_ONCE)
+        held: list[lines.Line] = [tuple(row) for row in rows]
+        cancelled = changed(
+            await db.execute(
+                SQL["cancel_ended"],
+                now,
+                _ENDED,
+                subscription,
+                CANCELLED_AT_ONCE,
+                *lines.as_columns(held),
+            )
         )
+        await lines.go_on(db, held, now=now)
+        return cancelled
+
+    async def mend_order(self, db: Connection, *, now: Timestamp) -> int:
+        """Have lines that stand still go on, some lines at a time; returns how many stood still."""
+        mended, self._line = await lines.mend(db, self._line, most=_LINES_AT_ONCE, now=now)
+        return mended
 
     async def free(
         self, db: Connection, *, now: Timestamp, workers: Sequence[int] = ()
@@ -217,13 +278,15 @@ class DeliveryVerbs:
         row = await db.fetchrow(SQL["delivery_standing"], organization, delivery)
         if row is None:
             return False
-        code, attempts, _, leased, erased, ended = row
+        code, attempts, subscription, leased, erased, ended, order_key = row
         standing = DeliveryStatus.DELIVERING if leased else codes.DELIVERY_STATUS_OF[code]
         if erased:
             raise InvalidState("the event was deleted")
         if ended:
             raise InvalidState("the subscription has ended: it was deleted, disabled or expired")
         if standing in WAITING:
+            if order_key is not None:
+                await self._check_turn(db, organization, delivery, subscription, order_key)
             await db.execute(SQL["bring_delivery_forward"], organization, delivery, now)
         elif standing in RETRYABLE:
             status = _CODE[reopened(attempts)]
@@ -232,10 +295,23 @@ class DeliveryVerbs:
             raise InvalidState(f"the delivery is {standing}")
         return True
 
+    async def _check_turn(
+        self,
+        db: Connection,
+        organization: str | UUID,
+        delivery: str | UUID,
+        subscription: UUID,
+        order_key: str,
+    ) -> None:
+        head = await db.fetchval(SQL["line_head"], organization, subscription, order_key)
+        if head is not None and head.hex != UUID(str(delivery)).hex:
+            raise InvalidState(waits_for(text(ids.DELIVERY, head)))
+
     async def cancel(
         self, db: Connection, organization: str | UUID, delivery: str | UUID, *, now: Timestamp
     ) -> bool:
         """Ended, whatever it was waiting for."""
+        held = await db.fetch(SQL["hold_lines"], [organization], [delivery])
         await db.execute(SQL["hold_delivery"], organization, delivery)
         row = await db.fetchrow(SQL["delivery_standing"], organization, delivery)
         if row is None:
@@ -246,6 +322,7 @@ class DeliveryVerbs:
         await db.execute(
             SQL["cancel_delivery"], organization, delivery, now, "cancelled by request"
         )
+        await lines.go_on(db, [tuple(row) for row in held], now=now)
         return True
 
     async def erase_event(
@@ -257,9 +334,11 @@ class DeliveryVerbs:
         if await db.fetchval(SQL["erase_event"], organization, event) is None:
             return False
         await db.execute(SQL["mark_erased"], organization, event, now)
+        held = await db.fetch(SQL["hold_lines_of_event"], organization, event)
         await db.execute(
             SQL["cancel_event_deliveries"], organization, event, now, "the event was deleted"
         )
+        await lines.go_on(db, [tuple(row) for row in held], now=now)
         return True
 
 

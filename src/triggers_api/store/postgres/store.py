@@ -24,7 +24,7 @@ from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
-from triggers_api.store import bodies
+from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     Changes,
     Connections,
@@ -58,7 +58,7 @@ from triggers_api.store.postgres.connection import (
     said,
     standing,
 )
-from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs, InLine
 from triggers_api.store.postgres.listener import DELIVERIES, QUEUE, Announcer, Listener
 from triggers_api.store.postgres.pool import Pool
 from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
@@ -380,7 +380,11 @@ class PostgresStore:
 
     async def fan_out(self, token: int, routed: Sequence[RoutedEvent]) -> Sequence[str]:
         stale = await self._hot(
-            "fan_out", lambda db: self._queue.fan_out(db, token, routed, now=self.now())
+            "fan_out",
+            lambda db: self._queue.fan_out(db, token, routed, now=self.now()),
+            atomic=any(
+                each.order_key is not None for answer in routed for each in answer.deliveries
+            ),
         )
         if any(answer.deliveries for answer in routed):
             self.wake_deliveries(everywhere=True)
@@ -404,20 +408,34 @@ class PostgresStore:
         )
 
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
-        stale, ended = await self._hot(
-            "settle",
-            lambda db: self._deliveries.settle(db, settlements, now=self.now()),
-            atomic=any(each.disable_subscription is not None for each in settlements),
-        )
+        in_line = any(each.in_line or each.disable_subscription is not None for each in settlements)
+        try:
+            stale, ended, go_on = await self._settle(settlements, in_line=in_line)
+        except InLine:
+            stale, ended, go_on = await self._settle(settlements, in_line=True)
+        if go_on:
+            self.wake_deliveries(everywhere=True)
         if ended:
             await self._tidy_up()
         return stale
 
+    async def _settle(
+        self, settlements: Sequence[Settlement], *, in_line: bool
+    ) -> tuple[list[str], bool, bool]:
+        return await self._hot(
+            "settle",
+            lambda db: self._deliveries.settle(db, settlements, in_line=in_line, now=self.now()),
+            atomic=in_line,
+        )
+
     async def reap(self) -> Reaped:
         events, deliveries = await self._write(lambda db: self._deliveries.free(db, now=self.now()))
         await self._write(lambda db: db.execute(SQL["end_expired_subscriptions"], self.now()))
-        self._wake_for(events, deliveries)
-        return Reaped(events, deliveries, await self._cancel_ended())
+        mended = await self._write(
+            lambda db: self._deliveries.mend_order(db, now=self.now()), atomic=True
+        )
+        self._wake_for(events, deliveries + mended)
+        return Reaped(events, deliveries, await self._cancel_ended(), mended)
 
     async def beat(self, worker: Worker) -> Reaped:
         row = await self._beats.write(
@@ -480,7 +498,8 @@ class PostgresStore:
             cancelled = await self._write(
                 lambda db: self._deliveries.cancel_ended(
                     db, now=self.now(), subscription=subscription
-                )
+                ),
+                atomic=True,
             )
             total += cancelled
             if cancelled < CANCELLED_AT_ONCE:
@@ -502,7 +521,7 @@ class PostgresStore:
 
     async def next_delivery_at(self) -> Timestamp | None:
         due_at = await self._sessions.read(
-            lambda db: db.fetchval(SQL["next_delivery_at"], self.now())
+            lambda db: db.fetchval(SQL["next_delivery_at"], self.now(), codes.PARKED)
         )
         return None if due_at is None else Timestamp(due_at)
 
@@ -536,10 +555,12 @@ class PostgresStore:
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = _organization(organization_id), find(ids.EVENT, event_id)
-        return await self._write(
+        found = await self._write(
             lambda db: self._deliveries.erase_event(db, organization, event, now=self.now()),
             atomic=True,
         )
+        self.wake_deliveries(everywhere=True)
+        return found
 
     async def deliveries(
         self, organization_id: str, wanted: DeliveryFilter, page: Page
@@ -566,10 +587,12 @@ class PostgresStore:
 
     async def cancel_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization, delivery = _organization(organization_id), find(ids.DELIVERY, delivery_id)
-        return await self._write(
+        found = await self._write(
             lambda db: self._deliveries.cancel(db, organization, delivery, now=self.now()),
             atomic=True,
         )
+        self.wake_deliveries(everywhere=True)
+        return found
 
     async def stats(self) -> QueueStats:
         at = time.monotonic()

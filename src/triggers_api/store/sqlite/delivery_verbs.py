@@ -4,7 +4,7 @@ Every method here is an operation's body: it runs in the writer's thread, inside
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
@@ -16,11 +16,13 @@ from triggers_api.model.delivery import (
     Attempt,
     DeliveryStatus,
     reopened,
+    waits_for,
 )
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Settlement
+from triggers_api.store.sqlite import lines
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
 from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_many
@@ -30,6 +32,9 @@ CANCELLED_AT_ONCE = 5000
 
 _TARGETS_KEPT = 10_000
 _LANES_PER_CLAIM = 200
+
+_LINES_AT_ONCE = 1000
+_FIRST_LINE: Final = (0, "")
 
 _CODE = codes.DELIVERY_STATUS
 _DELIVERING = _CODE[DeliveryStatus.DELIVERING]
@@ -42,6 +47,7 @@ class DeliveryVerbs(Tables):
         super().__init__(keys)
         self._settings = settings
         self._lane = 0
+        self._line: lines.Line = _FIRST_LINE
         self._targets: dict[tuple[int, int], SubscriptionRecord] = {}
 
     def claim(
@@ -139,6 +145,7 @@ class DeliveryVerbs(Tables):
             key,
             dedup_id,
             metadata,
+            sequence,
         ) = row
         return ClaimedDelivery(
             id=self.keys.delivery(number),
@@ -154,6 +161,7 @@ class DeliveryVerbs(Tables):
             key=key,
             dedup_id=dedup_id,
             metadata=metadata,
+            sequence=sequence,
         )
 
     def _target(self, db: apsw.Connection, number: int, version: int) -> SubscriptionRecord:
@@ -167,20 +175,25 @@ class DeliveryVerbs(Tables):
 
     def settle(
         self, db: apsw.Connection, settlements: Sequence[Settlement], *, now: int
-    ) -> tuple[list[str], bool]:
-        """Outcomes onto their rows; returns the stale ids, and whether subscriptions have ended."""
+    ) -> tuple[list[str], bool, bool]:
+        """Outcomes onto their rows.
+
+        Returns:
+            The stale ids, whether subscriptions have ended, and whether others' turn has come.
+        """
         asked = [(self.keys.of(s.delivery_id), s.token) for s in settlements]
         held = {
-            (number, token): (attempts, subscription)
-            for number, token, attempts, subscription in many(
+            (number, token): (attempts, subscription, order_key)
+            for number, token, attempts, subscription, order_key in many(
                 db, "deliveries_held", asked, before=(now,)
             )
         }
         stale, states, attempts = [], [], []
         gone: dict[int, str] = {}
+        finished: list[tuple[int, str | None]] = []
         for settlement, (number, token) in zip(settlements, asked, strict=True):
             # Popped: the first settlement of a row ends its lease, a second one is stale.
-            count, subscription = held.pop((number, token), (None, 0))
+            count, subscription, order_key = held.pop((number, token), (None, 0, None))
             if count is None:
                 stale.append(settlement.delivery_id)
                 continue
@@ -199,13 +212,15 @@ class DeliveryVerbs(Tables):
                     settlement.reason,
                 )
             )
+            if settlement.status not in WAITING:
+                finished.append((subscription, order_key))
             if settlement.disable_subscription is not None:
                 gone[subscription] = settlement.disable_subscription
         run_many(db, "settle", states)
         run_many(db, "settle_attempts", attempts)
         for subscription, reason in gone.items():
             self._settings.disable_subscription(db, subscription, reason, now=now)
-        return stale, bool(gone)
+        return stale, bool(gone), lines.go_on(db, finished, now=now)
 
     def _attempt_row(self, delivery: int, attempt: Attempt) -> tuple[object, ...]:
         return (
@@ -229,16 +244,24 @@ class DeliveryVerbs(Tables):
 
     def cancel_ended(self, db: apsw.Connection, *, now: int, subscription: int = 0) -> int:
         """Cancel some of what waits for subscriptions that have ended; returns how many."""
-        before = db.total_changes()
-        db.execute(
-            SQL["cancel_ended"],
-            (now, "the subscription has ended", subscription, CANCELLED_AT_ONCE),
+        cancelled = list(
+            db.execute(
+                SQL["cancel_ended"],
+                (now, "the subscription has ended", subscription, CANCELLED_AT_ONCE),
+            )
         )
-        return db.total_changes() - before
+        lines.go_on(db, cancelled, now=now)
+        return len(cancelled)
+
+    def mend_order(self, db: apsw.Connection, *, now: int) -> int:
+        """Have lines that stand still go on, some lines at a time; returns how many stood still."""
+        mended, last = lines.mend(db, self._line, most=_LINES_AT_ONCE, now=now)
+        self._line = _FIRST_LINE if last is None else last
+        return mended
 
     def retry(self, db: apsw.Connection, organization: int, delivery: int, *, now: int) -> bool:
         """Due now, whatever it was waiting for."""
-        for status, attempts, erased, ended in list(
+        for status, attempts, erased, ended, subscription, order_key, _ in list(
             db.execute(SQL["delivery_standing"], (delivery, organization))
         ):
             standing = codes.DELIVERY_STATUS_OF[status]
@@ -249,6 +272,7 @@ class DeliveryVerbs(Tables):
                     "the subscription has ended: it was deleted, disabled or expired"
                 )
             if standing in WAITING:
+                self._check_turn(db, delivery, subscription, order_key)
                 db.execute(SQL["bring_delivery_forward"], (delivery, now))
             elif standing in RETRYABLE:
                 db.execute(SQL["reopen_delivery"], (delivery, _CODE[reopened(attempts)], now))
@@ -257,13 +281,23 @@ class DeliveryVerbs(Tables):
             return True
         return False
 
+    def _check_turn(
+        self, db: apsw.Connection, delivery: int, subscription: int, order_key: str | None
+    ) -> None:
+        if order_key is None:
+            return
+        head = lines.heads(db, [(subscription, order_key)])[subscription, order_key]
+        if head is not None and head != delivery:
+            raise InvalidState(waits_for(self.keys.delivery(head)))
+
     def cancel(self, db: apsw.Connection, organization: int, delivery: int, *, now: int) -> bool:
         """Ended, whatever it was waiting for."""
         for status, *_ in list(db.execute(SQL["delivery_standing"], (delivery, organization))):
             standing = codes.DELIVERY_STATUS_OF[status]
             if standing not in OPEN:
                 raise InvalidState(f"the delivery is {standing}")
-            db.execute(SQL["cancel_delivery"], (delivery, now, "cancelled by request"))
+            gone = db.execute(SQL["cancel_delivery"], (delivery, now, "cancelled by request"))
+            lines.go_on(db, list(gone), now=now)
             return True
         return False
 
@@ -273,6 +307,7 @@ class DeliveryVerbs(Tables):
             db.execute(SQL["erase_payload"], (event,))
             db.execute(SQL["erase_failure"], (event,))
             db.execute(SQL["erase_queue_row"], (due_at, event))
-            db.execute(SQL["cancel_event_deliveries"], (event, now, "the event was deleted"))
+            gone = db.execute(SQL["cancel_event_deliveries"], (event, now, "the event was deleted"))
+            lines.go_on(db, list(gone), now=now)
             return True
         return False

@@ -15,7 +15,7 @@ from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEv
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent
-from triggers_api.store.sqlite import tokens
+from triggers_api.store.sqlite import lines, tokens
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_many
 
@@ -203,7 +203,8 @@ class QueueVerbs(Tables):
         self._set_status(db, [number for _, number in finished], _PROCESSED, now)
         return stale
 
-    def _insert_deliveries(self, db: apsw.Connection, rows: Sequence[tuple[int, ...]]) -> None:
+    def _insert_deliveries(self, db: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        rows = lines.place(db, rows)
         before = db.total_changes()
         run_many(db, "fan_out_deliveries", rows)
         if db.total_changes() - before != len(rows):
@@ -242,7 +243,7 @@ class QueueVerbs(Tables):
 
     def delivery_rows(
         self, event: int, organization: int, deliveries: Sequence[NewDelivery], now: int
-    ) -> list[tuple[int, ...]]:
+    ) -> list[tuple[Any, ...]]:
         """Rows for ``fan_out_deliveries``."""
         return [
             (
@@ -259,6 +260,8 @@ class QueueVerbs(Tables):
                 now,
                 now,
                 tokens.NOBODY,
+                delivery.order_key,
+                None,
             )
             for delivery in deliveries
         ]

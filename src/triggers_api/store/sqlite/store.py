@@ -22,6 +22,7 @@ from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
+from triggers_api.store import codes
 from triggers_api.store.base import (
     Changes,
     DeliveryClaim,
@@ -320,9 +321,11 @@ class SqliteStore:
         )
 
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
-        stale, ended = await self._write(
+        stale, ended, go_on = await self._write(
             "settle", lambda db: self._deliveries.settle(db, settlements, now=self.now())
         )
+        if go_on:
+            self._delivery_notice.give()
         if ended:
             await self._cancel_ended()
         return stale
@@ -335,9 +338,12 @@ class SqliteStore:
         await self._write("reap", lambda db: db.execute(SQL["end_expired_subscriptions"], (now,)))
         if events:
             self._queue_notice.give()
-        if deliveries:
+        mended = await self._write(
+            "reap", lambda db: self._deliveries.mend_order(db, now=self.now())
+        )
+        if deliveries or mended:
             self._delivery_notice.give()
-        return Reaped(events, deliveries, await self._cancel_ended())
+        return Reaped(events, deliveries, await self._cancel_ended(), mended)
 
     async def _cancel_ended(self, subscription: int = 0) -> int:
         total = 0
@@ -378,7 +384,7 @@ class SqliteStore:
     async def next_delivery_at(self) -> Timestamp | None:
         now = self.now()
         ((due_at,),) = await self._readers.run(
-            lambda db: list(db.execute(SQL["next_delivery_at"], (now,)))
+            lambda db: list(db.execute(SQL["next_delivery_at"], (now, codes.PARKED)))
         )
         return None if due_at is None else Timestamp(due_at)
 
@@ -413,10 +419,12 @@ class SqliteStore:
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = self._organization(organization_id), self._event(event_id)
-        return await self._write(
+        found = await self._write(
             "delete_event",
             lambda db: self._deliveries.erase_event(db, organization, event, now=self.now()),
         )
+        self._delivery_notice.give()
+        return found
 
     async def deliveries(
         self, organization_id: str, wanted: DeliveryFilter, page: Page
@@ -446,10 +454,12 @@ class SqliteStore:
     async def cancel_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization = self._organization(organization_id)
         delivery = self._keys.find(ids.DELIVERY, delivery_id)
-        return await self._write(
+        found = await self._write(
             "cancel_delivery",
             lambda db: self._deliveries.cancel(db, organization, delivery, now=self.now()),
         )
+        self._delivery_notice.give()
+        return found
 
     async def stats(self) -> QueueStats:
         moment = self._loop.time()

@@ -1,5 +1,6 @@
 -- State and attempt together, for rows whose lease is still the one that was given out. $2 to $7: the
--- outcomes; a due moment says that it waits on. $8 to $14: the attempts, NULL where none was made.
+-- outcomes; a due moment says that it waits on. $8 to $14: the attempts, NULL where none was made. $15: whether
+-- the caller holds the lines of these deliveries; if not, and one that is in a line would end, nothing is done.
 WITH item AS MATERIALIZED (
     SELECT i.*
     FROM unnest(
@@ -10,11 +11,11 @@ WITH item AS MATERIALIZED (
         number, started_at, duration_ms, status_code, error, response_body
     )
 ),
-held AS MATERIALIZED (
-    SELECT i.*, q.subscription_id, q.place_in_table, d.place_in_record
+found AS MATERIALIZED (
+    SELECT i.*, q.subscription_id, q.order_key, q.place_in_table, d.place_in_record
     FROM item AS i
     CROSS JOIN LATERAL (
-        SELECT q.ctid AS place_in_table, q.subscription_id
+        SELECT q.ctid AS place_in_table, q.subscription_id, q.order_key
         FROM delivery_queue AS q
         WHERE q.organization_id = i.organization_id AND q.delivery_id = i.delivery_id
           AND q.lease_token = i.token AND q.lease_until > $1
@@ -27,6 +28,11 @@ held AS MATERIALIZED (
         WHERE d.organization_id = i.organization_id AND d.id = i.delivery_id
         LIMIT 1
     ) AS d
+),
+held AS MATERIALIZED (
+    SELECT *
+    FROM found
+    WHERE $15 OR NOT EXISTS (SELECT FROM found WHERE order_key IS NOT NULL AND due_at IS NULL)
 ),
 recorded AS (
     UPDATE deliveries AS d
@@ -58,4 +64,4 @@ dead AS (
     INSERT INTO dead_letters (organization_id, delivery_id)
     SELECT organization_id, delivery_id FROM held WHERE status = 6
 )
-SELECT delivery_id, token, subscription_id FROM held
+SELECT delivery_id, token, subscription_id, order_key IS NOT NULL AND due_at IS NULL FROM found
