@@ -150,13 +150,17 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events; ``type`` is a pattern, ``since`` inclusive and ``until`` exclusive on receipt."""
+    """Which events; ``type`` is a pattern, ``since`` inclusive and ``until`` exclusive on receipt.
+
+    Either the service's own, ``operational``, or all others.
+    """
 
     type: str | None = None
     dedup_id: str | None = None
     status: EventStatus | None = None
     since: Timestamp | None = None
     until: Timestamp | None = None
+    operational: bool = False
 
 
 class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -384,7 +388,7 @@ class Store(Protocol):
 
         A reader who goes on from position to position is told of each event once, and skips none: an
         event whose transaction is still under way is behind every position that is given out. Deleted
-        events are left out.
+        events are left out, and those that the service tells of itself.
 
         Raises:
             MalformedValue: the position is not one of this store's.

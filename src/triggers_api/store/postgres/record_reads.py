@@ -100,6 +100,7 @@ class RecordReads:
             wanted.dedup_id,
             None if wanted.status is None else codes.EVENT_STATUS[wanted.status],
             now,
+            wanted.operational,
         )
         return [_event(row, now) for row in rows]
 
@@ -231,6 +232,7 @@ def _event(row: Iterable[Any], now: Timestamp) -> Event:
         deliver_at,
         state,
         queued,
+        operational,
     ) = row
     event_id = text(ids.EVENT, identifier)
     return Event(
@@ -245,6 +247,7 @@ def _event(row: Iterable[Any], now: Timestamp) -> Event:
         received_at=Timestamp(received_ms(event_id)),
         occurred_at=_moment(occurred_at),
         deliver_at=_moment(deliver_at),
+        operational=operational,
     )
 
 

@@ -81,6 +81,7 @@ class RecordReads(Tables):
             "organization_id": organization,
             "type": wanted.type,
             "status": None if wanted.status is None else codes.EVENT_STATUS[wanted.status],
+            "operational": wanted.operational,
             "now": now,
             **self._span(ids.EVENT, wanted.since, wanted.until, page),
         }
@@ -196,7 +197,19 @@ class RecordReads(Tables):
         }
 
     def _event(self, row: Sequence[Any], now: int) -> Event:
-        number, event_type, payload, dedup_id, source, key, metadata, status, occurred, due = row
+        (
+            number,
+            event_type,
+            payload,
+            dedup_id,
+            source,
+            key,
+            metadata,
+            status,
+            occurred,
+            due,
+            operational,
+        ) = row
         return Event(
             id=self.keys.event(number),
             type=event_type,
@@ -209,6 +222,7 @@ class RecordReads(Tables):
             received_at=ids.made_at(number),
             occurred_at=_moment(occurred),
             deliver_at=_moment(due),
+            operational=bool(operational),
         )
 
     def _delivery(self, row: Sequence[Any]) -> Delivery:
