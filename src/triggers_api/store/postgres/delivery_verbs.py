@@ -18,7 +18,7 @@ from triggers_api.model.ids import received_ms
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
-from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Settlement
+from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Rooms, Settlement
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
 from triggers_api.store.postgres.tables import FIRST, SQL, number, text
@@ -46,13 +46,13 @@ class DeliveryVerbs:
         db: Connection,
         limit: int,
         *,
-        room: Mapping[str, int],
-        default_room: int,
+        rooms: Rooms,
         now: Timestamp,
         until: Timestamp,
         token: int,
     ) -> DeliveryClaim:
         """Lease due deliveries within each subscription's room."""
+        room, default_room = rooms.subscriptions, rooms.default_subscription
         rows = await db.fetch(
             SQL["claim_due"],
             now,
