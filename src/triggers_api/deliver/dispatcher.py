@@ -13,6 +13,7 @@ from triggers_api.deliver.webhook import Sent
 from triggers_api.model import ids
 from triggers_api.model.controls import DeliveryMode
 from triggers_api.model.delivery import Attempt, DeliveryStatus, reopened
+from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.outcome import Answered, Decision, NoAnswer, NotSent, Outcome, decide
 from triggers_api.model.subscription import SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
@@ -275,6 +276,10 @@ class Dispatcher:
             draw=self._draw(),
         )
         self._report(delivery, decision, attempt)
+        # What the service tells of itself does not make it tell more.
+        notify = not subscription.operational and self._directory.notifies(
+            delivery.target.organization_id
+        )
         return Settlement(
             delivery.target.organization_id,
             delivery.id,
@@ -284,6 +289,10 @@ class Dispatcher:
             decision.next_attempt_at,
             attempt,
             decision.reason if decision.disable_subscription else None,
+            notify,
+            _dead(delivery, decision, attempt, self._store.now())
+            if notify and decision.status is DeliveryStatus.DEAD
+            else None,
         )
 
     def _report(
@@ -317,3 +326,20 @@ class Dispatcher:
         if due_at is None:
             return longest_s
         return min(longest_s, max(0.001, (due_at - self._store.now()) / 1000))
+
+
+def _dead(
+    delivery: ClaimedDelivery, decision: Decision, attempt: Attempt | None, now: Timestamp
+) -> Notice:
+    return Notice(
+        type=NoticeType.DELIVERY_DEAD,
+        at=now,
+        subscription_id=delivery.target.subscription.id,
+        delivery_id=delivery.id,
+        event_id=delivery.event_id,
+        event_type=delivery.event_type,
+        reason=decision.reason,
+        attempt_count=delivery.attempt_count if attempt is None else attempt.number,
+        status_code=None if attempt is None else attempt.status_code,
+        error=None if attempt is None else attempt.error,
+    )

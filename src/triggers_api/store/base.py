@@ -39,6 +39,7 @@ from triggers_api.model.event import (
     QueuedEvent,
 )
 from triggers_api.model.ids import IdGenerator
+from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -143,6 +144,9 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
 
     ``attempt`` is ``None`` when no request was made; the attempt count then stays as it is.
     ``status`` may be a waiting one without an attempt: the delivery is given back.
+
+    ``notify``: the organization is to be told what this changes beyond the delivery, by a notice about
+    each. ``notice`` is what the delivery itself has to tell; it is written down if this is not stale.
     """
 
     organization_id: str
@@ -153,6 +157,16 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     next_attempt_at: Timestamp | None = None
     attempt: Attempt | None = None
     disable_subscription: str | None = None
+    notify: bool = False
+    notice: Notice | None = None
+
+
+class PendingNotice(msgspec.Struct, frozen=True):
+    """A notice that is still to be told as an operational event; ``id`` is 32 hex digits."""
+
+    id: str
+    organization_id: str
+    notice: Notice
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -339,8 +353,15 @@ class Store(Protocol):
         """Write outcomes down, state and attempt together; returns the stale ones' ids.
 
         A settlement with ``disable_subscription`` also disables the subscription for that reason
-        and cancels what waits for it.
+        and cancels what waits for it. Notices are part of the same transaction: its own ``notice``, and
+        with ``notify`` one of ``subscription.disabled`` when it was this settlement that disabled it.
         """
+
+    async def notices(self, limit: int) -> list[PendingNotice]:
+        """Up to ``limit`` notices that are still to be told, of any organization, oldest first."""
+
+    async def forget_notices(self, notice_ids: Collection[str]) -> None:
+        """Take notices out that have been told; one that is gone already is fine."""
 
     async def reap(self) -> Reaped:
         """Free what is held by leases that ran out, and finish what deletions left to be cancelled."""

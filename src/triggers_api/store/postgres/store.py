@@ -36,6 +36,7 @@ from triggers_api.store.base import (
     LogPage,
     OrganizationAccount,
     Page,
+    PendingNotice,
     QueueClaim,
     QueueStats,
     Reaped,
@@ -61,6 +62,7 @@ from triggers_api.store.postgres.connection import (
 )
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.postgres.listener import DELIVERIES, QUEUE, Announcer, Listener
+from triggers_api.store.postgres.notice_verbs import forget_notices, pending_notices
 from triggers_api.store.postgres.pool import Pool
 from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
 from triggers_api.store.postgres.record_reads import RecordReads
@@ -406,11 +408,20 @@ class PostgresStore:
         stale, ended = await self._hot(
             "settle",
             lambda db: self._deliveries.settle(db, settlements, now=self.now()),
-            atomic=any(each.disable_subscription is not None for each in settlements),
+            atomic=any(
+                each.disable_subscription is not None or each.notice is not None
+                for each in settlements
+            ),
         )
         if ended:
             await self._tidy_up()
         return stale
+
+    async def notices(self, limit: int) -> list[PendingNotice]:
+        return await self._sessions.read(lambda db: pending_notices(db, limit))
+
+    async def forget_notices(self, notice_ids: Collection[str]) -> None:
+        await self._hot("forget_notices", lambda db: forget_notices(db, notice_ids))
 
     async def reap(self) -> Reaped:
         events, deliveries = await self._write(lambda db: self._deliveries.free(db, now=self.now()))

@@ -32,6 +32,7 @@ from triggers_api.store.base import (
     LogPage,
     OrganizationAccount,
     Page,
+    PendingNotice,
     QueueClaim,
     QueueStats,
     Reaped,
@@ -52,6 +53,7 @@ from triggers_api.store.sqlite.connection import (
 from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
+from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.queue_verbs import QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
@@ -107,6 +109,7 @@ class SqliteStore:
         self._settings = SettingsVerbs(keys)
         self._deliveries = DeliveryVerbs(keys, self._settings)
         self._records = RecordReads(keys)
+        self._notices = NoticeVerbs(keys)
 
         self._queue_notice = Notice()
         self._delivery_notice = Notice()
@@ -325,6 +328,12 @@ class SqliteStore:
         if ended:
             await self._cancel_ended()
         return stale
+
+    async def notices(self, limit: int) -> list[PendingNotice]:
+        return await self._readers.run(lambda db: self._notices.notices(db, limit))
+
+    async def forget_notices(self, notice_ids: Collection[str]) -> None:
+        await self._write("forget_notices", lambda db: self._notices.forget(db, notice_ids))
 
     async def reap(self) -> Reaped:
         now = self.now()
