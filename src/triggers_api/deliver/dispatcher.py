@@ -17,7 +17,7 @@ from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.outcome import Answered, Decision, NoAnswer, NotSent, Outcome, decide
 from triggers_api.model.subscription import SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store.base import ClaimedDelivery, Settlement, Store
+from triggers_api.store.base import ClaimedDelivery, Rooms, Settlement, Store
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
 
@@ -151,7 +151,14 @@ class Dispatcher:
             return 0
         start_by = self._store.now().after(seconds=lease_s - self._settings.timeout_s)
         claim = await self._store.claim_deliveries(
-            lanes.wanted, lease_s, room=lanes.rooms(), default_room=lanes.default_room
+            lanes.wanted,
+            lease_s,
+            rooms=Rooms(
+                subscriptions=lanes.rooms(),
+                default_subscription=lanes.default_room,
+                organizations={},
+                default_organization=lanes.wanted,
+            ),
         )
         # What another process has changed about their subscriptions counts for them.
         await self._directory.catch_up(claim.settings_version)

@@ -87,6 +87,8 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
         failures: attempts since the delivery was opened, by the event or by a retry by hand.
         sent_at: the timestamp inside the ``standard`` format: ``occurred_at``, else received.
         metadata: a JSON object of strings, or ``None``.
+        priority: 0 the first attempt for an event, 1 a retry or a replay.
+        probe: the subscription's breaker is open; this one finds out whether its endpoint is back.
     """
 
     id: str
@@ -102,14 +104,39 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     key: str | None = None
     dedup_id: str | None = None
     metadata: bytes | None = None
+    priority: int = 0
+    probe: bool = False
+
+
+class Rooms(msgspec.Struct, frozen=True, kw_only=True):
+    """How many deliveries one claim may take, of whom.
+
+    Attributes:
+        subscriptions: the room of some subscriptions, by id.
+        default_subscription: that of every other one, or its ``max_concurrency`` where that is less.
+        organizations: the room of some organizations, by id.
+        default_organization: that of every other one.
+    """
+
+    subscriptions: Mapping[str, int]
+    default_subscription: int
+    organizations: Mapping[str, int]
+    default_organization: int
 
 
 class DeliveryClaim(msgspec.Struct, frozen=True):
-    """Leased deliveries, and the settings version in force when they were claimed."""
+    """Leased deliveries, and the settings version in force when they were claimed.
+
+    Attributes:
+        recovered: how many of them were taken over from a lease that had run out.
+        unfinished: the look ended before every subscription with something due was looked at: look
+            again at once.
+    """
 
     deliveries: tuple[ClaimedDelivery, ...]
     recovered: int = 0
     settings_version: int = 0
+    unfinished: bool = False
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
@@ -319,14 +346,11 @@ class Store(Protocol):
     async def release(self, token: int, failed: Sequence[FailedEvent]) -> Sequence[str]:
         """Give events back to be tried later, or set them aside; returns the stale ones' ids."""
 
-    async def claim_deliveries(
-        self, limit: int, lease_s: float, *, room: Mapping[str, int], default_room: int
-    ) -> DeliveryClaim:
+    async def claim_deliveries(self, limit: int, lease_s: float, *, rooms: Rooms) -> DeliveryClaim:
         """Lease up to ``limit`` due deliveries of active subscriptions, the longest due first.
 
-        No subscription gets more than its ``room``; one that is not in there gets ``default_room``,
-        or its own ``max_concurrency`` where that is less. One without room does not keep others
-        from being found, however much is due for it.
+        No subscription and no organization gets more than its room. One without room does not keep
+        others from being found, however much is due for it.
         """
 
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:

@@ -19,7 +19,7 @@ from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
-from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Settlement
+from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Rooms, Settlement
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.notice_verbs import write_notices
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
@@ -48,13 +48,13 @@ class DeliveryVerbs:
         db: Connection,
         limit: int,
         *,
-        room: Mapping[str, int],
-        default_room: int,
+        rooms: Rooms,
         now: Timestamp,
         until: Timestamp,
         token: int,
     ) -> DeliveryClaim:
         """Lease due deliveries within each subscription's room."""
+        room, default_room = rooms.subscriptions, rooms.default_subscription
         rows = await db.fetch(
             SQL["claim_due"],
             now,

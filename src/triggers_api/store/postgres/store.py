@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -40,6 +40,7 @@ from triggers_api.store.base import (
     QueueClaim,
     QueueStats,
     Reaped,
+    Rooms,
     RoutedEvent,
     Settlement,
 )
@@ -393,15 +394,13 @@ class PostgresStore:
             "release", lambda db: self._queue.release(db, token, failed, now=self.now())
         )
 
-    async def claim_deliveries(
-        self, limit: int, lease_s: float, *, room: Mapping[str, int], default_room: int
-    ) -> DeliveryClaim:
+    async def claim_deliveries(self, limit: int, lease_s: float, *, rooms: Rooms) -> DeliveryClaim:
         now, token = self.now(), self._token()
         until = now.after(seconds=lease_s)
         return await self._hot(
             "claim_deliveries",
             lambda db: self._deliveries.claim(
-                db, limit, room=room, default_room=default_room, now=now, until=until, token=token
+                db, limit, rooms=rooms, now=now, until=until, token=token
             ),
         )
 

@@ -3,7 +3,7 @@
 Every method here is an operation's body: it runs in the writer's thread, inside a transaction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import apsw
@@ -21,7 +21,7 @@ from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
-from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Settlement
+from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Rooms, Settlement
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
@@ -52,15 +52,14 @@ class DeliveryVerbs(Tables):
         db: apsw.Connection,
         limit: int,
         *,
-        room: Mapping[str, int],
-        default_room: int,
+        rooms: Rooms,
         now: int,
         until: int,
         token: int,
     ) -> DeliveryClaim:
         """Lease due deliveries within each subscription's room."""
-        left = {self.keys.of(subscription): free for subscription, free in room.items()}
-        chosen = self._choose(db, limit, left, default_room, now)
+        left = {self.keys.of(each): free for each, free in rooms.subscriptions.items()}
+        chosen = self._choose(db, limit, left, rooms.default_subscription, now)
         if not chosen:
             return DeliveryClaim(())
         leased = numbers(chosen)

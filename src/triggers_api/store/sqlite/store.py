@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -36,6 +36,7 @@ from triggers_api.store.base import (
     QueueClaim,
     QueueStats,
     Reaped,
+    Rooms,
     RoutedEvent,
     Settlement,
 )
@@ -310,15 +311,13 @@ class SqliteStore:
             "release", lambda db: self._queue.release(db, token, failed, now=self.now())
         )
 
-    async def claim_deliveries(
-        self, limit: int, lease_s: float, *, room: Mapping[str, int], default_room: int
-    ) -> DeliveryClaim:
+    async def claim_deliveries(self, limit: int, lease_s: float, *, rooms: Rooms) -> DeliveryClaim:
         now = self.now()
         until, token = now.after(seconds=lease_s), _token()
         return await self._write(
             "claim_deliveries",
             lambda db: self._deliveries.claim(
-                db, limit, room=room, default_room=default_room, now=now, until=until, token=token
+                db, limit, rooms=rooms, now=now, until=until, token=token
             ),
         )
 
