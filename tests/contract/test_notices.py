@@ -167,6 +167,15 @@ def test_an_operational_event_says_so_when_it_is_claimed_and_shown(
         assert event.operational is expected
 
 
+def test_a_claimed_delivery_says_which_kind_of_event_it_is_of(
+    world: World, organization: str, subscription: str
+) -> None:
+    for kind in (False, True):
+        own(world, organization) if kind else world.queued(organization)
+        world.route(world.claim_queue(), subscription)
+        assert world.claimed().operational is kind
+
+
 def test_lists_have_either_kind_of_event(world: World, organization: str) -> None:
     ordinary, operational = world.queued(organization)[0], own(world, organization)
 

@@ -124,6 +124,24 @@ def test_what_cannot_be_told_is_not_told_of(
     assert len(ask.get("/api/dead-letters")["data"]) == 2
 
 
+def test_of_an_operational_event_nothing_is_told_whoever_it_goes_to(
+    service: Service, run: Run, ask: Ask, receiver: Receiver, operator: Receiver
+) -> None:
+    asks(service, run, operator)
+    operator.always(500)
+    made = run(service.subscribe(operator.url, operational=True, retry_schedule=[]))["id"]
+    ask.do("POST", f"/api/subscriptions/{made}/pause")
+    receiver.replies(410)
+    run(service.subscribe(receiver.url))
+    ask.event()
+    ask.drain()
+    ask.do("PATCH", f"/api/subscriptions/{made}", {"operational": False})
+    ask.do("POST", f"/api/subscriptions/{made}/resume")
+    ask.drain()
+    assert len(ask.get("/api/dead-letters")["data"]) == 1
+    assert len(ask.get("/api/events?operational=true")["data"]) == 1
+
+
 def test_it_waits_for_one_that_is_paused(
     service: Service, run: Run, ask: Ask, receiver: Receiver, operator: Receiver
 ) -> None:

@@ -277,7 +277,7 @@ class Dispatcher:
         )
         self._report(delivery, decision, attempt)
         # What the service tells of itself does not make it tell more.
-        notify = not subscription.operational and self._directory.notifies(
+        notify = not delivery.operational and self._directory.notifies(
             delivery.target.organization_id
         )
         return Settlement(

@@ -89,6 +89,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
         metadata: a JSON object of strings, or ``None``.
         priority: 0 the first attempt for an event, 1 a retry or a replay.
         probe: the subscription's breaker is open; this one finds out whether its endpoint is back.
+        operational: the event is one of the service's own.
     """
 
     id: str
@@ -106,6 +107,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     metadata: bytes | None = None
     priority: int = 0
     probe: bool = False
+    operational: bool = False
 
 
 class Rooms(msgspec.Struct, frozen=True, kw_only=True):

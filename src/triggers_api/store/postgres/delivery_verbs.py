@@ -137,6 +137,7 @@ class DeliveryVerbs:
             key,
             dedup_id,
             metadata,
+            operational,
         ) = row
         event_id = text(ids.EVENT, event)
         return ClaimedDelivery(
@@ -153,6 +154,7 @@ class DeliveryVerbs:
             key=key,
             dedup_id=dedup_id,
             metadata=metadata,
+            operational=bool(operational),
         )
 
     async def _target(

@@ -141,6 +141,7 @@ class DeliveryVerbs(Tables):
             key,
             dedup_id,
             metadata,
+            operational,
         ) = row
         return ClaimedDelivery(
             id=self.keys.delivery(number),
@@ -156,6 +157,7 @@ class DeliveryVerbs(Tables):
             key=key,
             dedup_id=dedup_id,
             metadata=metadata,
+            operational=bool(operational),
         )
 
     def _target(self, db: apsw.Connection, number: int, version: int) -> SubscriptionRecord:
