@@ -17,7 +17,7 @@ from triggers_api.model.delivery import (
 from triggers_api.model.ids import received_ms
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store import codes
+from triggers_api.store import bodies, codes
 from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Settlement
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
@@ -291,6 +291,7 @@ def _columns(settlements: Sequence[Settlement], now: Timestamp) -> list[list[Any
             None if each is None or each.response_body is None else each.response_body.encode()
             for each in attempts
         ],
+        [None if each.details is None else bodies.encode(each.details) for each in settlements],
     ]
 
 
