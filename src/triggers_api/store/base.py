@@ -22,6 +22,7 @@ from typing import Protocol
 
 import msgspec
 
+from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import (
     Attempt,
@@ -145,7 +146,8 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     """What became of a claimed delivery of an organization.
 
     ``attempt`` is ``None`` when no request was made; the attempt count then stays as it is.
-    ``status`` may be a waiting one without an attempt: the delivery is given back.
+    ``status`` may be a waiting one without an attempt: the delivery is given back. ``details`` are
+    those of the attempt; headers and timings go on file with them and not with the attempt's own fields.
 
     ``notify``: the organization is to be told what this changes beyond the delivery, by a notice about
     each. ``notice`` is what the delivery itself has to tell; it is written down if this is not stale.
@@ -159,6 +161,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     next_attempt_at: Timestamp | None = None
     attempt: Attempt | None = None
     disable_subscription: str | None = None
+    details: AttemptDetails | None = None
     notify: bool = False
     notice: Notice | None = None
 

@@ -18,7 +18,7 @@ from triggers_api.model.ids import received_ms
 from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store import codes
+from triggers_api.store import bodies, codes
 from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Rooms, Settlement
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.notice_verbs import write_notices
@@ -305,6 +305,7 @@ def _columns(settlements: Sequence[Settlement], now: Timestamp) -> list[list[Any
             None if each is None or each.response_body is None else each.response_body.encode()
             for each in attempts
         ],
+        [None if each.details is None else bodies.encode(each.details) for each in settlements],
     ]
 
 

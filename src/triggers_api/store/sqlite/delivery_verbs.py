@@ -9,6 +9,7 @@ from typing import Any
 import apsw
 
 from triggers_api.errors import InvalidState
+from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.delivery import (
     OPEN,
     RETRYABLE,
@@ -20,7 +21,7 @@ from triggers_api.model.delivery import (
 from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store import codes
+from triggers_api.store import bodies, codes
 from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Rooms, Settlement
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
@@ -191,7 +192,7 @@ class DeliveryVerbs(Tables):
             attempt = settlement.attempt
             if attempt is not None:
                 count = attempt.number
-                attempts.append(self._attempt_row(number, attempt))
+                attempts.append(self._attempt_row(number, attempt, settlement.details))
             states.append(
                 (
                     number,
@@ -228,7 +229,9 @@ class DeliveryVerbs(Tables):
             )
             self._notices.write(db, self.keys.of(settlement.organization_id), (notice,))
 
-    def _attempt_row(self, delivery: int, attempt: Attempt) -> tuple[object, ...]:
+    def _attempt_row(
+        self, delivery: int, attempt: Attempt, details: AttemptDetails | None
+    ) -> tuple[object, ...]:
         return (
             self.keys.of(attempt.id),
             delivery,
@@ -238,6 +241,7 @@ class DeliveryVerbs(Tables):
             attempt.status_code,
             attempt.error,
             attempt.response_body,
+            None if details is None else bodies.encode(details),
         )
 
     def free(self, db: apsw.Connection, *, ran_out: int, now: int) -> tuple[int, int]:
