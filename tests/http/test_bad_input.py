@@ -649,6 +649,7 @@ BAD: Final = (
         timeout_text={"timeout_s": "30"},
         concurrency_zero={"max_concurrency": 0},
         concurrency_huge={"max_concurrency": 1 << 70},
+        ordering_other={"ordering": "fifo"},
         concurrency_true={"max_concurrency": True},
         schedule_negative={"retry_schedule": [-1]},
         schedule_long={"retry_schedule": [604_801]},
@@ -1063,7 +1064,8 @@ _FIELDS: Final = {
     ),
     "/api/subscriptions": (
         "url", "event_types", "description", "headers", "auth", "secret", "payload_format",
-        "retry_schedule", "timeout_s", "max_concurrency", "enabled", "expires_at", "metadata",
+        "retry_schedule", "timeout_s", "max_concurrency", "ordering", "enabled", "expires_at",
+        "metadata",
     ),
     "/api/subscriptions/{subscription}": (
         "url", "event_types", "headers", "retry_schedule", "timeout_s", "enabled", "expires_at",

@@ -127,7 +127,9 @@ PLANS: Final = {
         "SEARCH deliveries USING INDEX deliveries_lane (subscription_id=? AND due_at>?)",
         "SCAN (subquery-1)",
     ],
-    "next_delivery_at": ["SEARCH deliveries USING COVERING INDEX deliveries_due (due_at>?)"],
+    "next_delivery_at": [
+        "SEARCH deliveries USING COVERING INDEX deliveries_due (due_at>? AND due_at<?)"
+    ],
     # settle
     "deliveries_held": ["SEARCH d USING INTEGER PRIMARY KEY (rowid=?)"],
     "settle": [BY_ID],

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.conftest import Enter, Log, MakeService, Run
+from tests.rooms import rooms
 from tests.servers.postgres import Postgres
 from tests.servers.proxy import Proxy
 
@@ -91,7 +92,7 @@ def test_what_one_process_takes_in_another_one_delivers(
 
 def test_the_parts_of_each_role_are_those_of_its_readiness(process: Process) -> None:
     everywhere = {"store", "accepting", "heartbeat", "monitor"}
-    work = {"reaper", "processor", "dispatcher"}
+    work = {"reaper", "processor", "dispatcher", "outbox"}
     for role, parts in (("api", set()), ("worker", work), ("all", work)):
         assert set(process(role).app.readiness().checks) == everywhere | parts
 
@@ -262,7 +263,7 @@ def test_deliveries_of_a_process_that_fell_silent_are_sent_by_another_within_ten
     run(other.app.directory.refresh())
     event_id = run(lost.send("a")).json["id"]
     run(lost.app.processor.run_once())
-    (held,) = run(lost.app.store.claim_deliveries(9, 3600.0, room={}, default_room=9)).deliveries
+    (held,) = run(lost.app.store.claim_deliveries(9, 3600.0, rooms=rooms(9))).deliveries
     silence(run, clock, other)
     assert receiver.requests == []
     run(other.drain())

@@ -122,7 +122,10 @@ class QueueVerbs:
         events = _in_order(events)
         columns = _columns(events)
         if statement == "append":
-            more = (secrets.randbelow(_SLOTS),)
+            more = (
+                _sparse([event.operational or None for event in events]),
+                secrets.randbelow(_SLOTS),
+            )
         elif statement == "append_events":
             del columns[-1]
         self._hit("append.before_commit", len(events))

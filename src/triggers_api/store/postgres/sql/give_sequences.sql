@@ -27,9 +27,13 @@ wanted AS MATERIALIZED (
     JOIN held AS h ON h.event_id = w.event_id
     WHERE NOT EXISTS (
         SELECT
-        FROM deliveries AS d
-        WHERE d.organization_id = h.organization_id AND d.event_id = w.event_id
-          AND d.subscription_id = w.subscription_id
+        FROM (
+            SELECT d.subscription_id, d.origin_id
+            FROM deliveries AS d
+            WHERE d.organization_id = h.organization_id AND d.event_id = w.event_id
+            OFFSET 0
+        ) AS d
+        WHERE d.subscription_id = w.subscription_id
           AND d.origin_id = '00000000-0000-0000-0000-000000000000'
     )
 ),
