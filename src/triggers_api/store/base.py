@@ -18,6 +18,7 @@ Rules that hold for every verb of every engine, and are tested once in ``tests/c
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -38,6 +39,7 @@ from triggers_api.model.event import (
     NewEvent,
     QueuedEvent,
 )
+from triggers_api.model.health import EndpointHealth, HealthChange
 from triggers_api.model.ids import IdGenerator
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
@@ -115,7 +117,8 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     """What became of a claimed delivery of an organization.
 
     ``attempt`` is ``None`` when no request was made; the attempt count then stays as it is.
-    ``status`` may be a waiting one without an attempt: the delivery is given back.
+    ``status`` may be a waiting one without an attempt: the delivery is given back. ``sent_to`` is the
+    URL that was asked: what it came to says nothing of another one.
     """
 
     organization_id: str
@@ -126,6 +129,41 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     next_attempt_at: Timestamp | None = None
     attempt: Attempt | None = None
     disable_subscription: str | None = None
+    sent_to: str | None = None
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What came of a settlement.
+
+    Attributes:
+        stale: the ids of deliveries whose lease was no longer valid; nothing was changed for them.
+        closed_to: subscriptions among the settled ones to which nothing may be sent now, because their
+            breaker is open. What is held for them is to be given back.
+        changes: the turns in the health of their endpoints.
+    """
+
+    stale: tuple[str, ...] = ()
+    closed_to: frozenset[str] = frozenset()
+    changes: tuple[HealthChange, ...] = ()
+
+
+class HealthReset(StrEnum):
+    """What a change of a subscription is to the health of its endpoint.
+
+    ``forget``: it is another endpoint, or somebody says that it works. ``probe``: the same for one that
+    was disabled for failing and stays so, which is tried as soon as possible.
+    """
+
+    KEEP = "keep"
+    FORGET = "forget"
+    PROBE = "probe"
+
+
+class ProbeClaim(msgspec.Struct, frozen=True):
+    """A subscription that was disabled for failing, leased to see whether its endpoint works again."""
+
+    target: SubscriptionRecord
+    health: EndpointHealth
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -184,6 +222,7 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
         oldest_age_s: how long the oldest due one has been waiting to be routed; 0 when none.
         deliveries_waiting: pending and retrying.
         deliveries_leased: in a worker's hands.
+        breakers_open: endpoints to which nothing is sent for a while, or only a probe.
     """
 
     depth: int
@@ -193,6 +232,7 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     oldest_age_s: float
     deliveries_waiting: int
     deliveries_leased: int
+    breakers_open: int = 0
 
 
 class Reaped(msgspec.Struct, frozen=True):
@@ -311,11 +351,35 @@ class Store(Protocol):
         from being found, however much is due for it.
         """
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
-        """Write outcomes down, state and attempt together; returns the stale ones' ids.
+    async def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        """Write outcomes down, state and attempt together, and what they say of endpoints with them.
+
+        The health of endpoints follows ``model/health.py``, settlement by settlement in their order:
+        its breaker opens and closes, and a subscription that has failed for too long is disabled, with
+        what waits for it cancelled. An attempt that went to another URL than the subscription's present
+        one says nothing.
 
         A settlement with ``disable_subscription`` also disables the subscription for that reason
-        and cancels what waits for it.
+        and cancels what waits for it; if it went to another URL than the present one, the delivery is
+        due again instead.
+        """
+
+    async def endpoint_health(
+        self, organization_id: str, subscription_ids: Collection[str]
+    ) -> Mapping[str, EndpointHealth]:
+        """What is known of the endpoints of subscriptions, of those that fail."""
+
+    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+        """Lease subscriptions that were disabled for failing, and whose next probe is due.
+
+        Until the lease runs out nobody else is given them.
+        """
+
+    async def settle_probe(self, probe: ProbeClaim, error: str | None) -> bool:
+        """Write down what a probe came to; one that succeeded makes the subscription active again.
+
+        Returns:
+            Whether it counted: not when the lease ran out, or the subscription was changed meanwhile.
         """
 
     async def reap(self) -> Reaped:
@@ -446,8 +510,10 @@ class Store(Protocol):
     async def revoke_key(self, organization_id: str, key_id: str) -> bool:
         """End a key."""
 
-    async def save_subscription(self, record: SubscriptionRecord) -> None:
-        """Store a subscription, new or changed."""
+    async def save_subscription(
+        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+    ) -> None:
+        """Store a subscription, new or changed, and what that is to the health of its endpoint."""
 
     async def subscription(
         self, organization_id: str, subscription_id: str

@@ -17,10 +17,19 @@ from triggers_api.model.delivery import (
     DeliveryStatus,
     reopened,
 )
+from triggers_api.model.health import Evidence, HealthEvent, evidence
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
-from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Settlement
+from triggers_api.store.base import (
+    ClaimedDelivery,
+    DeliveryClaim,
+    HealthReset,
+    Settled,
+    Settlement,
+)
+from triggers_api.store.endpoint_health import at_another_url
+from triggers_api.store.sqlite.health_verbs import HealthVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
 from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_many
@@ -38,9 +47,10 @@ _DELIVERING = _CODE[DeliveryStatus.DELIVERING]
 class DeliveryVerbs(Tables):
     """The verbs around ``deliveries``."""
 
-    def __init__(self, keys: Keys, settings: SettingsVerbs) -> None:
+    def __init__(self, keys: Keys, settings: SettingsVerbs, health: HealthVerbs) -> None:
         super().__init__(keys)
         self._settings = settings
+        self._health = health
         self._lane = 0
         self._targets: dict[tuple[int, int], SubscriptionRecord] = {}
 
@@ -166,9 +176,9 @@ class DeliveryVerbs(Tables):
         return known
 
     def settle(
-        self, db: apsw.Connection, settlements: Sequence[Settlement], *, now: int
-    ) -> tuple[list[str], bool]:
-        """Outcomes onto their rows; returns the stale ids, and whether subscriptions have ended."""
+        self, db: apsw.Connection, settlements: Sequence[Settlement], *, now: Timestamp
+    ) -> tuple[Settled, bool]:
+        """Outcomes onto their rows; returns what came of it, and whether subscriptions have ended."""
         asked = [(self.keys.of(s.delivery_id), s.token) for s in settlements]
         held = {
             (number, token): (attempts, subscription)
@@ -178,12 +188,15 @@ class DeliveryVerbs(Tables):
         }
         stale, states, attempts = [], [], []
         gone: dict[int, str] = {}
+        seen: dict[int, list[Evidence]] = {}
         for settlement, (number, token) in zip(settlements, asked, strict=True):
             # Popped: the first settlement of a row ends its lease, a second one is stale.
             count, subscription = held.pop((number, token), (None, 0))
             if count is None:
                 stale.append(settlement.delivery_id)
                 continue
+            if settlement.disable_subscription is not None:
+                settlement = self._present(db, subscription, settlement)  # noqa: PLW2901
             attempt = settlement.attempt
             if attempt is not None:
                 count = attempt.number
@@ -201,11 +214,24 @@ class DeliveryVerbs(Tables):
             )
             if settlement.disable_subscription is not None:
                 gone[subscription] = settlement.disable_subscription
+            said = evidence(attempt, settlement.status, settlement.sent_to)
+            if said is not None:
+                seen.setdefault(subscription, []).append(said)
         run_many(db, "settle", states)
         run_many(db, "settle_attempts", attempts)
         for subscription, reason in gone.items():
             self._settings.disable_subscription(db, subscription, reason, now=now)
-        return stale, bool(gone)
+            self._health.reset(db, subscription, HealthReset.FORGET)
+        closed_to, changes = self._health.settle(db, seen, now=now)
+        ended = bool(gone) or any(each.event is HealthEvent.DISABLED for each in changes)
+        return Settled(tuple(stale), closed_to, tuple(changes)), ended
+
+    def _present(
+        self, db: apsw.Connection, subscription: int, settlement: Settlement
+    ) -> Settlement:
+        """A settlement that disables, if it went to where the subscription is now."""
+        url = self._settings.by_number(db, subscription).subscription.url
+        return settlement if settlement.sent_to in (None, url) else at_another_url(settlement)
 
     def _attempt_row(self, delivery: int, attempt: Attempt) -> tuple[object, ...]:
         return (
