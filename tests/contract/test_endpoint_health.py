@@ -78,7 +78,7 @@ class Endpoint:
         return self.world.run(self.world.store.claim_probes(10, 60.0))
 
     def probed(self, probe: ProbeClaim, error: str | None = None) -> bool:
-        return self.world.run(self.world.store.settle_probe(probe, error))
+        return self.world.run(self.world.store.settle_probe(probe, error)) is not False
 
 
 @pytest.fixture
@@ -260,6 +260,7 @@ def test_a_probe_of_one_that_was_resumed_meanwhile_changes_nothing(endpoint: End
 
 def test_who_was_disabled_for_another_reason_is_not_probed(endpoint: Endpoint) -> None:
     endpoint.fails(10)
+    endpoint.world.clock.advance(seconds=10)
     (claimed,) = endpoint.claimed(1)
     endpoint.world.settle(
         endpoint.world.outcome(claimed, "cancelled", status_code=410, disable_subscription="gone")
@@ -332,3 +333,41 @@ def test_what_is_known_survives_a_crash(endpoint: Endpoint) -> None:
     before = endpoint.known
     endpoint.world.run(endpoint.world.engine.crash())
     assert endpoint.known == before
+
+
+def test_an_organization_that_asked_is_told_of_every_turn(endpoint: Endpoint) -> None:
+    world = endpoint.world
+
+    def fails(times: int) -> None:
+        world.settle(
+            *[
+                msgspec.structs.replace(
+                    world.outcome(each, "dead", status_code=None, error="timeout"), notify=True
+                )
+                for each in endpoint.claimed(times)
+            ]
+        )
+
+    since = world.clock()
+    fails(10)
+    for _ in range(2):
+        world.clock.advance(seconds=2.5 * DAY_S)
+        fails(1)
+    world.clock.advance(seconds=DAY_S)
+    (probe,) = endpoint.probes()
+    world.run(world.store.settle_probe(probe, None, notify=True))
+    told = [each.notice for each in world.run(world.store.notices(10))]
+    assert [each.type.value for each in told] == [
+        "subscription.breaker-opened",
+        "subscription.failing",
+        "subscription.disabled",
+        "subscription.recovered",
+    ]
+    assert {each.subscription_id for each in told} == {endpoint.subscription}
+    assert told[1].disable_at == since.after(seconds=5 * DAY_S)
+    assert told[2].reason == f"failing since {since}: timeout"
+
+
+def test_nobody_is_told_who_did_not_ask(endpoint: Endpoint) -> None:
+    endpoint.is_disabled()
+    assert endpoint.world.run(endpoint.world.store.notices(10)) == []

@@ -10,21 +10,17 @@ log = structlog.get_logger(__name__)
 
 def report_health(change: HealthChange, *, metrics: Metrics) -> None:
     """Count and log a turn in the health of an endpoint."""
-    about = {
-        "organization_id": change.organization_id,
-        "subscription_id": change.subscription_id,
-        "failures": change.health.failures,
-        "failing_since": str(change.health.failing_since),
-        "error": change.health.error,
-    }
-    match change.event:
-        case HealthEvent.OPENED:
-            metrics.breakers_opened.inc()
-            log.warning("an endpoint keeps failing and is left alone for a while", **about)
-        case HealthEvent.FAILING:
-            log.warning("a subscription will be disabled if its endpoint keeps failing", **about)
-        case HealthEvent.DISABLED:
-            metrics.subscriptions_disabled.inc()
-            log.warning("a subscription was disabled because its endpoint kept failing", **about)
-        case HealthEvent.RECOVERED:
-            log.info("an endpoint works again", **about)
+    if change.event is HealthEvent.OPENED:
+        metrics.breakers_opened.inc()
+    elif change.event is HealthEvent.DISABLED:
+        metrics.subscriptions_disabled.inc()
+    line = log.info if change.event is HealthEvent.RECOVERED else log.warning
+    line(
+        "the health of an endpoint turned",
+        organization_id=change.organization_id,
+        subscription_id=change.subscription_id,
+        turn=change.event,
+        failures=change.health.failures,
+        failing_since=str(change.health.failing_since),
+        error=change.health.error,
+    )

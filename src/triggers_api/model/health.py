@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from triggers_api.model.delivery import Attempt, DeliveryStatus
+from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.timestamp import Timestamp
 
 _DAY_S: Final = 86_400.0
@@ -212,6 +213,34 @@ def probed(
         failures=health.failures + 1,
         error=error,
         open_until=now.after(seconds=policy.probe_every_s),
+    )
+
+
+def notice(change: HealthChange, *, at: Timestamp, policy: HealthPolicy) -> Notice:
+    """What an organization that asked is told of a turn."""
+    health = change.health
+    kind, reason, disable_at = NoticeType.SUBSCRIPTION_RECOVERED, None, None
+    match change.event:
+        case HealthEvent.OPENED:
+            kind, reason = NoticeType.BREAKER_OPENED, health.error
+        case HealthEvent.FAILING:
+            kind, reason = NoticeType.SUBSCRIPTION_FAILING, health.error
+            disable_at = max(
+                health.failing_since.after(seconds=policy.disable_after_s),
+                at.after(seconds=policy.disable_after_s / 2),
+            )
+        case HealthEvent.DISABLED:
+            kind, reason = NoticeType.SUBSCRIPTION_DISABLED, health.disabled_reason
+        case HealthEvent.RECOVERED if health.warned_at is None:
+            kind = NoticeType.BREAKER_CLOSED
+    return Notice(
+        type=kind,
+        at=at,
+        subscription_id=change.subscription_id,
+        reason=reason,
+        failures=health.failures,
+        failing_since=health.failing_since,
+        disable_at=disable_at,
     )
 
 

@@ -41,6 +41,7 @@ from triggers_api.model.event import (
 )
 from triggers_api.model.health import EndpointHealth, HealthChange
 from triggers_api.model.ids import IdGenerator
+from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -88,6 +89,8 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
         failures: attempts since the delivery was opened, by the event or by a retry by hand.
         sent_at: the timestamp inside the ``standard`` format: ``occurred_at``, else received.
         metadata: a JSON object of strings, or ``None``.
+        priority: 0 the first attempt for an event, 1 a retry or a replay.
+        probe: the subscription's breaker is open; this one finds out whether its endpoint is back.
     """
 
     id: str
@@ -103,22 +106,51 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     key: str | None = None
     dedup_id: str | None = None
     metadata: bytes | None = None
+    priority: int = 0
+    probe: bool = False
+
+
+class Rooms(msgspec.Struct, frozen=True, kw_only=True):
+    """How many deliveries one claim may take, of whom.
+
+    Attributes:
+        subscriptions: the room of some subscriptions, by id.
+        default_subscription: that of every other one, or its ``max_concurrency`` where that is less.
+        organizations: the room of some organizations, by id.
+        default_organization: that of every other one.
+    """
+
+    subscriptions: Mapping[str, int]
+    default_subscription: int
+    organizations: Mapping[str, int]
+    default_organization: int
 
 
 class DeliveryClaim(msgspec.Struct, frozen=True):
-    """Leased deliveries, and the settings version in force when they were claimed."""
+    """Leased deliveries, and the settings version in force when they were claimed.
+
+    Attributes:
+        recovered: how many of them were taken over from a lease that had run out.
+        unfinished: the look ended before every subscription with something due was looked at: look
+            again at once.
+    """
 
     deliveries: tuple[ClaimedDelivery, ...]
     recovered: int = 0
     settings_version: int = 0
+    unfinished: bool = False
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
     """What became of a claimed delivery of an organization.
 
     ``attempt`` is ``None`` when no request was made; the attempt count then stays as it is.
-    ``status`` may be a waiting one without an attempt: the delivery is given back. ``sent_to`` is the
-    URL that was asked: what it came to says nothing of another one.
+    ``status`` may be a waiting one without an attempt: the delivery is given back.
+
+    ``notify``: the organization is to be told what this changes beyond the delivery, by a notice about
+    each. ``notice`` is what the delivery itself has to tell; it is written down if this is not stale.
+
+    ``sent_to`` is the URL that was asked: what it came to says nothing of another one.
     """
 
     organization_id: str
@@ -129,7 +161,17 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     next_attempt_at: Timestamp | None = None
     attempt: Attempt | None = None
     disable_subscription: str | None = None
+    notify: bool = False
+    notice: Notice | None = None
     sent_to: str | None = None
+
+
+class PendingNotice(msgspec.Struct, frozen=True):
+    """A notice that is still to be told as an operational event; ``id`` is 32 hex digits."""
+
+    id: str
+    organization_id: str
+    notice: Notice
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -341,14 +383,11 @@ class Store(Protocol):
     async def release(self, token: int, failed: Sequence[FailedEvent]) -> Sequence[str]:
         """Give events back to be tried later, or set them aside; returns the stale ones' ids."""
 
-    async def claim_deliveries(
-        self, limit: int, lease_s: float, *, room: Mapping[str, int], default_room: int
-    ) -> DeliveryClaim:
+    async def claim_deliveries(self, limit: int, lease_s: float, *, rooms: Rooms) -> DeliveryClaim:
         """Lease up to ``limit`` due deliveries of active subscriptions, the longest due first.
 
-        No subscription gets more than its ``room``; one that is not in there gets ``default_room``,
-        or its own ``max_concurrency`` where that is less. One without room does not keep others
-        from being found, however much is due for it.
+        No subscription and no organization gets more than its room. One without room does not keep
+        others from being found, however much is due for it.
         """
 
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
@@ -362,6 +401,10 @@ class Store(Protocol):
         A settlement with ``disable_subscription`` also disables the subscription for that reason
         and cancels what waits for it; if it went to another URL than the present one, the delivery is
         due again instead.
+
+        Notices are part of the same transaction: its own ``notice``, and with ``notify`` one of
+        ``subscription.disabled`` when it was this settlement that disabled it, and one for each turn in
+        the health of the endpoint.
         """
 
     async def endpoint_health(
@@ -375,12 +418,23 @@ class Store(Protocol):
         Until the lease runs out nobody else is given them.
         """
 
-    async def settle_probe(self, probe: ProbeClaim, error: str | None) -> bool:
+    async def settle_probe(
+        self, probe: ProbeClaim, error: str | None, *, notify: bool = False
+    ) -> HealthChange | bool:
         """Write down what a probe came to; one that succeeded makes the subscription active again.
 
+        With ``notify`` a notice of that is part of the same transaction.
+
         Returns:
-            Whether it counted: not when the lease ran out, or the subscription was changed meanwhile.
+            What turned, else whether it counted: not when the lease ran out, or the subscription was
+            changed meanwhile.
         """
+
+    async def notices(self, limit: int) -> list[PendingNotice]:
+        """Up to ``limit`` notices that are still to be told, of any organization, oldest first."""
+
+    async def forget_notices(self, notice_ids: Collection[str]) -> None:
+        """Take notices out that have been told; one that is gone already is fine."""
 
     async def reap(self) -> Reaped:
         """Free what is held by leases that ran out, and finish what deletions left to be cancelled."""

@@ -6,6 +6,7 @@ import msgspec
 
 from triggers_api.model.auth import Auth
 from triggers_api.model.controls import Controls
+from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, Organization
 from triggers_api.model.subscription import RetiredSecret, Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -29,6 +30,7 @@ organization: Final = msgspec.json.Decoder(Organization, dec_hook=_decode_moment
 api_key: Final = msgspec.json.Decoder(ApiKey, dec_hook=_decode_moment).decode
 subscription: Final = msgspec.json.Decoder(Subscription, dec_hook=_decode_moment).decode
 controls: Final = msgspec.json.Decoder(Controls, dec_hook=_decode_moment).decode
+notice: Final = msgspec.json.Decoder(Notice, dec_hook=_decode_moment).decode
 worker: Final = msgspec.json.Decoder(Worker, dec_hook=_decode_moment).decode
 
 

@@ -16,6 +16,7 @@ from triggers_api.model.delivery import (
 )
 from triggers_api.model.health import Evidence, HealthEvent, evidence
 from triggers_api.model.ids import received_ms
+from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
@@ -23,12 +24,14 @@ from triggers_api.store.base import (
     ClaimedDelivery,
     DeliveryClaim,
     HealthReset,
+    Rooms,
     Settled,
     Settlement,
 )
 from triggers_api.store.endpoint_health import at_another_url
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.health_verbs import Endpoint, HealthVerbs
+from triggers_api.store.postgres.notice_verbs import write_notices
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
 from triggers_api.store.postgres.tables import FIRST, SQL, number, text
 
@@ -56,13 +59,13 @@ class DeliveryVerbs:
         db: Connection,
         limit: int,
         *,
-        room: Mapping[str, int],
-        default_room: int,
+        rooms: Rooms,
         now: Timestamp,
         until: Timestamp,
         token: int,
     ) -> DeliveryClaim:
         """Lease due deliveries within each subscription's room."""
+        room, default_room = rooms.subscriptions, rooms.default_subscription
         rows = await db.fetch(
             SQL["claim_due"],
             now,
@@ -185,7 +188,7 @@ class DeliveryVerbs:
         """Outcomes onto their rows; returns what came of it, and whether subscriptions have ended.
 
         Without ``with_health`` this is one statement. It changes nothing and there is no answer if it
-        would have to change what is known of an endpoint, which takes a transaction.
+        would have to change what is known of an endpoint, which takes a transaction, as notices do.
         """
         may_disable = False
         if with_health:
@@ -199,6 +202,8 @@ class DeliveryVerbs:
         stale: list[str] = []
         ended: dict[UUID, Settlement] = {}
         seen: dict[Endpoint, list[Evidence]] = {}
+        notices: list[tuple[str, Notice]] = []
+        to_tell: set[UUID] = set()
         for settlement in settlements:
             subscription = held.pop((number(settlement.delivery_id), settlement.token), None)
             if subscription is None:
@@ -206,6 +211,10 @@ class DeliveryVerbs:
                 continue
             if settlement.disable_subscription is not None:
                 ended[subscription] = settlement
+            if settlement.notice is not None:
+                notices.append((settlement.organization_id, settlement.notice))
+            if settlement.notify:
+                to_tell.add(subscription)
             said = evidence(settlement.attempt, settlement.status, settlement.sent_to)
             if said is not None:
                 endpoint = UUID(number(settlement.organization_id)), subscription
@@ -216,16 +225,27 @@ class DeliveryVerbs:
             db,
             {each: said for each, said in seen.items() if each[1] not in ended},
             may_disable=may_disable,
+            to_tell=to_tell,
             now=now,
         )
         for subscription, settlement in ended.items():
+            reason = str(settlement.disable_subscription)
             organization = number(settlement.organization_id)
             await self._health.reset(db, organization, subscription, HealthReset.FORGET)
-            await self._settings.disable_subscription(
-                db, organization, subscription, str(settlement.disable_subscription), now=now
+            disabled = await self._settings.disable_subscription(
+                db, organization, subscription, reason, now=now
             )
-        disabled = any(each.event is HealthEvent.DISABLED for each in changes)
-        return Settled(tuple(stale), closed_to, tuple(changes)), bool(ended) or disabled
+            if disabled and settlement.notify:
+                notice = Notice(
+                    type=NoticeType.SUBSCRIPTION_DISABLED,
+                    at=now,
+                    subscription_id=text(ids.SUBSCRIPTION, subscription),
+                    reason=reason,
+                )
+                notices.append((settlement.organization_id, notice))
+        await write_notices(db, notices)
+        given_up = any(each.event is HealthEvent.DISABLED for each in changes)
+        return Settled(tuple(stale), closed_to, tuple(changes)), bool(ended) or given_up
 
     async def _prepared(
         self, db: Connection, settlements: Sequence[Settlement], *, now: Timestamp

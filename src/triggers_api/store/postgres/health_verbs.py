@@ -21,6 +21,7 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import HealthReset, ProbeClaim
 from triggers_api.store.endpoint_health import columns, of_columns, reactivated
 from triggers_api.store.postgres.connection import Connection
+from triggers_api.store.postgres.notice_verbs import write_notices
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
 from triggers_api.store.postgres.tables import SQL, number, text
 
@@ -55,6 +56,7 @@ class HealthVerbs:
         seen: Mapping[Endpoint, Sequence[Evidence]],
         *,
         may_disable: bool,
+        to_tell: Collection[UUID],
         now: Timestamp,
     ) -> tuple[frozenset[str], list[HealthChange]]:
         """What attempts say of their endpoints; returns which are closed now, and what turned.
@@ -63,6 +65,7 @@ class HealthVerbs:
             db: in the transaction of the settlements.
             seen: by endpoint, in the order of the settlements.
             may_disable: the settings' version is held.
+            to_tell: subscriptions about which there are to be notices.
             now: when they are settled.
         """
         held = await self._held(db, seen, now=now)
@@ -92,11 +95,17 @@ class HealthVerbs:
                 closed_to.add(name)
             for event, health in turned:
                 changes.append(HealthChange(record.organization_id, name, event, health))
+                if subscription in to_tell:
+                    await self._tell(db, changes[-1], now)
                 if event is HealthEvent.DISABLED:
                     await self._settings.disable_subscription(
                         db, organization, subscription, health.disabled_reason, now=now
                     )
         return frozenset(closed_to), changes
+
+    async def _tell(self, db: Connection, change: HealthChange, now: Timestamp) -> None:
+        notice = decisions.notice(change, at=now, policy=self._policy)
+        await write_notices(db, [(change.organization_id, notice)])
 
     async def _held(
         self, db: Connection, seen: Mapping[Endpoint, Sequence[Evidence]], *, now: Timestamp
@@ -171,7 +180,7 @@ class HealthVerbs:
         ]
 
     async def settle_probe(
-        self, db: Connection, probe: ProbeClaim, error: str | None, *, now: Timestamp
+        self, db: Connection, probe: ProbeClaim, error: str | None, *, notify: bool, now: Timestamp
     ) -> HealthChange | bool:
         """A probe's end; returns what turned, else whether it counted."""
         organization = UUID(number(probe.target.organization_id))
@@ -187,6 +196,9 @@ class HealthVerbs:
             return True
         record = await self._settings.of_any_state(db, organization, subscription)
         await self._settings.save_subscription(db, reactivated(record, now=now))
-        return HealthChange(
+        change = HealthChange(
             record.organization_id, record.subscription.id, HealthEvent.RECOVERED, before
         )
+        if notify:
+            await self._tell(db, change, now)
+        return change

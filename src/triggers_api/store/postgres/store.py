@@ -21,7 +21,13 @@ from triggers_api.model import ids
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import Delivery, DeliveryDetail
 from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
-from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthPolicy, evidence
+from triggers_api.model.health import (
+    DEFAULT_POLICY,
+    EndpointHealth,
+    HealthChange,
+    HealthPolicy,
+    evidence,
+)
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -39,10 +45,12 @@ from triggers_api.store.base import (
     LogPage,
     OrganizationAccount,
     Page,
+    PendingNotice,
     ProbeClaim,
     QueueClaim,
     QueueStats,
     Reaped,
+    Rooms,
     RoutedEvent,
     Settled,
     Settlement,
@@ -66,6 +74,7 @@ from triggers_api.store.postgres.connection import (
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
 from triggers_api.store.postgres.listener import DELIVERIES, QUEUE, Announcer, Listener
+from triggers_api.store.postgres.notice_verbs import forget_notices, pending_notices
 from triggers_api.store.postgres.pool import Pool
 from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
 from triggers_api.store.postgres.record_reads import RecordReads
@@ -402,15 +411,13 @@ class PostgresStore:
             "release", lambda db: self._queue.release(db, token, failed, now=self.now())
         )
 
-    async def claim_deliveries(
-        self, limit: int, lease_s: float, *, room: Mapping[str, int], default_room: int
-    ) -> DeliveryClaim:
+    async def claim_deliveries(self, limit: int, lease_s: float, *, rooms: Rooms) -> DeliveryClaim:
         now, token = self.now(), self._token()
         until = now.after(seconds=lease_s)
         return await self._hot(
             "claim_deliveries",
             lambda db: self._deliveries.claim(
-                db, limit, room=room, default_room=default_room, now=now, until=until, token=token
+                db, limit, rooms=rooms, now=now, until=until, token=token
             ),
         )
 
@@ -450,11 +457,19 @@ class PostgresStore:
             lambda db: self._health.claim_probes(db, limit, now=now, until=until), atomic=True
         )
 
-    async def settle_probe(self, probe: ProbeClaim, error: str | None) -> bool:
-        turned = await self._write(
-            lambda db: self._health.settle_probe(db, probe, error, now=self.now()), atomic=True
+    async def settle_probe(
+        self, probe: ProbeClaim, error: str | None, *, notify: bool = False
+    ) -> HealthChange | bool:
+        return await self._write(
+            lambda db: self._health.settle_probe(db, probe, error, notify=notify, now=self.now()),
+            atomic=True,
         )
-        return turned is not False
+
+    async def notices(self, limit: int) -> list[PendingNotice]:
+        return await self._sessions.read(lambda db: pending_notices(db, limit))
+
+    async def forget_notices(self, notice_ids: Collection[str]) -> None:
+        await self._hot("forget_notices", lambda db: forget_notices(db, notice_ids))
 
     async def reap(self) -> Reaped:
         events, deliveries = await self._write(lambda db: self._deliveries.free(db, now=self.now()))
@@ -773,10 +788,12 @@ async def _look(connection: Connection, *, pooled: bool) -> None:
 
 
 def _tells(settlement: Settlement) -> bool:
-    """Whether it says more of a subscription than that its endpoint works."""
+    """Whether it changes or tells more than a delivery whose endpoint works."""
     said = evidence(settlement.attempt, settlement.status)
-    return settlement.disable_subscription is not None or (
-        said is not None and said.error is not None
+    return (
+        settlement.disable_subscription is not None
+        or settlement.notice is not None
+        or (said is not None and said.error is not None)
     )
 
 

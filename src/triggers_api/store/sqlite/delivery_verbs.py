@@ -3,7 +3,7 @@
 Every method here is an operation's body: it runs in the writer's thread, inside a transaction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import apsw
@@ -18,6 +18,7 @@ from triggers_api.model.delivery import (
     reopened,
 )
 from triggers_api.model.health import Evidence, HealthEvent, evidence
+from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
@@ -25,12 +26,14 @@ from triggers_api.store.base import (
     ClaimedDelivery,
     DeliveryClaim,
     HealthReset,
+    Rooms,
     Settled,
     Settlement,
 )
 from triggers_api.store.endpoint_health import at_another_url
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
 from triggers_api.store.sqlite.keys import Keys
+from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
 from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_many
 
@@ -51,6 +54,7 @@ class DeliveryVerbs(Tables):
         super().__init__(keys)
         self._settings = settings
         self._health = health
+        self._notices = NoticeVerbs(keys)
         self._lane = 0
         self._targets: dict[tuple[int, int], SubscriptionRecord] = {}
 
@@ -59,15 +63,14 @@ class DeliveryVerbs(Tables):
         db: apsw.Connection,
         limit: int,
         *,
-        room: Mapping[str, int],
-        default_room: int,
+        rooms: Rooms,
         now: int,
         until: int,
         token: int,
     ) -> DeliveryClaim:
         """Lease due deliveries within each subscription's room."""
-        left = {self.keys.of(subscription): free for subscription, free in room.items()}
-        chosen = self._choose(db, limit, left, default_room, now)
+        left = {self.keys.of(each): free for each, free in rooms.subscriptions.items()}
+        chosen = self._choose(db, limit, left, rooms.default_subscription, now)
         if not chosen:
             return DeliveryClaim(())
         leased = numbers(chosen)
@@ -187,8 +190,9 @@ class DeliveryVerbs(Tables):
             )
         }
         stale, states, attempts = [], [], []
-        gone: dict[int, str] = {}
+        gone: dict[int, Settlement] = {}
         seen: dict[int, list[Evidence]] = {}
+        to_tell: set[int] = set()
         for settlement, (number, token) in zip(settlements, asked, strict=True):
             # Popped: the first settlement of a row ends its lease, a second one is stale.
             count, subscription = held.pop((number, token), (None, 0))
@@ -213,16 +217,20 @@ class DeliveryVerbs(Tables):
                 )
             )
             if settlement.disable_subscription is not None:
-                gone[subscription] = settlement.disable_subscription
+                gone[subscription] = settlement
+            if settlement.notice is not None:
+                organization = self.keys.of(settlement.organization_id)
+                self._notices.write(db, organization, (settlement.notice,))
+            if settlement.notify:
+                to_tell.add(subscription)
             said = evidence(attempt, settlement.status, settlement.sent_to)
             if said is not None:
                 seen.setdefault(subscription, []).append(said)
         run_many(db, "settle", states)
         run_many(db, "settle_attempts", attempts)
-        for subscription, reason in gone.items():
-            self._settings.disable_subscription(db, subscription, reason, now=now)
-            self._health.reset(db, subscription, HealthReset.FORGET)
-        closed_to, changes = self._health.settle(db, seen, now=now)
+        for subscription, settlement in gone.items():
+            self._disable(db, subscription, settlement, now)
+        closed_to, changes = self._health.settle(db, seen, to_tell=to_tell, now=now)
         ended = bool(gone) or any(each.event is HealthEvent.DISABLED for each in changes)
         return Settled(tuple(stale), closed_to, tuple(changes)), ended
 
@@ -232,6 +240,21 @@ class DeliveryVerbs(Tables):
         """A settlement that disables, if it went to where the subscription is now."""
         url = self._settings.by_number(db, subscription).subscription.url
         return settlement if settlement.sent_to in (None, url) else at_another_url(settlement)
+
+    def _disable(
+        self, db: apsw.Connection, subscription: int, settlement: Settlement, now: int
+    ) -> None:
+        reason = str(settlement.disable_subscription)
+        self._health.reset(db, subscription, HealthReset.FORGET)
+        disabled = self._settings.disable_subscription(db, subscription, reason, now=now)
+        if disabled and settlement.notify:
+            notice = Notice(
+                type=NoticeType.SUBSCRIPTION_DISABLED,
+                at=Timestamp(now),
+                subscription_id=self.keys.subscription(subscription),
+                reason=reason,
+            )
+            self._notices.write(db, self.keys.of(settlement.organization_id), (notice,))
 
     def _attempt_row(self, delivery: int, attempt: Attempt) -> tuple[object, ...]:
         return (

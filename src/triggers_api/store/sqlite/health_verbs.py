@@ -21,6 +21,7 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import HealthReset, ProbeClaim
 from triggers_api.store.endpoint_health import columns, of_columns, reactivated
 from triggers_api.store.sqlite.keys import Keys
+from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
 from triggers_api.store.sqlite.tables import SQL, Tables, numbers
 
@@ -40,11 +41,24 @@ class HealthVerbs(Tables):
         self._settings = settings
         self._policy = policy
         self._draw = draw
+        self._notices = NoticeVerbs(keys)
 
     def settle(
-        self, db: apsw.Connection, seen: Mapping[int, Sequence[Evidence]], *, now: Timestamp
+        self,
+        db: apsw.Connection,
+        seen: Mapping[int, Sequence[Evidence]],
+        *,
+        to_tell: Collection[int],
+        now: Timestamp,
     ) -> tuple[frozenset[str], list[HealthChange]]:
-        """What attempts say of their endpoints; returns which are closed now, and what turned."""
+        """What attempts say of their endpoints; returns which are closed now, and what turned.
+
+        Args:
+            db: in the transaction of the settlements.
+            seen: by subscription, in the order of the settlements.
+            to_tell: subscriptions about which there are to be notices.
+            now: when they are settled.
+        """
         if not seen:
             return frozenset(), []
         known = _by_subscription(db.execute(SQL["endpoint_health"], (numbers(seen),)))
@@ -71,9 +85,15 @@ class HealthVerbs(Tables):
             for event, health in turned:
                 change = HealthChange(record.organization_id, subscription.id, event, health)
                 changes.append(change)
+                if number in to_tell:
+                    self._tell(db, change, now)
                 if event is HealthEvent.DISABLED:
                     self._settings.disable_subscription(db, number, health.disabled_reason, now=now)
         return frozenset(closed_to), changes
+
+    def _tell(self, db: apsw.Connection, change: HealthChange, now: Timestamp) -> None:
+        notice = decisions.notice(change, at=now, policy=self._policy)
+        self._notices.write(db, self.keys.of(change.organization_id), (notice,))
 
     def _save(
         self,
@@ -121,7 +141,13 @@ class HealthVerbs(Tables):
         ]
 
     def settle_probe(
-        self, db: apsw.Connection, probe: ProbeClaim, error: str | None, *, now: Timestamp
+        self,
+        db: apsw.Connection,
+        probe: ProbeClaim,
+        error: str | None,
+        *,
+        notify: bool,
+        now: Timestamp,
     ) -> HealthChange | bool:
         """A probe's end; returns what turned, else whether it counted."""
         number = self.keys.of(probe.target.subscription.id)
@@ -135,9 +161,12 @@ class HealthVerbs(Tables):
             return True
         record = self._settings.by_number(db, number)
         self._settings.save_subscription(db, reactivated(record, now=now))
-        return HealthChange(
+        change = HealthChange(
             record.organization_id, record.subscription.id, HealthEvent.RECOVERED, held
         )
+        if notify:
+            self._tell(db, change, now)
+        return change
 
 
 def _by_subscription(rows: Any) -> dict[int, EndpointHealth]:  # noqa: ANN401 - rows of a statement

@@ -19,7 +19,7 @@ from triggers_api.model import ids
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import Delivery, DeliveryDetail
 from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
-from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthPolicy
+from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -35,10 +35,12 @@ from triggers_api.store.base import (
     LogPage,
     OrganizationAccount,
     Page,
+    PendingNotice,
     ProbeClaim,
     QueueClaim,
     QueueStats,
     Reaped,
+    Rooms,
     RoutedEvent,
     Settled,
     Settlement,
@@ -57,6 +59,7 @@ from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, Delivery
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
+from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.queue_verbs import QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
@@ -114,6 +117,7 @@ class SqliteStore:
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(keys, self._settings, self._health)
         self._records = RecordReads(keys)
+        self._notices = NoticeVerbs(keys)
 
         self._queue_notice = Notice()
         self._delivery_notice = Notice()
@@ -318,15 +322,13 @@ class SqliteStore:
             "release", lambda db: self._queue.release(db, token, failed, now=self.now())
         )
 
-    async def claim_deliveries(
-        self, limit: int, lease_s: float, *, room: Mapping[str, int], default_room: int
-    ) -> DeliveryClaim:
+    async def claim_deliveries(self, limit: int, lease_s: float, *, rooms: Rooms) -> DeliveryClaim:
         now = self.now()
         until, token = now.after(seconds=lease_s), _token()
         return await self._write(
             "claim_deliveries",
             lambda db: self._deliveries.claim(
-                db, limit, room=room, default_room=default_room, now=now, until=until, token=token
+                db, limit, rooms=rooms, now=now, until=until, token=token
             ),
         )
 
@@ -352,12 +354,19 @@ class SqliteStore:
 
         return await self._write("claim_probes", claim)
 
-    async def settle_probe(self, probe: ProbeClaim, error: str | None) -> bool:
-        turned = await self._write(
+    async def settle_probe(
+        self, probe: ProbeClaim, error: str | None, *, notify: bool = False
+    ) -> HealthChange | bool:
+        return await self._write(
             "settle_probe",
-            lambda db: self._health.settle_probe(db, probe, error, now=self.now()),
+            lambda db: self._health.settle_probe(db, probe, error, notify=notify, now=self.now()),
         )
-        return turned is not False
+
+    async def notices(self, limit: int) -> list[PendingNotice]:
+        return await self._readers.run(lambda db: self._notices.notices(db, limit))
+
+    async def forget_notices(self, notice_ids: Collection[str]) -> None:
+        await self._write("forget_notices", lambda db: self._notices.forget(db, notice_ids))
 
     async def reap(self) -> Reaped:
         now = self.now()

@@ -35,7 +35,11 @@ held AS MATERIALIZED (
     FROM found
     WHERE $15 OR NOT EXISTS (
         SELECT FROM found AS f
-        JOIN endpoint_health AS h USING (organization_id, subscription_id)
+        CROSS JOIN LATERAL (
+            SELECT FROM endpoint_health AS h
+            WHERE h.organization_id = f.organization_id AND h.subscription_id = f.subscription_id
+            LIMIT 1
+        ) AS h
         WHERE f.attempt_id IS NOT NULL
     )
 ),
