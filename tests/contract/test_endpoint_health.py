@@ -317,6 +317,18 @@ def test_a_410_from_a_url_that_was_changed_meanwhile_disables_nothing_and_is_sen
     assert again.target.subscription.url == "https://example.com/now"
 
 
+def test_a_success_that_disables_a_url_that_was_changed_meanwhile_stays_a_success(
+    endpoint: Endpoint,
+) -> None:
+    world = endpoint.world
+    (claimed,) = endpoint.claimed(1)
+    world.settle(
+        world.outcome(claimed, disable_subscription="asked", sent_to="https://example.com/before")
+    )
+    assert endpoint.record.subscription.status is SubscriptionStatus.ACTIVE
+    assert world.status_of(endpoint.organization, claimed.id) == "succeeded"
+
+
 def test_a_410_from_the_present_url_disables(endpoint: Endpoint) -> None:
     world = endpoint.world
     (claimed,) = endpoint.claimed(1)

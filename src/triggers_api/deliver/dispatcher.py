@@ -12,6 +12,7 @@ from triggers_api.deliver.health import report_health
 from triggers_api.deliver.lanes import Lanes
 from triggers_api.deliver.webhook import Sent
 from triggers_api.model import ids
+from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.controls import DeliveryMode
 from triggers_api.model.delivery import Attempt, DeliveryStatus, reopened
 from triggers_api.model.notice import Notice, NoticeType
@@ -268,10 +269,17 @@ class Dispatcher:
             error=sent.outcome.error if isinstance(sent.outcome, NoAnswer) else None,
             response_body=sent.response_body,
         )
-        self._finished.append(self._settlement(delivery, sent.outcome, attempt=attempt))
+        self._finished.append(
+            self._settlement(delivery, sent.outcome, attempt=attempt, details=sent.details)
+        )
 
     def _settlement(
-        self, delivery: ClaimedDelivery, outcome: Outcome, *, attempt: Attempt | None
+        self,
+        delivery: ClaimedDelivery,
+        outcome: Outcome,
+        *,
+        attempt: Attempt | None,
+        details: AttemptDetails | None = None,
     ) -> Settlement:
         subscription = delivery.target.subscription
         schedule = subscription.retry_schedule
@@ -284,7 +292,7 @@ class Dispatcher:
         )
         self._report(delivery, decision, attempt)
         # What the service tells of itself does not make it tell more.
-        notify = not subscription.operational and self._directory.notifies(
+        notify = not delivery.operational and self._directory.notifies(
             delivery.target.organization_id
         )
         return Settlement(
@@ -295,7 +303,8 @@ class Dispatcher:
             decision.reason,
             decision.next_attempt_at,
             attempt,
-            decision.reason if decision.disable_subscription else None,
+            decision.disable_subscription,
+            details,
             notify,
             _dead(delivery, decision, attempt, self._store.now())
             if notify and decision.status is DeliveryStatus.DEAD

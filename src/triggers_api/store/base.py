@@ -23,6 +23,7 @@ from typing import Protocol
 
 import msgspec
 
+from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import (
     Attempt,
@@ -91,6 +92,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
         metadata: a JSON object of strings, or ``None``.
         priority: 0 the first attempt for an event, 1 a retry or a replay.
         probe: the subscription's breaker is open; this one finds out whether its endpoint is back.
+        operational: the event is one of the service's own.
     """
 
     id: str
@@ -108,6 +110,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     metadata: bytes | None = None
     priority: int = 0
     probe: bool = False
+    operational: bool = False
 
 
 class Rooms(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +148,8 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     """What became of a claimed delivery of an organization.
 
     ``attempt`` is ``None`` when no request was made; the attempt count then stays as it is.
-    ``status`` may be a waiting one without an attempt: the delivery is given back.
+    ``status`` may be a waiting one without an attempt: the delivery is given back. ``details`` are
+    those of the attempt; headers and timings go on file with them and not with the attempt's own fields.
 
     ``notify``: the organization is to be told what this changes beyond the delivery, by a notice about
     each. ``notice`` is what the delivery itself has to tell; it is written down if this is not stale.
@@ -161,6 +165,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     next_attempt_at: Timestamp | None = None
     attempt: Attempt | None = None
     disable_subscription: str | None = None
+    details: AttemptDetails | None = None
     notify: bool = False
     notice: Notice | None = None
     sent_to: str | None = None
@@ -216,13 +221,17 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events; ``type`` is a pattern, ``since`` inclusive and ``until`` exclusive on receipt."""
+    """Which events; ``type`` is a pattern, ``since`` inclusive and ``until`` exclusive on receipt.
+
+    Either the service's own, ``operational``, or all others.
+    """
 
     type: str | None = None
     dedup_id: str | None = None
     status: EventStatus | None = None
     since: Timestamp | None = None
     until: Timestamp | None = None
+    operational: bool = False
 
 
 class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -481,7 +490,7 @@ class Store(Protocol):
 
         A reader who goes on from position to position is told of each event once, and skips none: an
         event whose transaction is still under way is behind every position that is given out. Deleted
-        events are left out.
+        events are left out, and those that the service tells of itself.
 
         Raises:
             MalformedValue: the position is not one of this store's.

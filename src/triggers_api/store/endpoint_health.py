@@ -44,7 +44,9 @@ def of_columns(values: Iterable[Any]) -> EndpointHealth:
 
 
 def at_another_url(settlement: Settlement) -> Settlement:
-    """A delivery whose receiver was gone from a URL that is no longer asked: due again."""
+    """What disables only the URL that was asked and no longer is: what failed there is due again."""
+    if settlement.status is DeliveryStatus.SUCCEEDED:
+        return msgspec.structs.replace(settlement, disable_subscription=None)
     attempt = settlement.attempt
     return msgspec.structs.replace(
         settlement,

@@ -128,6 +128,12 @@ class Metrics:
             registry=registry,
         )
 
+        self.operational_events = Counter(
+            "triggers_operational_events",
+            "Events of the service's own that organizations have asked for.",
+            registry=registry,
+        )
+
         self.deliveries = Counter(
             "triggers_deliveries",
             "Deliveries by the state that an attempt brought them to.",

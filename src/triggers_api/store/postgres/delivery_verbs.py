@@ -148,6 +148,7 @@ class DeliveryVerbs:
             key,
             dedup_id,
             metadata,
+            operational,
         ) = row
         event_id = text(ids.EVENT, event)
         return ClaimedDelivery(
@@ -164,6 +165,7 @@ class DeliveryVerbs:
             key=key,
             dedup_id=dedup_id,
             metadata=metadata,
+            operational=bool(operational),
         )
 
     async def _target(
@@ -371,6 +373,7 @@ def _columns(settlements: Sequence[Settlement], now: Timestamp) -> list[list[Any
             None if each is None or each.response_body is None else each.response_body.encode()
             for each in attempts
         ],
+        [None if each.details is None else bodies.encode(each.details) for each in settlements],
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import apsw
 
 from triggers_api.errors import InvalidState
+from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.delivery import (
     OPEN,
     RETRYABLE,
@@ -21,7 +22,7 @@ from triggers_api.model.health import Evidence, HealthEvent, evidence
 from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store import codes
+from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     ClaimedDelivery,
     DeliveryClaim,
@@ -152,6 +153,7 @@ class DeliveryVerbs(Tables):
             key,
             dedup_id,
             metadata,
+            operational,
         ) = row
         return ClaimedDelivery(
             id=self.keys.delivery(number),
@@ -167,6 +169,7 @@ class DeliveryVerbs(Tables):
             key=key,
             dedup_id=dedup_id,
             metadata=metadata,
+            operational=bool(operational),
         )
 
     def _target(self, db: apsw.Connection, number: int, version: int) -> SubscriptionRecord:
@@ -204,7 +207,7 @@ class DeliveryVerbs(Tables):
             attempt = settlement.attempt
             if attempt is not None:
                 count = attempt.number
-                attempts.append(self._attempt_row(number, attempt))
+                attempts.append(self._attempt_row(number, attempt, settlement.details))
             states.append(
                 (
                     number,
@@ -256,7 +259,9 @@ class DeliveryVerbs(Tables):
             )
             self._notices.write(db, self.keys.of(settlement.organization_id), (notice,))
 
-    def _attempt_row(self, delivery: int, attempt: Attempt) -> tuple[object, ...]:
+    def _attempt_row(
+        self, delivery: int, attempt: Attempt, details: AttemptDetails | None
+    ) -> tuple[object, ...]:
         return (
             self.keys.of(attempt.id),
             delivery,
@@ -266,6 +271,7 @@ class DeliveryVerbs(Tables):
             attempt.status_code,
             attempt.error,
             attempt.response_body,
+            None if details is None else bodies.encode(details),
         )
 
     def free(self, db: apsw.Connection, *, ran_out: int, now: int) -> tuple[int, int]:
