@@ -246,7 +246,7 @@ PLANS: Final = {
     "claim_lane": [
         "delivery_queue_lane (due_at <=, organization_id =, priority >=, subscription_id =)",
     ],
-    "claim_probes": [HEALTH, "endpoint_health by place"],
+    "claim_half_open": [HEALTH, "endpoint_health by place"],
     "claim_deliveries_lease": ["delivery_queue by place", DELIVERY_BY_ID, EVENT_BY_ID],
     "in_flight": [
         "delivery_queue_lane (organization_id =, priority <=, priority >=, subscription_id =)",
@@ -255,6 +255,7 @@ PLANS: Final = {
     # settle
     "settle": [
         DELIVERY_IN_QUEUE, "delivery_queue by place", DELIVERY_BY_ID, "deliveries by place",
+        "endpoint_health_pkey (organization_id =, subscription_id =)",
     ],
     "delivery_standing": [DELIVERY_BY_ID, DELIVERY_IN_QUEUE, EVENT_STATE, SUBSCRIPTION_BY_ID],
     "cancel_delivery": [DELIVERY_BY_ID, DELIVERY_IN_QUEUE],

@@ -1,11 +1,13 @@
-"""Structs of the settings half as the JSON that their rows keep; moments are bare milliseconds."""
+"""Structs as the JSON that their rows keep; moments are bare milliseconds."""
 
 from typing import Any, Final
 
 import msgspec
 
+from triggers_api.model.attempt import AttemptDetails, request_headers, timings
 from triggers_api.model.auth import Auth
 from triggers_api.model.controls import Controls
+from triggers_api.model.delivery import Delivery
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, Organization
 from triggers_api.model.subscription import RetiredSecret, Subscription, SubscriptionRecord
@@ -32,6 +34,7 @@ subscription: Final = msgspec.json.Decoder(Subscription, dec_hook=_decode_moment
 controls: Final = msgspec.json.Decoder(Controls, dec_hook=_decode_moment).decode
 notice: Final = msgspec.json.Decoder(Notice, dec_hook=_decode_moment).decode
 worker: Final = msgspec.json.Decoder(Worker, dec_hook=_decode_moment).decode
+attempt_details: Final = msgspec.json.Decoder(AttemptDetails).decode
 
 
 class _Private(msgspec.Struct, omit_defaults=True):
@@ -70,3 +73,21 @@ def subscription_record(
         auth=kept.auth,
         from_organization=from_organization,
     )
+
+
+def shown_details(body: bytes | None, delivery: Delivery, number: int) -> dict[str, Any]:
+    """The fields of an attempt that its ``details`` hold; empty for one that has none."""
+    if body is None:
+        return {}
+    details = attempt_details(body)
+    return {
+        "request_headers": request_headers(
+            details,
+            event_id=delivery.event_id,
+            event_type=delivery.event_type,
+            delivery_id=delivery.id,
+            number=number,
+        ),
+        "response_headers": details.response,
+        "timings": timings(details),
+    }

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import random
 import secrets
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -18,6 +19,7 @@ from triggers_api.model import ids
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import Delivery, DeliveryDetail
 from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -29,15 +31,18 @@ from triggers_api.store.base import (
     Durability,
     EventFilter,
     FailedEvent,
+    HealthReset,
     LogPage,
     OrganizationAccount,
     Page,
     PendingNotice,
+    ProbeClaim,
     QueueClaim,
     QueueStats,
     Reaped,
     Rooms,
     RoutedEvent,
+    Settled,
     Settlement,
 )
 from triggers_api.store.clock import StoreClock
@@ -51,6 +56,7 @@ from triggers_api.store.sqlite.connection import (
     plain,
 )
 from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.sqlite.health_verbs import HealthVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
@@ -90,6 +96,7 @@ class SqliteStore:
         vfs: str | None,
         synchronous: int,
         fatal: Callable[[BaseException], None],
+        health: HealthPolicy,
     ) -> None:
         """Use :meth:`open`."""
         self._path = path
@@ -107,7 +114,8 @@ class SqliteStore:
         self._ids = ids.IdGenerator(clock, tail=tail, after=last)
         self._queue = QueueVerbs(keys)
         self._settings = SettingsVerbs(keys)
-        self._deliveries = DeliveryVerbs(keys, self._settings)
+        self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
+        self._deliveries = DeliveryVerbs(keys, self._settings, self._health)
         self._records = RecordReads(keys)
         self._notices = NoticeVerbs(keys)
 
@@ -140,6 +148,7 @@ class SqliteStore:
         fatal: Callable[[BaseException], None],
         vfs: str | None = None,
         synchronous: int = 2,
+        health: HealthPolicy = DEFAULT_POLICY,
     ) -> Self:
         """Open the file, made and migrated if need be, and take over what its last owner left.
 
@@ -151,6 +160,7 @@ class SqliteStore:
             fatal: called in the event loop when the disk failed for good; the process must end.
             vfs: another file layer, for tests.
             synchronous: less than 2 only for the test that shows what it loses.
+            health: when endpoints that fail are left alone.
 
         Raises:
             StartError: it must not be used as it is; the message says why and what to do.
@@ -180,6 +190,7 @@ class SqliteStore:
                     vfs=vfs,
                     synchronous=synchronous,
                     fatal=fatal,
+                    health=health,
                 )
             except apsw.Error as error:
                 raise StartError(f"cannot use {path}: {plain(error)}") from None
@@ -321,13 +332,35 @@ class SqliteStore:
             ),
         )
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
-        stale, ended = await self._write(
+    async def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        settled, ended = await self._write(
             "settle", lambda db: self._deliveries.settle(db, settlements, now=self.now())
         )
         if ended:
             await self._cancel_ended()
-        return stale
+        return settled
+
+    async def endpoint_health(
+        self, organization_id: str, subscription_ids: Collection[str]
+    ) -> Mapping[str, EndpointHealth]:
+        organization = self._organization(organization_id)
+        asked = [self._keys.find(ids.SUBSCRIPTION, each) for each in subscription_ids]
+        return await self._readers.run(lambda db: self._health.of(db, organization, asked))
+
+    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+        def claim(db: apsw.Connection) -> Sequence[ProbeClaim]:
+            now = self.now()
+            return self._health.claim_probes(db, limit, now=now, until=now.after(seconds=lease_s))
+
+        return await self._write("claim_probes", claim)
+
+    async def settle_probe(
+        self, probe: ProbeClaim, error: str | None, *, notify: bool = False
+    ) -> HealthChange | bool:
+        return await self._write(
+            "settle_probe",
+            lambda db: self._health.settle_probe(db, probe, error, notify=notify, now=self.now()),
+        )
 
     async def notices(self, limit: int) -> list[PendingNotice]:
         return await self._readers.run(lambda db: self._notices.notices(db, limit))
@@ -345,6 +378,7 @@ class SqliteStore:
             self._queue_notice.give()
         if deliveries:
             self._delivery_notice.give()
+        await self._write("reap", self._health.forget_deleted)
         return Reaped(events, deliveries, await self._cancel_ended())
 
     async def _cancel_ended(self, subscription: int = 0) -> int:
@@ -521,10 +555,14 @@ class SqliteStore:
             lambda db: self._settings.revoke_key(db, organization, key, now=self.now()),
         )
 
-    async def save_subscription(self, record: SubscriptionRecord) -> None:
-        await self._write(
-            "save_subscription", lambda db: self._settings.save_subscription(db, record)
-        )
+    async def save_subscription(
+        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+    ) -> None:
+        def save(db: apsw.Connection) -> None:
+            self._settings.save_subscription(db, record)
+            self._health.reset(db, self._keys.of(record.subscription.id), health)
+
+        await self._write("save_subscription", save)
         self._delivery_notice.give()
 
     async def subscription(

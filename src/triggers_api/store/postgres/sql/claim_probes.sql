@@ -1,18 +1,16 @@
--- One probe at a time: the next one may be made when this one's lease has run out. Returns those who may send
--- it; for the others somebody else was quicker, or is at the row now.
-WITH lane AS MATERIALIZED (
-    SELECT h.ctid AS place_in_table, h.organization_id, h.subscription_id
-    FROM unnest($1::uuid[], $2::uuid[]) AS l (organization_id, subscription_id)
-    CROSS JOIN LATERAL (
-        SELECT h.ctid, h.organization_id, h.subscription_id
-        FROM endpoint_health AS h
-        WHERE h.organization_id = l.organization_id AND h.subscription_id = l.subscription_id
-          AND h.opened > 0 AND h.open_until <= $3
-        LIMIT 1
-        FOR UPDATE OF h SKIP LOCKED
-    ) AS h
+-- The lease is in open_until: who settles must name it.
+WITH chosen AS MATERIALIZED (
+    SELECT h.organization_id, h.subscription_id
+    FROM endpoint_health AS h
+    JOIN subscriptions AS s ON s.organization_id = h.organization_id AND s.id = h.subscription_id
+    WHERE h.disabled_at IS NOT NULL AND h.open_until <= $1 AND s.deleted_at IS NULL
+    ORDER BY h.open_until
+    LIMIT $2
+    FOR UPDATE OF h SKIP LOCKED
 )
 UPDATE endpoint_health AS h
-SET open_until = $4
-WHERE h.ctid = ANY (ARRAY(SELECT place_in_table FROM lane))
-RETURNING h.subscription_id
+SET open_until = $3
+FROM chosen AS c
+WHERE h.organization_id = c.organization_id AND h.subscription_id = c.subscription_id
+RETURNING h.organization_id, h.subscription_id, h.failures, h.failing_since, h.error, h.opened, h.open_until,
+          h.probe_from, h.warned_at, h.disabled_at
