@@ -93,6 +93,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
         max_overflow: connections beyond these that are opened while they are needed.
         pool_wait_s: seconds to wait for a free connection.
         pool_recycle_s: seconds after which a connection is replaced.
+        secret_keys: for the secrets of subscriptions: the first encrypts, all decrypt. Without one the
+            store's signing key does; it decrypts in any case.
     """
 
     database_url: str
@@ -102,6 +104,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_overflow: int = 20
     pool_wait_s: float = 30.0
     pool_recycle_s: float = 3600.0
+    secret_keys: tuple[str, ...] = ()
 
 
 def is_postgres(url: str) -> bool:
@@ -162,4 +165,5 @@ async def open_store(
         metrics=metrics,
         failpoints=failpoints,
         fatal=fatal,
+        secret_keys=options.secret_keys,
     )

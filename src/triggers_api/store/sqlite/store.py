@@ -36,8 +36,10 @@ from triggers_api.store.base import (
     QueueStats,
     Reaped,
     RoutedEvent,
+    Sealed,
     Settlement,
 )
+from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.notice import Notice
 from triggers_api.store.sqlite import schema, tokens
@@ -54,7 +56,7 @@ from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
 from triggers_api.store.sqlite.queue_verbs import QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
-from triggers_api.store.sqlite.secret import kept_secret
+from triggers_api.store.sqlite.secret import found_secret, kept_secret, secret_path
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
 from triggers_api.store.sqlite.tables import SQL
 from triggers_api.store.sqlite.writer import APPEND, Operation, Writer
@@ -87,6 +89,7 @@ class SqliteStore:
         vfs: str | None,
         synchronous: int,
         fatal: Callable[[BaseException], None],
+        cipher: Cipher,
     ) -> None:
         """Use :meth:`open`."""
         self._path = path
@@ -103,7 +106,7 @@ class SqliteStore:
         keys = self._keys = Keys(tail)
         self._ids = ids.IdGenerator(clock, tail=tail, after=last)
         self._queue = QueueVerbs(keys)
-        self._settings = SettingsVerbs(keys)
+        self._settings = SettingsVerbs(keys, cipher)
         self._deliveries = DeliveryVerbs(keys, self._settings)
         self._records = RecordReads(keys)
 
@@ -136,6 +139,7 @@ class SqliteStore:
         fatal: Callable[[BaseException], None],
         vfs: str | None = None,
         synchronous: int = 2,
+        secret_keys: Sequence[str] = (),
     ) -> Self:
         """Open the file, made and migrated if need be, and take over what its last owner left.
 
@@ -147,6 +151,7 @@ class SqliteStore:
             fatal: called in the event loop when the disk failed for good; the process must end.
             vfs: another file layer, for tests.
             synchronous: less than 2 only for the test that shows what it loses.
+            secret_keys: see :class:`~triggers_api.store.connect.StoreOptions`.
 
         Raises:
             StartError: it must not be used as it is; the message says why and what to do.
@@ -164,6 +169,8 @@ class SqliteStore:
                 store_clock = StoreClock(clock, not_before=ids.made_at(last))
                 # Whoever held a lease was a process that had this lock: it is gone.
                 schema.free_all_leases(connection, now=store_clock())
+                beside = secret_path(path)
+                kept = found_secret(beside) if secret_keys else kept_secret(beside)
                 return cls(
                     path,
                     lock,
@@ -176,6 +183,7 @@ class SqliteStore:
                     vfs=vfs,
                     synchronous=synchronous,
                     fatal=fatal,
+                    cipher=Cipher.of(secret_keys, kept),
                 )
             except apsw.Error as error:
                 raise StartError(f"cannot use {path}: {plain(error)}") from None
@@ -197,7 +205,7 @@ class SqliteStore:
         return 0
 
     async def signing_key(self) -> bytes:
-        return await asyncio.to_thread(kept_secret, Path(f"{self._path}.secret"))
+        return await asyncio.to_thread(kept_secret, secret_path(self._path))
 
     def durability(self) -> Durability:
         names = {0: "off", 1: "normal", 2: "full"}
@@ -551,6 +559,12 @@ class SqliteStore:
         await self._write("save_controls", lambda db: self._settings.save_controls(db, controls))
         self._queue_notice.give()
         self._delivery_notice.give()
+
+    async def sealed(self) -> Sealed:
+        return await self._readers.run(self._settings.sealing)
+
+    async def seal(self) -> int:
+        return await self._write("seal", self._settings.seal)
 
     def _organization(self, organization_id: str) -> int:
         return self._keys.find(ids.ORGANIZATION, organization_id)
