@@ -1,4 +1,4 @@
-"""The secrets of subscriptions are encrypted at rest: what is written, who can read it, how keys change."""
+"""Secrets of subscriptions at rest: what is written, who can read it, how keys change."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ SECRETS: Final = ("whsec_" + base64.b64encode(b"a secret that signs, 32 bytes...
 RETIRED: Final = "whsec_" + base64.b64encode(b"one that signed before, 32 bytes").decode()
 AUTH: Final = BasicAuth(username="user-of-the-endpoint", password="password-of-the-endpoint")
 PLAIN: Final = (*SECRETS, RETIRED, AUTH.username, AUTH.password)
+KNOWN: Final = "sealed:1:e9423272:KXrJCEnI9lVszQ5m80mwqnlQDrvQCO9jQsLEyUAk96+Eabg="
+"""What ``key`` made of ``content`` for ``a``, once."""
 OLD, NEW = "an-old-key-0123456789", "a-new-key-0123456789"
 
 READ: Final = "SELECT secrets FROM subscriptions ORDER BY id"
@@ -328,12 +330,7 @@ def test_what_was_altered_does_not_open(data: st.DataObject) -> None:
 def test_a_key_id_is_stable_and_tells_keys_apart() -> None:
     # Written down: a key that gets another id, or derives another key, reads nothing of before.
     assert Cipher(b"key").key_id == "e9423272"
-    assert (
-        Cipher(b"key").open(
-            "sealed:1:e9423272:KXrJCEnI9lVszQ5m80mwqnlQDrvQCO9jQsLEyUAk96+Eabg=", whose="a"
-        )
-        == b"content"
-    )
+    assert Cipher(b"key").open(KNOWN, whose="a") == b"content"
     assert Cipher(b"key").key_id != Cipher(b"other").key_id
 
 

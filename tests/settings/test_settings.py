@@ -85,6 +85,7 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
 
 # What one setting needs of another, so that its bounds and words are taken.
 WITH: Final[dict[str, dict[str, str]]] = {
+    "old_secret_keys": {"TRIGGERS_SECRET_KEY": "s" * 16},
     "role": {"TRIGGERS_DATABASE_URL": "postgresql://db/t"},
     "min_poll_ms": {"TRIGGERS_MAX_POLL_MS": "600000"},
     "max_poll_ms": {"TRIGGERS_MIN_POLL_MS": "1"},
