@@ -1,4 +1,4 @@
-"""Structs of the settings half as the JSON that their rows keep; moments are bare milliseconds."""
+"""Structs as the JSON that their rows keep; moments are bare milliseconds."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -6,8 +6,11 @@ from typing import Any, Final
 
 import msgspec
 
+from triggers_api.model.attempt import AttemptDetails, request_headers, timings
 from triggers_api.model.auth import Auth
 from triggers_api.model.controls import Controls
+from triggers_api.model.delivery import Delivery
+from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, Organization
 from triggers_api.model.subscription import RetiredSecret, Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -32,7 +35,9 @@ organization: Final = msgspec.json.Decoder(Organization, dec_hook=_decode_moment
 api_key: Final = msgspec.json.Decoder(ApiKey, dec_hook=_decode_moment).decode
 subscription: Final = msgspec.json.Decoder(Subscription, dec_hook=_decode_moment).decode
 controls: Final = msgspec.json.Decoder(Controls, dec_hook=_decode_moment).decode
+notice: Final = msgspec.json.Decoder(Notice, dec_hook=_decode_moment).decode
 worker: Final = msgspec.json.Decoder(Worker, dec_hook=_decode_moment).decode
+attempt_details: Final = msgspec.json.Decoder(AttemptDetails).decode
 
 
 class Sealing(StrEnum):
@@ -149,3 +154,21 @@ def _is_sealed(texts: tuple[str, ...]) -> bool:
 
 def _whose(organization_id: str, subscription_id: str) -> str:
     return f"{organization_id}/{subscription_id}"
+
+
+def shown_details(body: bytes | None, delivery: Delivery, number: int) -> dict[str, Any]:
+    """The fields of an attempt that its ``details`` hold; empty for one that has none."""
+    if body is None:
+        return {}
+    details = attempt_details(body)
+    return {
+        "request_headers": request_headers(
+            details,
+            event_id=delivery.event_id,
+            event_type=delivery.event_type,
+            delivery_id=delivery.id,
+            number=number,
+        ),
+        "response_headers": details.response,
+        "timings": timings(details),
+    }

@@ -22,7 +22,7 @@ from triggers_api.model.event import Event, EventDetail
 from triggers_api.model.ids import received_ms
 from triggers_api.model.timeline import Tried, timeline
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store import codes
+from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     DeliveryFilter,
     EventFilter,
@@ -152,7 +152,7 @@ class RecordReads:
         attempts = await db.fetch(SQL["delivery_attempts"], organization, delivery)
         return DeliveryDetail(
             **{name: getattr(plain, name) for name in Delivery.__struct_fields__},
-            attempts=tuple(_attempt(attempt) for attempt in attempts),
+            attempts=tuple(_attempt(attempt, plain) for attempt in attempts),
         )
 
     async def depths(self, db: Connection, now: Timestamp) -> QueueStats:
@@ -279,8 +279,8 @@ def _delivery(row: Iterable[Any]) -> Delivery:
     )
 
 
-def _attempt(row: Iterable[Any]) -> Attempt:
-    identifier, count, started_at, duration_ms, status_code, error, body = row
+def _attempt(row: Iterable[Any], delivery: Delivery) -> Attempt:
+    identifier, count, started_at, duration_ms, status_code, error, body, details = row
     return Attempt(
         id=text(ids.ATTEMPT, identifier),
         number=count,
@@ -289,6 +289,7 @@ def _attempt(row: Iterable[Any]) -> Attempt:
         status_code=status_code,
         error=error,
         response_body=None if body is None else body.decode(),
+        **bodies.shown_details(details, delivery, count),
     )
 
 

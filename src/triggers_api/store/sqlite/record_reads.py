@@ -19,7 +19,7 @@ from triggers_api.model.delivery import (
 from triggers_api.model.event import Event, EventDetail
 from triggers_api.model.timeline import Tried, timeline
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store import codes
+from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     DeliveryFilter,
     EventFilter,
@@ -137,7 +137,7 @@ class RecordReads(Tables):
             attempts = db.execute(SQL["delivery_attempts"], (delivery,))
             return DeliveryDetail(
                 **{name: getattr(plain, name) for name in Delivery.__struct_fields__},
-                attempts=tuple(self._attempt(attempt) for attempt in attempts),
+                attempts=tuple(self._attempt(attempt, plain) for attempt in attempts),
             )
         return None
 
@@ -228,8 +228,8 @@ class RecordReads(Tables):
             finished_at=Timestamp(status_at) if status in FINISHED else None,
         )
 
-    def _attempt(self, row: Sequence[Any]) -> Attempt:
-        number, count, started_at, duration_ms, status_code, error, body = row
+    def _attempt(self, row: Sequence[Any], delivery: Delivery) -> Attempt:
+        number, count, started_at, duration_ms, status_code, error, body, details = row
         return Attempt(
             id=self.keys.attempt(number),
             number=count,
@@ -238,6 +238,7 @@ class RecordReads(Tables):
             status_code=status_code,
             error=error,
             response_body=body,
+            **bodies.shown_details(details, delivery, count),
         )
 
 

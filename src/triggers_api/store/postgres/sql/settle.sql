@@ -1,13 +1,14 @@
 -- State and attempt together, for rows whose lease is still the one that was given out. $2 to $7: the
--- outcomes; a due moment says that it waits on. $8 to $14: the attempts, NULL where none was made.
+-- outcomes; a due moment says that it waits on. $8 to $15: the attempts, NULL where none was made.
 WITH item AS MATERIALIZED (
     SELECT i.*
     FROM unnest(
         $2::uuid[], $3::uuid[], $4::bigint[], $5::smallint[], $6::bigint[], $7::text[], $8::uuid[],
-        $9::integer[], $10::bigint[], $11::integer[], $12::integer[], $13::text[], $14::bytea[]
+        $9::integer[], $10::bigint[], $11::integer[], $12::integer[], $13::text[], $14::bytea[],
+        $15::bytea[]
     ) AS i (
         organization_id, delivery_id, token, status, due_at, reason, attempt_id,
-        number, started_at, duration_ms, status_code, error, response_body
+        number, started_at, duration_ms, status_code, error, response_body, details
     )
 ),
 held AS MATERIALIZED (
@@ -37,10 +38,11 @@ recorded AS (
 ),
 tried AS (
     INSERT INTO attempts (
-        organization_id, delivery_id, number, id, started_at, duration_ms, status_code, error, response_body
+        organization_id, delivery_id, number, id, started_at, duration_ms, status_code, error, response_body,
+        details
     )
     SELECT organization_id, delivery_id, number, attempt_id, started_at, duration_ms, status_code, error,
-           response_body
+           response_body, details
     FROM held
     WHERE attempt_id IS NOT NULL
 ),
