@@ -38,6 +38,7 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.operate.heartbeat import Heartbeat
 from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
+from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.reaper import Reaper
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
@@ -152,6 +153,7 @@ class App:
                 metrics=metrics,
             )
             stack.push_async_callback(self._finish_deliveries)
+            self.outbox = Outbox(store, directory, metrics=metrics)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
             self._build_http()
             self._stack = stack.pop_all()
@@ -227,7 +229,7 @@ class App:
     def _parts(self) -> tuple[Part, ...]:
         if self.settings.role == "api":
             return (self.monitor,)
-        return self.reaper, self.monitor, self.processor, self.dispatcher
+        return self.reaper, self.monitor, self.processor, self.dispatcher, self.outbox
 
     def _build_http(self) -> None:
         settings, directory = self.settings, self.directory

@@ -40,6 +40,7 @@ from triggers_api.store.base import (
     QueueClaim,
     Reaped,
     RoutedEvent,
+    Settled,
     Settlement,
     Store,
 )
@@ -460,6 +461,7 @@ class World:
         retry_in_s: float | None = None,
         attempted: bool = True,
         disable_subscription: str | None = None,
+        sent_to: str | None = None,
     ) -> Settlement:
         """A settlement of a claimed delivery, with an attempt unless told otherwise."""
         now = self.clock()
@@ -481,10 +483,15 @@ class World:
             next_attempt_at=None if retry_in_s is None else now.after(seconds=retry_in_s),
             attempt=attempt if attempted else None,
             disable_subscription=disable_subscription,
+            sent_to=sent_to,
         )
 
     def settle(self, *settlements: Settlement) -> Sequence[str]:
         """Write outcomes down; the stale ones' ids."""
+        return list(self.settled(*settlements).stale)
+
+    def settled(self, *settlements: Settlement) -> Settled:
+        """Write outcomes down; what came of it."""
         return self.run(self.store.settle(settlements))
 
     def status_of(self, organization_id: str, delivery_id: str) -> str:

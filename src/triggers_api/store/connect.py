@@ -10,6 +10,7 @@ import msgspec
 
 from triggers_api.errors import SettingsError, StartError
 from triggers_api.failpoints import Failpoints
+from triggers_api.model.health import DEFAULT_POLICY, HealthPolicy
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import Store
 from triggers_api.store.sqlite.store import SqliteStore
@@ -128,6 +129,7 @@ async def open_store(
     failpoints: Failpoints,
     fatal: Callable[[BaseException], None],
     keeps_own_time: bool = False,
+    health: HealthPolicy = DEFAULT_POLICY,
 ) -> Store:
     """Open a store, migrated.
 
@@ -139,6 +141,7 @@ async def open_store(
         fatal: called in the event loop when the process must end.
         keeps_own_time: time is what ``clock`` says, also where a server has a clock that several
             processes share.
+        health: when endpoints that fail are left alone.
 
     Raises:
         SettingsError: no engine knows the URL.
@@ -155,6 +158,7 @@ async def open_store(
                 keeps_own_time=keeps_own_time,
                 metrics=metrics,
                 failpoints=failpoints,
+                health=health,
             )
         except StartError as error:
             # The engine's own words may reach callers, who need not know where the database is.
@@ -165,5 +169,6 @@ async def open_store(
         metrics=metrics,
         failpoints=failpoints,
         fatal=fatal,
+        health=health,
         secret_keys=options.secret_keys,
     )
