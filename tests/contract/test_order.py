@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from tests.contract.conftest import rooms
+from tests.rooms import rooms
 
 from triggers_api.errors import InvalidState
 from triggers_api.model.subscription import SubscriptionStatus
@@ -353,7 +353,7 @@ def test_simultaneous_givers_and_finishers_leave_no_line_standing_still(
 
     async def finish_all() -> None:
         while sum(map(len, done.values())) < 60:
-            claim = await world.store.claim_deliveries(3, 45, rooms=rooms())
+            claim = await world.store.claim_deliveries(3, 45, rooms=rooms(9))
             for each in claim.deliveries:
                 done[each.key or ""].append(each.sequence)
             await asyncio.gather(

@@ -147,6 +147,21 @@ class Metrics:
             buckets=SLOW,
             registry=registry,
         )
+        self.breakers_open = Gauge(
+            "triggers_breakers_open",
+            "Endpoints that keep failing, to which nothing is sent for a while, or only a probe.",
+            registry=registry,
+        )
+        self.breakers_opened = Counter(
+            "triggers_breakers_opened",
+            "Times that an endpoint that had worked was left alone because it kept failing.",
+            registry=registry,
+        )
+        self.subscriptions_disabled = Counter(
+            "triggers_subscriptions_disabled",
+            "Subscriptions disabled because their endpoint had failed for too long.",
+            registry=registry,
+        )
         self.stale_leases = Counter(
             "triggers_stale_leases",
             "Writes that changed nothing because their lease was no longer valid.",

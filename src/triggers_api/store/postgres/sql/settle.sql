@@ -1,6 +1,7 @@
 -- State and attempt together, for rows whose lease is still the one that was given out. $2 to $7: the
--- outcomes; a due moment says that it waits on. $8 to $15: the attempts, NULL where none was made. $16: whether
--- the caller holds the lines of these deliveries; if not, and one that is in a line would end, nothing is done.
+-- outcomes; a due moment says that it waits on. $8 to $15: the attempts, NULL where none was made.
+-- Without $16 nothing is changed if there is something on file about the health of one of their endpoints,
+-- which is to be changed with them, or if one that would end is in a line: with it the caller holds the lines.
 WITH item AS MATERIALIZED (
     SELECT i.*
     FROM unnest(
@@ -33,7 +34,15 @@ found AS MATERIALIZED (
 held AS MATERIALIZED (
     SELECT *
     FROM found
-    WHERE $16 OR NOT EXISTS (SELECT FROM found WHERE order_key IS NOT NULL AND due_at IS NULL)
+    WHERE $16 OR NOT EXISTS (
+        SELECT FROM found AS f
+        CROSS JOIN LATERAL (
+            SELECT FROM endpoint_health AS h
+            WHERE h.organization_id = f.organization_id AND h.subscription_id = f.subscription_id
+            LIMIT 1
+        ) AS h
+        WHERE f.attempt_id IS NOT NULL
+    ) AND NOT EXISTS (SELECT FROM found WHERE order_key IS NOT NULL AND due_at IS NULL)
 ),
 recorded AS (
     UPDATE deliveries AS d
@@ -58,7 +67,8 @@ finished AS (
 ),
 waiting AS (
     UPDATE delivery_queue AS q
-    SET due_at = h.due_at, lease_token = 0, lease_until = $1
+    SET due_at = h.due_at, lease_token = 0, lease_until = $1,
+        priority = CASE h.status WHEN 4 THEN 1 ELSE q.priority END
     FROM held AS h
     WHERE q.ctid = h.place_in_table AND h.due_at IS NOT NULL
 ),
@@ -66,4 +76,4 @@ dead AS (
     INSERT INTO dead_letters (organization_id, delivery_id)
     SELECT organization_id, delivery_id FROM held WHERE status = 6
 )
-SELECT delivery_id, token, subscription_id, order_key IS NOT NULL AND due_at IS NULL FROM found
+SELECT f.delivery_id, f.token, f.subscription_id, EXISTS (SELECT FROM held) AS done FROM found AS f
