@@ -12,8 +12,9 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.types import ASGIApp
 
 from triggers_api.errors import NotFound
+from triggers_api.http.batch import BatchResult
 from triggers_api.http.context import ACCESS, Context
-from triggers_api.http.documentation import event_request_body
+from triggers_api.http.documentation import batch_request_body, event_request_body
 from triggers_api.http.parameters import Cursor, Limit, Since, Until, check_type_pattern
 from triggers_api.model.delivery import WAITING
 from triggers_api.model.event import Event, EventDetail, EventStatus
@@ -63,6 +64,13 @@ class PostEventOperation(Operation):
         self.request_body = event_request_body()
 
 
+class PostBatchOperation(Operation):
+    """The documentation of a body that no handler parameter shows."""
+
+    def __post_init__(self) -> None:
+        self.request_body = batch_request_body()
+
+
 @post(
     "/",
     operation_id="SendEvent",
@@ -86,6 +94,33 @@ class PostEventOperation(Operation):
 async def send_event(context: NamedDependency[Context]) -> ASGIApp:
     """Stored durably when the answer comes. Counts against the organization's rate limit."""
     return cast("ASGIApp", context.post_event)
+
+
+@post(
+    "/batch",
+    operation_id="SendEvents",
+    operation_class=PostBatchOperation,
+    summary="Send many events",
+    status_code=202,
+    responses={
+        201: ResponseSpec(
+            BatchResult,
+            generate_examples=False,
+            description="As 202, and the routing is stored, too (sync mode).",
+        ),
+        202: ResponseSpec(
+            BatchResult,
+            generate_examples=False,
+            description="Some are stored durably, or were there already.",
+        ),
+        422: ResponseSpec(
+            BatchResult, generate_examples=False, description="None of them was acceptable."
+        ),
+    },
+)
+async def send_events(context: NamedDependency[Context]) -> ASGIApp:
+    """Each is checked alone and has its own result; what is accepted is stored in one commit."""
+    return cast("ASGIApp", context.post_batch)
 
 
 @get("/", summary="List events", opt={ACCESS: (Scope.READ,)})
@@ -183,6 +218,13 @@ def router() -> Router:
     """The routes of this file."""
     return Router(
         "/api/events",
-        route_handlers=[send_event, list_events, get_event, explain_event, delete_event],
+        route_handlers=[
+            send_event,
+            send_events,
+            list_events,
+            get_event,
+            explain_event,
+            delete_event,
+        ],
         tags=["Events"],
     )
