@@ -268,7 +268,9 @@ class Service:
             await self.app.processor.run_once()
             await self.app.dispatcher.run_once()
             settled = await self.app.dispatcher.rest()
-            if not (settled or self.app.processor.claimed or self.app.dispatcher.claimed):
+            await self.app.jobs.run_once()
+            worked = settled or self.app.processor.claimed or self.app.dispatcher.claimed
+            if not (worked or self.app.jobs.worked):
                 return
 
 

@@ -1,4 +1,4 @@
-"""Structs of the settings half as the JSON that their rows keep; moments are bare milliseconds."""
+"""Structs as the JSON that their rows keep; moments are bare milliseconds."""
 
 from typing import Any, Final
 
@@ -6,6 +6,7 @@ import msgspec
 
 from triggers_api.model.auth import Auth
 from triggers_api.model.controls import Controls
+from triggers_api.model.job import Job
 from triggers_api.model.organization import ApiKey, Organization
 from triggers_api.model.subscription import RetiredSecret, Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -29,6 +30,7 @@ organization: Final = msgspec.json.Decoder(Organization, dec_hook=_decode_moment
 api_key: Final = msgspec.json.Decoder(ApiKey, dec_hook=_decode_moment).decode
 subscription: Final = msgspec.json.Decoder(Subscription, dec_hook=_decode_moment).decode
 controls: Final = msgspec.json.Decoder(Controls, dec_hook=_decode_moment).decode
+job: Final = msgspec.json.Decoder(Job, dec_hook=_decode_moment).decode
 worker: Final = msgspec.json.Decoder(Worker, dec_hook=_decode_moment).decode
 
 
