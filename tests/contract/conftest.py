@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import pytest
+from tests.rooms import rooms
 from tests.servers.postgres import Postgres
 
 from triggers_api.failpoints import Failpoints
@@ -398,11 +399,17 @@ class World:
         lease_s: float = LEASE_S,
         room: Mapping[str, int] | None = None,
         default_room: int = 1000,
+        organizations: Mapping[str, int] | None = None,
+        default_organization: int = 1_000_000,
     ) -> DeliveryClaim:
         """Lease deliveries."""
-        return self.run(
-            self.store.claim_deliveries(limit, lease_s, room=room or {}, default_room=default_room)
+        allowed = rooms(
+            default_room,
+            room,
+            organizations=organizations,
+            default_organization=default_organization,
         )
+        return self.run(self.store.claim_deliveries(limit, lease_s, rooms=allowed))
 
     def claimed(self, **claim: Any) -> ClaimedDelivery:  # noqa: ANN401 - see claim_deliveries
         """The one delivery that is due, leased."""

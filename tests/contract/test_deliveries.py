@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tests.rooms import rooms
 
 from triggers_api.model.delivery import Attempt, DeliveryStatus
 from triggers_api.model.subscription import SubscriptionStatus
@@ -133,7 +134,7 @@ def test_simultaneous_claims_share_nothing(
 
     async def claims() -> list[DeliveryClaim]:
         return await asyncio.gather(
-            *[world.store.claim_deliveries(9, 45, room={}, default_room=9) for _ in range(16)]
+            *[world.store.claim_deliveries(9, 45, rooms=rooms(9)) for _ in range(16)]
         )
 
     claimed = [delivery for claim in world.run(claims()) for delivery in ids_of(claim)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 from tests.contract.conftest import SHARED_ENGINES, MakeEngine, SharedEngine, maker_of
+from tests.rooms import rooms
 
 from triggers_api.errors import NotFound
 from triggers_api.model import ids
@@ -130,7 +131,7 @@ def test_deliveries_claimed_at_once_by_two_processes_are_shared_out(
 
     async def claim(store: Store) -> list[str]:
         found: list[str] = []
-        while claim := (await store.claim_deliveries(7, 45, room={}, default_room=7)).deliveries:
+        while claim := (await store.claim_deliveries(7, 45, rooms=rooms(7))).deliveries:
             found += [delivery.id for delivery in claim]
         return found
 
@@ -149,7 +150,7 @@ def test_no_two_leases_of_any_process_have_one_token(
         world.queued(organization)
         world.due(organization, subscription)
         tokens.append(world.run(store.claim_queue(1, 45)).token)
-        (claimed,) = world.run(store.claim_deliveries(1, 45, room={}, default_room=9)).deliveries
+        (claimed,) = world.run(store.claim_deliveries(1, 45, rooms=rooms(9))).deliveries
         tokens.append(claimed.token)
     assert len(set(tokens)) == 12
 
@@ -160,7 +161,7 @@ def test_a_lease_that_ran_out_is_taken_over_by_the_other_and_worth_nothing_to_th
     (due,) = world.due(organization, subscription)
     late = world.claimed(lease_s=45)
     clock.advance(seconds=45)
-    claim = world.run(other.claim_deliveries(1, 45, room={}, default_room=9))
+    claim = world.run(other.claim_deliveries(1, 45, rooms=rooms(9)))
     assert claim.recovered == 1
     assert list(world.settle(world.outcome(late, "dead"))) == [due]
     assert list(world.run(other.settle([world.outcome(claim.deliveries[0])]))) == []
@@ -192,7 +193,7 @@ def test_both_doing_everything_at_once_deliver_each_event_once(
                 for event in claim.events
             ]
             assert list(await store.fan_out(claim.token, routed)) == []
-            found = await store.claim_deliveries(9, 45, room={}, default_room=5)
+            found = await store.claim_deliveries(9, 45, rooms=rooms(5))
             settled = [world.outcome(each) for each in found.deliveries]
             assert list(await store.settle(settled)) == []
             wanted = DeliveryFilter()
@@ -247,7 +248,7 @@ def test_what_a_silent_process_holds_is_freed_after_six_seconds_and_fenced(
     late = [world.outcome(each, "dead") for each in held]
     assert sorted(world.settle(*late)) == sorted(due)
     assert sorted(world.route(claim, subscription)) == sorted(events)
-    taken = world.run(other.claim_deliveries(10, 45, room={}, default_room=9)).deliveries
+    taken = world.run(other.claim_deliveries(10, 45, rooms=rooms(9))).deliveries
     assert sorted(each.id for each in taken) == sorted(due)
 
 
@@ -258,7 +259,7 @@ def test_what_a_process_holds_that_goes_on_being_heard_of_is_left_to_it(
     for store, name in ((world.store, "one"), (other, "other")):
         world.beat(name, store=store)
         world.due(organization, subscription)
-        held += world.run(store.claim_deliveries(1, 3600, room={}, default_room=9)).deliveries
+        held += world.run(store.claim_deliveries(1, 3600, rooms=rooms(9))).deliveries
     for _ in range(10):
         clock.advance(seconds=2)
         assert world.beat("one") == world.beat("other", store=other) == Reaped()
@@ -301,7 +302,7 @@ def test_what_a_closing_process_holds_is_free_for_the_other_at_once(
     world.queued(organization)
     world.due(organization, subscription)
     world.run(other.claim_queue(1, 3600))
-    world.run(other.claim_deliveries(1, 3600, room={}, default_room=9))
+    world.run(other.claim_deliveries(1, 3600, rooms=rooms(9)))
     assert world.claim_deliveries().deliveries == ()
     world.run(other.close())
     assert len(world.claim_queue().events) == 1

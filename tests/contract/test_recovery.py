@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.rooms import rooms
 
 from triggers_api.errors import Unavailable
 from triggers_api.model.timestamp import Timestamp
@@ -283,7 +284,7 @@ def test_a_closed_store_takes_nothing_and_says_so(
     for refused in (
         append(),
         world.store.claim_queue(1, 45),
-        world.store.claim_deliveries(1, 45, room={}, default_room=1),
+        world.store.claim_deliveries(1, 45, rooms=rooms(1)),
         world.store.reap(),
         world.store.check(),
     ):

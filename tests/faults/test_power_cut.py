@@ -14,6 +14,7 @@ from typing import Final
 import apsw
 import pytest
 from tests.faults.powercut import Disk, Unsynced
+from tests.rooms import rooms
 
 from triggers_api.app import wall_clock
 from triggers_api.errors import StartError
@@ -174,7 +175,7 @@ class Run:
             if routed:
                 assert not await store.fan_out(queue.token, routed)
                 self.said.routed.update((r.event.id, r.deliveries[0].id) for r in routed)
-            claim = await store.claim_deliveries(10, 60.0, room={}, default_room=100)
+            claim = await store.claim_deliveries(10, 60.0, rooms=rooms(100))
             if claim.deliveries:
                 now = store.now()
                 await store.settle(

@@ -19,6 +19,7 @@ FULL: Final[dict[str, Any]] = {
     "url": "https://127.0.0.1:9/hook?token=1",
     "event_types": ["order.*", "invoice.paid"],
     "filter": "payload.amount > 100 && key != null",
+    "operational": True,
     "description": "orders ü",
     "headers": {"X-Env": "test"},
     "auth": {"type": "bearer", "token": "abc"},
@@ -32,6 +33,7 @@ FULL: Final[dict[str, Any]] = {
 }
 DEFAULTS: Final[dict[str, Any]] = {
     "filter": None,
+    "operational": False,
     "description": None,
     "headers": None,
     "auth": None,
@@ -110,7 +112,7 @@ def test_a_patch_changes_what_it_names_and_nothing_else(
         "url": "http://127.0.0.1:10/other", "event_types": ["a"], "description": "other",
         "headers": {"X-New": "1"}, "auth": {"type": "basic", "username": "u", "password": "p"},
         "payload_format": "standard", "retry_schedule": [], "timeout_s": 0.5, "max_concurrency": 1,
-        "metadata": {}, "filter": "payload == 1",
+        "metadata": {}, "filter": "payload == 1", "operational": False,
     }[name]  # fmt: skip
     shown = change(service, run, subscription["id"], **{name: new})
     assert shown == subscription | {name: {"type": "basic"} if name == "auth" else new}

@@ -19,12 +19,14 @@ def subscription(
     created_at: int = MADE,
     expires_at: int | None = None,
     filter: str | None = None,  # noqa: A002 - the field's name
+    operational: bool = False,
 ) -> Subscription:
     return Subscription(
         id=name,
         url="https://example.com/hook",
         event_types=event_types or ("*",),
         filter=filter,
+        operational=operational,
         status=status,
         enabled=status is not SubscriptionStatus.DISABLED,
         expires_at=None if expires_at is None else Timestamp(expires_at),
@@ -45,6 +47,20 @@ def test_an_active_subscription_gets_the_types_it_wants() -> None:
     assert goes_to(subscription("sub_1", "order.created"))
     assert goes_to(subscription("sub_1", "invoice.*", "order.*"))
     assert not goes_to(subscription("sub_1", "invoice.*", "order.deleted"))
+
+
+@pytest.mark.parametrize("operational", [True, False])
+def test_the_service_s_own_events_go_to_those_that_asked_for_them_and_to_nobody_else(
+    operational: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    both = [subscription("sub_1"), subscription("sub_2", operational=True)]
+    table = RoutingTable(both)
+    for _ in range(2):
+        own = EventView("subscription.disabled", payload=b"{}", operational=operational)
+        chosen = route(own, MADE, both, now=MADE)
+        assert [each.operational for each in chosen] == [operational]
+        assert table.route(own, MADE, now=MADE) == chosen
+        operational = not operational
 
 
 def test_one_that_two_patterns_match_gets_the_event_once() -> None:

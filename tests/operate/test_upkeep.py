@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.conftest import Enter, Log, Run
+from tests.rooms import rooms
 
 from triggers_api.errors import Problem, StorageFull, StoreUnavailable
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
@@ -34,7 +35,7 @@ def test_a_sweep_frees_what_a_lost_worker_held_and_counts_it(
     run(service.subscribe(receiver.url))
     run(service.send("a"))
     run(service.app.processor.run_once())
-    run(service.app.store.claim_deliveries(10, 45, room={}, default_room=10))
+    run(service.app.store.claim_deliveries(10, 45, rooms=rooms(10)))
     for number in range(3):
         run(service.send("a", number))
     run(service.app.store.claim_queue(10, 45))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from tests.postgres.conftest import event, until
+from tests.rooms import rooms
 
 from triggers_api.errors import InvalidState
 from triggers_api.model import ids
@@ -89,17 +90,17 @@ def test_a_delivery_that_is_freed_while_it_is_claimed_is_leased_to_one_only(
             room[full] = 0
             await due(gone, organization, full, 3)
         waiting = await due(gone, organization, await subscribed(gone, organization), 3)
-        await gone.claim_deliveries(9, 45, room=room, default_room=9)
+        await gone.claim_deliveries(9, 45, rooms=rooms(9, room))
         database.clock.advance(seconds=46)
         gate = await database.connection()
         await gate.execute(f"SELECT pg_advisory_lock({GATE})")
         hold_up(monkeypatch, statement, place)
-        claim = asyncio.ensure_future(claiming.claim_deliveries(3, 45, room=room, default_room=9))
+        claim = asyncio.ensure_future(claiming.claim_deliveries(3, 45, rooms=rooms(9, room)))
         await database.waiting_for_locks(1)
         assert (await sweeping.reap()).deliveries == 3
         await gate.execute(f"SELECT pg_advisory_unlock({GATE})")
         first = (await claim).deliveries
-        second = (await sweeping.claim_deliveries(3, 45, room=room, default_room=9)).deliveries
+        second = (await sweeping.claim_deliveries(3, 45, rooms=rooms(9, room))).deliveries
         assert sorted(each.id for each in (*first, *second)) == sorted(waiting)
 
     run(scenario())
@@ -150,7 +151,7 @@ def test_an_event_deleted_while_a_delivery_of_it_is_retried_leaves_nothing_to_be
         await until(lambda: deleted.done() or waiting(database) == 2, "it is deleted, or waits")
         await gate.execute("COMMIT")
         assert (await retried, await deleted) == (True, True)
-        assert (await one.claim_deliveries(9, 45, room={}, default_room=9)).deliveries == ()
+        assert (await one.claim_deliveries(9, 45, rooms=rooms(9))).deliveries == ()
         shown = await one.delivery(organization, delivery)
         assert shown is not None
         assert shown.status is DeliveryStatus.CANCELLED
@@ -191,7 +192,7 @@ def test_a_delivery_that_dies_while_it_is_retried_by_hand_is_sent_again(
         organization = await database.organization(store)
         subscription = await subscribed(store, organization)
         (delivery,) = await due(store, organization, subscription, 1)
-        (claimed,) = (await store.claim_deliveries(1, 45, room={}, default_room=9)).deliveries
+        (claimed,) = (await store.claim_deliveries(1, 45, rooms=rooms(9))).deliveries
         dead = Settlement(organization, delivery, claimed.token, DeliveryStatus.DEAD, "gave up")
         db = await database.connection()
         await db.execute("BEGIN")
@@ -200,7 +201,7 @@ def test_a_delivery_that_dies_while_it_is_retried_by_hand_is_sent_again(
         await database.waiting_for_locks(1)
         await db.execute("COMMIT")
         assert await retried is True
-        (again,) = (await store.claim_deliveries(1, 45, room={}, default_room=9)).deliveries
+        (again,) = (await store.claim_deliveries(1, 45, rooms=rooms(9))).deliveries
         assert again.id == delivery
 
     run(scenario())

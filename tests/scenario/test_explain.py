@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.conftest import Run
+from tests.rooms import rooms
 from tests.scenario.conftest import Ask
 
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
@@ -64,7 +65,7 @@ def test_what_waits_for_a_busy_subscription_says_so(
     busy = run(service.subscribe(receiver.url, max_concurrency=1))["id"]
     first, second = ask.event(), ask.event()
     run(service.app.processor.run_once())
-    claim = run(service.app.store.claim_deliveries(1, 45, room={}, default_room=1))
+    claim = run(service.app.store.claim_deliveries(1, 45, rooms=rooms(1)))
     assert [each.event_id for each in claim.deliveries] == [first]
     assert explained(ask, first)[busy]["delivery_status"] == "delivering"
     assert explained(ask, first)[busy]["reason"] == "matched"

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import Enter, MakeService, Run, new_key, own_organization
+from tests.rooms import rooms
 from tests.scenario.conftest import Ask
 
 from triggers_api import __version__
@@ -115,7 +116,7 @@ def test_health_in_detail(
         "webhook_pending_processing": 0,
     }  # fmt: skip
     clock.advance(seconds=60)
-    run(service.app.store.claim_deliveries(1, 45, room={}, default_room=10))
+    run(service.app.store.claim_deliveries(1, 45, rooms=rooms(10)))
     assert detailed(service, run)["queues"]["webhook_pending_processing"] == 1
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.conftest import Enter, Log, MakeService, Run
+from tests.rooms import rooms
 from tests.servers.postgres import Postgres
 from tests.servers.proxy import Proxy
 
@@ -262,7 +263,7 @@ def test_deliveries_of_a_process_that_fell_silent_are_sent_by_another_within_ten
     run(other.app.directory.refresh())
     event_id = run(lost.send("a")).json["id"]
     run(lost.app.processor.run_once())
-    (held,) = run(lost.app.store.claim_deliveries(9, 3600.0, room={}, default_room=9)).deliveries
+    (held,) = run(lost.app.store.claim_deliveries(9, 3600.0, rooms=rooms(9))).deliveries
     silence(run, clock, other)
     assert receiver.requests == []
     run(other.drain())

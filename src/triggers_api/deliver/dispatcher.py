@@ -13,10 +13,11 @@ from triggers_api.deliver.webhook import Sent
 from triggers_api.model import ids
 from triggers_api.model.controls import DeliveryMode
 from triggers_api.model.delivery import Attempt, DeliveryStatus, reopened
+from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.outcome import Answered, Decision, NoAnswer, NotSent, Outcome, decide
 from triggers_api.model.subscription import SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store.base import ClaimedDelivery, Settlement, Store
+from triggers_api.store.base import ClaimedDelivery, Rooms, Settlement, Store
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
 
@@ -150,7 +151,14 @@ class Dispatcher:
             return 0
         start_by = self._store.now().after(seconds=lease_s - self._settings.timeout_s)
         claim = await self._store.claim_deliveries(
-            lanes.wanted, lease_s, room=lanes.rooms(), default_room=lanes.default_room
+            lanes.wanted,
+            lease_s,
+            rooms=Rooms(
+                subscriptions=lanes.rooms(),
+                default_subscription=lanes.default_room,
+                organizations={},
+                default_organization=lanes.wanted,
+            ),
         )
         # What another process has changed about their subscriptions counts for them.
         await self._directory.catch_up(claim.settings_version)
@@ -268,6 +276,10 @@ class Dispatcher:
             draw=self._draw(),
         )
         self._report(delivery, decision, attempt)
+        # What the service tells of itself does not make it tell more.
+        notify = not subscription.operational and self._directory.notifies(
+            delivery.target.organization_id
+        )
         return Settlement(
             delivery.target.organization_id,
             delivery.id,
@@ -277,6 +289,10 @@ class Dispatcher:
             decision.next_attempt_at,
             attempt,
             decision.reason if decision.disable_subscription else None,
+            notify,
+            _dead(delivery, decision, attempt, self._store.now())
+            if notify and decision.status is DeliveryStatus.DEAD
+            else None,
         )
 
     def _report(
@@ -310,3 +326,20 @@ class Dispatcher:
         if due_at is None:
             return longest_s
         return min(longest_s, max(0.001, (due_at - self._store.now()) / 1000))
+
+
+def _dead(
+    delivery: ClaimedDelivery, decision: Decision, attempt: Attempt | None, now: Timestamp
+) -> Notice:
+    return Notice(
+        type=NoticeType.DELIVERY_DEAD,
+        at=now,
+        subscription_id=delivery.target.subscription.id,
+        delivery_id=delivery.id,
+        event_id=delivery.event_id,
+        event_type=delivery.event_type,
+        reason=decision.reason,
+        attempt_count=delivery.attempt_count if attempt is None else attempt.number,
+        status_code=None if attempt is None else attempt.status_code,
+        error=None if attempt is None else attempt.error,
+    )

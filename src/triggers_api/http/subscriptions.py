@@ -64,6 +64,7 @@ class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     url: str | None = None
     event_types: list[str] | None = None
     filter: str | None = None
+    operational: bool | None = None
     description: str | None = None
     headers: dict[str, str] | None = None
     auth: Auth | None = None
@@ -84,6 +85,7 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     url: str | UnsetType = UNSET
     event_types: list[str] | UnsetType = UNSET
     filter: str | UnsetType | None = UNSET
+    operational: bool | UnsetType | None = UNSET
     description: str | UnsetType | None = UNSET
     headers: dict[str, str] | UnsetType | None = UNSET
     auth: Auth | UnsetType | None = UNSET
@@ -389,7 +391,11 @@ async def _checked(
 
 
 def _defaults(given: dict[str, Any]) -> dict[str, Any]:
-    default = {"payload_format": PayloadFormat.STANDARD, "enabled": True}
+    default = {
+        "payload_format": PayloadFormat.STANDARD,
+        "enabled": True,
+        "operational": False,
+    }
     return {name: default.get(name) if value is None else value for name, value in given.items()}
 
 

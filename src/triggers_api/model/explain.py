@@ -132,7 +132,9 @@ def _undelivered(
     changed = verdict.matched and status is EventStatus.PROCESSED
     if verdict.matched and subscription.status_at(now) is SubscriptionStatus.PAUSED:
         reason = Reason.PAUSED
-    if not verdict.matched:
+    if subscription.operational is not view.operational:
+        detail = _OTHER_KIND[view.operational]
+    elif not verdict.matched:
         detail = _why_not(verdict)
     elif changed:
         detail = "would get it now; it did not when the event was routed, and has changed since"
@@ -176,6 +178,10 @@ def _why_not(verdict: Verdict) -> str:
     return _WHY_NOT[verdict.reason]
 
 
+_OTHER_KIND: Final = {
+    False: "it gets the service's own events only",
+    True: "it gets none of the service's own events",
+}
 _WHY_NOT: Final = {
     Reason.TYPE: "none of its patterns matches the type",
     Reason.CREATED_LATER: "it was made after the event was received",

@@ -31,7 +31,9 @@ FAULT_CODES: Final = (
 class EventView:
     """An event as filters read it: metadata and payload are decoded when first asked for, and once."""
 
-    __slots__ = ("_metadata", "_payload", "_raw_metadata", "_raw_payload", "key", "source", "type")
+    __slots__ = (
+        "_metadata", "_payload", "_raw_metadata", "_raw_payload", "key", "operational", "source", "type",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -41,11 +43,16 @@ class EventView:
         key: str | None = None,
         metadata: bytes | None = None,
         payload: bytes | None = None,
+        operational: bool = False,
     ) -> None:
-        """Look at an event; ``payload`` is ``None`` where it is known that no filter will ask."""
+        """Look at an event; ``payload`` is ``None`` where it is known that no filter will ask.
+
+        ``operational``: it is one of the service's own, which filters do not see and routing does.
+        """
         self.type = event_type
         self.source = source
         self.key = key
+        self.operational = operational
         self._raw_metadata = metadata
         self._raw_payload = payload
         self._metadata: Any = _UNDECODED

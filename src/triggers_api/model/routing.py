@@ -64,15 +64,22 @@ class Candidate(msgspec.Struct, frozen=True):
         text = subscription.filter
         return cls(subscription, None if text is None else stored_filter(text))
 
+    def wants(self, event: EventView) -> bool:
+        """Whether it is the kind and a type of event that the subscription is for."""
+        subscription = self.subscription
+        return subscription.operational is event.operational and subscription.wants_type(event.type)
+
     def verdict(self, event: EventView, received_at: int, *, now: int) -> Verdict:
         """Whether the subscription gets an event: one that wants its type, takes part, and existed.
+
+        One for the service's own events gets no others, and the others get none of these.
 
         Args:
             event: what filters read.
             received_at: when it was received; a subscription made later does not get it.
             now: milliseconds since the epoch, for expiry.
         """
-        if not self.subscription.wants_type(event.type):
+        if not self.wants(event):
             return _OTHER_TYPE
         return self._verdict(event, received_at, now)
 
@@ -99,9 +106,7 @@ def route(
 ) -> list[Subscription]:
     """The subscriptions an event goes to; see :meth:`Candidate.verdict`."""
     wanting = [
-        candidate
-        for candidate in map(Candidate.of, subscriptions)
-        if candidate.subscription.wants_type(event.type)
+        candidate for candidate in map(Candidate.of, subscriptions) if candidate.wants(event)
     ]
     return _chosen(wanting, event, received_at, now, on_fault)
 
@@ -133,6 +138,7 @@ class RoutingTable:
     def __init__(self, subscriptions: Sequence[Subscription]) -> None:
         self._candidates = tuple(map(Candidate.of, subscriptions))
         self._by_type: dict[str, tuple[Candidate, ...]] = {}
+        self._by_operational_type: dict[str, tuple[Candidate, ...]] = {}
         self.has_filters = any(candidate.filter for candidate in self._candidates)
         """Whether routing reads more of an event than its type."""
 
@@ -140,10 +146,11 @@ class RoutingTable:
         self, event: EventView, received_at: int, *, now: int, on_fault: OnFault | None = None
     ) -> list[Subscription]:
         """See :func:`route`."""
-        wanting = self._by_type.get(event.type)
+        by_type = self._by_operational_type if event.operational else self._by_type
+        wanting = by_type.get(event.type)
         if wanting is None:
-            wanting = tuple(c for c in self._candidates if c.subscription.wants_type(event.type))
-            if len(self._by_type) >= _REMEMBERED_TYPES:
-                self._by_type.clear()
-            self._by_type[event.type] = wanting
+            wanting = tuple(c for c in self._candidates if c.wants(event))
+            if len(by_type) >= _REMEMBERED_TYPES:
+                by_type.clear()
+            by_type[event.type] = wanting
         return _chosen(wanting, event, received_at, now, on_fault)

@@ -46,13 +46,15 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription as the API shows it: never with what it signs or identifies itself with.
 
     ``None`` in ``retry_schedule``, ``timeout_s`` and ``max_concurrency`` means the service's own
-    setting at the time of sending. ``public_key`` is there with ``v1a`` only.
+    setting at the time of sending. ``public_key`` is there with ``v1a`` only. An ``operational`` one
+    gets the service's own events, and no others.
     """
 
     id: str
     url: str
     event_types: tuple[str, ...]
     filter: str | None = None
+    operational: bool = False
     description: str | None = None
     headers: dict[str, str] | None = None
     auth: AuthShown | None = None

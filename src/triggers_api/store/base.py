@@ -40,6 +40,7 @@ from triggers_api.model.event import (
 )
 from triggers_api.model.ids import IdGenerator
 from triggers_api.model.job import Job, Replay, Selection, Then
+from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -87,6 +88,8 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
         failures: attempts since the delivery was opened, by the event or by a retry by hand.
         sent_at: the timestamp inside the ``standard`` format: ``occurred_at``, else received.
         metadata: a JSON object of strings, or ``None``.
+        priority: 0 the first attempt for an event, 1 a retry or a replay.
+        probe: the subscription's breaker is open; this one finds out whether its endpoint is back.
     """
 
     id: str
@@ -102,14 +105,39 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     key: str | None = None
     dedup_id: str | None = None
     metadata: bytes | None = None
+    priority: int = 0
+    probe: bool = False
+
+
+class Rooms(msgspec.Struct, frozen=True, kw_only=True):
+    """How many deliveries one claim may take, of whom.
+
+    Attributes:
+        subscriptions: the room of some subscriptions, by id.
+        default_subscription: that of every other one, or its ``max_concurrency`` where that is less.
+        organizations: the room of some organizations, by id.
+        default_organization: that of every other one.
+    """
+
+    subscriptions: Mapping[str, int]
+    default_subscription: int
+    organizations: Mapping[str, int]
+    default_organization: int
 
 
 class DeliveryClaim(msgspec.Struct, frozen=True):
-    """Leased deliveries, and the settings version in force when they were claimed."""
+    """Leased deliveries, and the settings version in force when they were claimed.
+
+    Attributes:
+        recovered: how many of them were taken over from a lease that had run out.
+        unfinished: the look ended before every subscription with something due was looked at: look
+            again at once.
+    """
 
     deliveries: tuple[ClaimedDelivery, ...]
     recovered: int = 0
     settings_version: int = 0
+    unfinished: bool = False
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
@@ -117,6 +145,9 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
 
     ``attempt`` is ``None`` when no request was made; the attempt count then stays as it is.
     ``status`` may be a waiting one without an attempt: the delivery is given back.
+
+    ``notify``: the organization is to be told what this changes beyond the delivery, by a notice about
+    each. ``notice`` is what the delivery itself has to tell; it is written down if this is not stale.
     """
 
     organization_id: str
@@ -127,6 +158,16 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     next_attempt_at: Timestamp | None = None
     attempt: Attempt | None = None
     disable_subscription: str | None = None
+    notify: bool = False
+    notice: Notice | None = None
+
+
+class PendingNotice(msgspec.Struct, frozen=True):
+    """A notice that is still to be told as an operational event; ``id`` is 32 hex digits."""
+
+    id: str
+    organization_id: str
+    notice: Notice
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -379,22 +420,26 @@ class Store(Protocol):
     async def release(self, token: int, failed: Sequence[FailedEvent]) -> Sequence[str]:
         """Give events back to be tried later, or set them aside; returns the stale ones' ids."""
 
-    async def claim_deliveries(
-        self, limit: int, lease_s: float, *, room: Mapping[str, int], default_room: int
-    ) -> DeliveryClaim:
+    async def claim_deliveries(self, limit: int, lease_s: float, *, rooms: Rooms) -> DeliveryClaim:
         """Lease up to ``limit`` due deliveries of active subscriptions, the longest due first.
 
-        No subscription gets more than its ``room``; one that is not in there gets ``default_room``,
-        or its own ``max_concurrency`` where that is less. One without room does not keep others
-        from being found, however much is due for it.
+        No subscription and no organization gets more than its room. One without room does not keep
+        others from being found, however much is due for it.
         """
 
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
         """Write outcomes down, state and attempt together; returns the stale ones' ids.
 
         A settlement with ``disable_subscription`` also disables the subscription for that reason
-        and cancels what waits for it.
+        and cancels what waits for it. Notices are part of the same transaction: its own ``notice``, and
+        with ``notify`` one of ``subscription.disabled`` when it was this settlement that disabled it.
         """
+
+    async def notices(self, limit: int) -> list[PendingNotice]:
+        """Up to ``limit`` notices that are still to be told, of any organization, oldest first."""
+
+    async def forget_notices(self, notice_ids: Collection[str]) -> None:
+        """Take notices out that have been told; one that is gone already is fine."""
 
     async def reap(self) -> Reaped:
         """Free what is held by leases that ran out, and finish what deletions left to be cancelled."""

@@ -13,7 +13,7 @@ import msgspec
 from triggers_api.model.controls import Controls, DeliveryMode, IngestMode
 from triggers_api.model.organization import Organization, Scope, key_digest
 from triggers_api.model.routing import RoutingTable
-from triggers_api.model.subscription import SubscriptionRecord
+from triggers_api.model.subscription import MATCHING, Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import Changes, Store
 
@@ -53,6 +53,7 @@ class Directory:
         self._organizations: dict[str, Organization] = {}
         self._subscriptions: dict[str, dict[str, SubscriptionRecord]] = {}
         self._routes: dict[str, RoutingTable] = {}
+        self._operational: dict[str, tuple[Subscription, ...]] = {}
         self.filtering: frozenset[str] = frozenset()
         """The organizations whose routing reads what is in an event."""
         self.chosen_controls = Controls()
@@ -85,6 +86,7 @@ class Directory:
         self._organizations.clear()
         self._subscriptions.clear()
         self._routes.clear()
+        self._operational.clear()
         self.filtering = frozenset()
         self.chosen_controls = Controls()
         self.controls = self._force(self.chosen_controls)
@@ -120,6 +122,14 @@ class Directory:
         """Who gets an organization's events."""
         return self._routes.get(organization_id, _NOBODY_ROUTES)
 
+    def notifies(self, organization_id: str) -> bool:
+        """Whether the organization is to be told what the service has to say of itself."""
+        now = self._store.now()
+        return any(
+            subscription.status_at(now) in MATCHING
+            for subscription in self._operational.get(organization_id, ())
+        )
+
     def _apply(self, changes: Changes) -> None:
         for organization in changes.organizations:
             self._organizations[organization.id] = organization
@@ -144,8 +154,12 @@ class Directory:
                 if theirs.pop(gone, None) is not None:
                     touched.add(organization_id)
         for organization_id in touched:
-            self._routes[organization_id] = RoutingTable(
-                [record.subscription for record in self._subscriptions[organization_id].values()]
+            theirs_now = [
+                record.subscription for record in self._subscriptions[organization_id].values()
+            ]
+            self._routes[organization_id] = RoutingTable(theirs_now)
+            self._operational[organization_id] = tuple(
+                each for each in theirs_now if each.operational
             )
         if touched:
             self.filtering = frozenset(

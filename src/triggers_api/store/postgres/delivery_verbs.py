@@ -15,11 +15,13 @@ from triggers_api.model.delivery import (
     reopened,
 )
 from triggers_api.model.ids import received_ms
+from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
-from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Settlement
+from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Rooms, Settlement
 from triggers_api.store.postgres.connection import Connection
+from triggers_api.store.postgres.notice_verbs import write_notices
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
 from triggers_api.store.postgres.tables import FIRST, SQL, number, text
 
@@ -46,13 +48,13 @@ class DeliveryVerbs:
         db: Connection,
         limit: int,
         *,
-        room: Mapping[str, int],
-        default_room: int,
+        rooms: Rooms,
         now: Timestamp,
         until: Timestamp,
         token: int,
     ) -> DeliveryClaim:
         """Lease due deliveries within each subscription's room."""
+        room, default_room = rooms.subscriptions, rooms.default_subscription
         rows = await db.fetch(
             SQL["claim_due"],
             now,
@@ -174,23 +176,33 @@ class DeliveryVerbs:
         held = {(delivery.hex, token): subscription for delivery, token, subscription in rows}
         stale: list[str] = []
         ended: dict[UUID, Settlement] = {}
+        notices: list[tuple[str, Notice]] = []
         for settlement in settlements:
             subscription = held.pop((number(settlement.delivery_id), settlement.token), None)
             if subscription is None:
                 stale.append(settlement.delivery_id)
-            elif settlement.disable_subscription is not None:
+                continue
+            if settlement.disable_subscription is not None:
                 ended[subscription] = settlement
+            if settlement.notice is not None:
+                notices.append((settlement.organization_id, settlement.notice))
         if ended:
             # What is read from here on is what it will be when it is written.
             await db.execute(SQL["hold_version"])
         for subscription, settlement in ended.items():
-            await self._settings.disable_subscription(
-                db,
-                number(settlement.organization_id),
-                subscription,
-                str(settlement.disable_subscription),
-                now=now,
+            reason = str(settlement.disable_subscription)
+            disabled = await self._settings.disable_subscription(
+                db, number(settlement.organization_id), subscription, reason, now=now
             )
+            if disabled and settlement.notify:
+                notice = Notice(
+                    type=NoticeType.SUBSCRIPTION_DISABLED,
+                    at=now,
+                    subscription_id=text(ids.SUBSCRIPTION, subscription),
+                    reason=reason,
+                )
+                notices.append((settlement.organization_id, notice))
+        await write_notices(db, notices)
         return stale, bool(ended)
 
     async def cancel_ended(

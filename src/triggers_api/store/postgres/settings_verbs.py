@@ -125,11 +125,11 @@ class SettingsVerbs:
         reason: str,
         *,
         now: Timestamp,
-    ) -> None:
-        """The receiver is gone: what waits is to be cancelled."""
+    ) -> bool:
+        """The receiver is gone: what waits is to be cancelled. Returns whether it was not so already."""
         record = await self.of_any_state(db, organization, subscription)
         if record.subscription.status is SubscriptionStatus.DISABLED:
-            return
+            return False
         await self.save_subscription(
             db,
             msgspec.structs.replace(
@@ -144,6 +144,7 @@ class SettingsVerbs:
             ),
         )
         await db.execute(SQL["end_subscription"], organization, subscription)
+        return True
 
     async def of_any_state(
         self, db: Connection, organization: str | UUID, subscription: UUID

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -41,9 +41,11 @@ from triggers_api.store.base import (
     LogPage,
     OrganizationAccount,
     Page,
+    PendingNotice,
     QueueClaim,
     QueueStats,
     Reaped,
+    Rooms,
     RoutedEvent,
     Settlement,
     WalkedDelivery,
@@ -68,6 +70,7 @@ from triggers_api.store.postgres.connection import (
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.postgres.job_verbs import JobVerbs
 from triggers_api.store.postgres.listener import DELIVERIES, JOBS, QUEUE, Announcer, Listener
+from triggers_api.store.postgres.notice_verbs import forget_notices, pending_notices
 from triggers_api.store.postgres.pool import Pool
 from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
 from triggers_api.store.postgres.record_reads import RecordReads
@@ -407,15 +410,13 @@ class PostgresStore:
             "release", lambda db: self._queue.release(db, token, failed, now=self.now())
         )
 
-    async def claim_deliveries(
-        self, limit: int, lease_s: float, *, room: Mapping[str, int], default_room: int
-    ) -> DeliveryClaim:
+    async def claim_deliveries(self, limit: int, lease_s: float, *, rooms: Rooms) -> DeliveryClaim:
         now, token = self.now(), self._token()
         until = now.after(seconds=lease_s)
         return await self._hot(
             "claim_deliveries",
             lambda db: self._deliveries.claim(
-                db, limit, room=room, default_room=default_room, now=now, until=until, token=token
+                db, limit, rooms=rooms, now=now, until=until, token=token
             ),
         )
 
@@ -423,11 +424,20 @@ class PostgresStore:
         stale, ended = await self._hot(
             "settle",
             lambda db: self._deliveries.settle(db, settlements, now=self.now()),
-            atomic=any(each.disable_subscription is not None for each in settlements),
+            atomic=any(
+                each.disable_subscription is not None or each.notice is not None
+                for each in settlements
+            ),
         )
         if ended:
             await self._tidy_up()
         return stale
+
+    async def notices(self, limit: int) -> list[PendingNotice]:
+        return await self._sessions.read(lambda db: pending_notices(db, limit))
+
+    async def forget_notices(self, notice_ids: Collection[str]) -> None:
+        await self._hot("forget_notices", lambda db: forget_notices(db, notice_ids))
 
     async def reap(self) -> Reaped:
         events, deliveries = await self._write(lambda db: self._deliveries.free(db, now=self.now()))

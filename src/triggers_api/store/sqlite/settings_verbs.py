@@ -113,11 +113,11 @@ class SettingsVerbs(Tables):
 
     def disable_subscription(
         self, db: apsw.Connection, number: int, reason: str, *, now: int
-    ) -> None:
-        """The receiver is gone: what waits is to be cancelled."""
+    ) -> bool:
+        """The receiver is gone: what waits is to be cancelled. Returns whether it was not so already."""
         record = self.by_number(db, number)
         if record.subscription.status is SubscriptionStatus.DISABLED:
-            return
+            return False
         self.save_subscription(
             db,
             msgspec.structs.replace(
@@ -132,6 +132,7 @@ class SettingsVerbs(Tables):
             ),
         )
         db.execute(SQL["end_subscription"], (number,))
+        return True
 
     def by_number(self, db: apsw.Connection, number: int) -> SubscriptionRecord:
         """One that exists, deleted or not."""

@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -37,9 +37,11 @@ from triggers_api.store.base import (
     LogPage,
     OrganizationAccount,
     Page,
+    PendingNotice,
     QueueClaim,
     QueueStats,
     Reaped,
+    Rooms,
     RoutedEvent,
     Settlement,
     WalkedDelivery,
@@ -59,6 +61,7 @@ from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, Delivery
 from triggers_api.store.sqlite.job_verbs import JobVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
+from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.queue_verbs import QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
@@ -115,6 +118,7 @@ class SqliteStore:
         self._deliveries = DeliveryVerbs(keys, self._settings)
         self._records = RecordReads(keys)
         self._jobs = JobVerbs(keys)
+        self._notices = NoticeVerbs(keys)
 
         self._queue_notice = Notice()
         self._delivery_notice = Notice()
@@ -317,15 +321,13 @@ class SqliteStore:
             "release", lambda db: self._queue.release(db, token, failed, now=self.now())
         )
 
-    async def claim_deliveries(
-        self, limit: int, lease_s: float, *, room: Mapping[str, int], default_room: int
-    ) -> DeliveryClaim:
+    async def claim_deliveries(self, limit: int, lease_s: float, *, rooms: Rooms) -> DeliveryClaim:
         now = self.now()
         until, token = now.after(seconds=lease_s), _token()
         return await self._write(
             "claim_deliveries",
             lambda db: self._deliveries.claim(
-                db, limit, room=room, default_room=default_room, now=now, until=until, token=token
+                db, limit, rooms=rooms, now=now, until=until, token=token
             ),
         )
 
@@ -336,6 +338,12 @@ class SqliteStore:
         if ended:
             await self._cancel_ended()
         return stale
+
+    async def notices(self, limit: int) -> list[PendingNotice]:
+        return await self._readers.run(lambda db: self._notices.notices(db, limit))
+
+    async def forget_notices(self, notice_ids: Collection[str]) -> None:
+        await self._write("forget_notices", lambda db: self._notices.forget(db, notice_ids))
 
     async def reap(self) -> Reaped:
         now = self.now()

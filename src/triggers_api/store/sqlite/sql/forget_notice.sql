@@ -1,0 +1,1 @@
+DELETE FROM notices WHERE id = ?1
