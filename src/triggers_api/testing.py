@@ -268,9 +268,10 @@ class Service:
             await self.app.processor.run_once()
             await self.app.dispatcher.run_once()
             settled = await self.app.dispatcher.rest()
+            await self.app.outbox.run_once()
             await self.app.jobs.run_once()
-            worked = settled or self.app.processor.claimed or self.app.dispatcher.claimed
-            if not (worked or self.app.jobs.worked):
+            claimed = self.app.processor.claimed or self.app.dispatcher.claimed
+            if not (settled or claimed or self.app.outbox.told or self.app.jobs.worked):
                 return
 
 

@@ -106,6 +106,7 @@ def view_of(event: EventDetail) -> EventView:
         key=event.key,
         metadata=None if event.metadata is None else msgspec.json.encode(event.metadata),
         payload=bytes(event.payload),
+        operational=event.operational,
     )
 
 

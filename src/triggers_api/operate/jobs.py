@@ -109,7 +109,7 @@ class Search:
             if event.routed
             and not event.delivered
             and (selection.type is None or glob_matches(selection.type, event.type))
-            and (wanting := [c for c in candidates if c.subscription.wants_type(event.type)])
+            and (wanting := [each for each in candidates if _wants(each, event)])
         ]
         matches: list[tuple[str | None, str, str]] = []
         began = perf_counter()
@@ -167,6 +167,11 @@ class Search:
                 if each.filter is None or each.filter.judge(view).matches
             ]
             yield event, chosen
+
+
+def _wants(candidate: Candidate, event: WalkedEvent) -> bool:
+    subscription = candidate.subscription
+    return subscription.operational is event.operational and subscription.wants_type(event.type)
 
 
 async def count_at_once(

@@ -260,8 +260,8 @@ class JobVerbs:
             SQL["walk_events"], organization, _position(after), *_span(selection), limit, asked
         )
         return [
-            WalkedEvent(text(ids.EVENT, event), event_type, routed, delivered)
-            for event, event_type, routed, delivered in rows
+            WalkedEvent(text(ids.EVENT, event), event_type, *flags)
+            for event, event_type, *flags in rows
         ]
 
     async def event_contents(

@@ -286,8 +286,8 @@ class JobVerbs(Tables):
             (organization, self._position(after), *_span(selection), limit, asked),
         )
         return [
-            WalkedEvent(self.keys.event(number), event_type, bool(routed), bool(delivered))
-            for number, event_type, routed, delivered in rows
+            WalkedEvent(self.keys.event(number), event_type, *map(bool, flags))
+            for number, event_type, *flags in rows
         ]
 
     def event_contents(

@@ -1,4 +1,4 @@
-SELECT e.id, e.type, q.event_id IS NULL AND coalesce(s.status, 1) = 1 AND NOT e.operational,
+SELECT e.id, e.type, q.event_id IS NULL AND coalesce(s.status, 1) = 1, e.operational,
        $6::uuid IS NOT NULL AND EXISTS (
            SELECT FROM deliveries AS d
            WHERE d.organization_id = $1 AND d.event_id = e.id AND d.subscription_id = $6

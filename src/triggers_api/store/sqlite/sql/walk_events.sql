@@ -1,4 +1,4 @@
-SELECT e.id, e.type, e.status = 1 AND NOT e.operational,
+SELECT e.id, e.type, e.status = 1, e.operational,
        ?6 IS NOT NULL AND EXISTS (
            SELECT 1 FROM deliveries AS d INDEXED BY deliveries_once
            WHERE d.event_id = e.id AND d.subscription_id = ?6
