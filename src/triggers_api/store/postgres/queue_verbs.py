@@ -21,7 +21,8 @@ from triggers_api.store.postgres.tables import SQL, number, text
 _ALONE_AFTER: Final = 2
 """Claims without success after which an event is handed out alone."""
 
-_SLOTS: Final = 16
+SLOTS: Final = 16
+"""Rows of ``accounts`` for one organization."""
 _TRIES: Final = 5
 
 _QUEUED = codes.EVENT_STATUS[EventStatus.QUEUED]
@@ -107,7 +108,7 @@ class QueueVerbs:
             [number(event) for _, event in rows],
             [number(delivery.subscription_id) for delivery, _ in rows],
             [event.settings_version for event in events],
-            secrets.randbelow(_SLOTS),
+            secrets.randbelow(SLOTS),
             ordered,
             *lines.columns([delivery for delivery, _ in rows], given),
         )
@@ -124,7 +125,7 @@ class QueueVerbs:
         if statement == "append":
             more = (
                 _sparse([event.operational or None for event in events]),
-                secrets.randbelow(_SLOTS),
+                secrets.randbelow(SLOTS),
             )
         elif statement == "append_events":
             del columns[-1]
@@ -218,7 +219,7 @@ class QueueVerbs:
             [number(delivery.id) for delivery, _ in deliveries],
             [number(event) for _, event in deliveries],
             [number(delivery.subscription_id) for delivery, _ in deliveries],
-            secrets.randbelow(_SLOTS),
+            secrets.randbelow(SLOTS),
             *lines.columns([delivery for delivery, _ in deliveries], given),
         )
         return _missing([answer.event.id for answer in routed], held)
