@@ -282,6 +282,7 @@ class Dispatcher:
             schedule=self._settings.retry_schedule if schedule is None else schedule,
             now=self._store.now(),
             draw=self._draw(),
+            origin=delivery.origin,
         )
         self._report(delivery, decision, attempt)
         # What the service tells of itself does not make it tell more.

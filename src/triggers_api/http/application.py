@@ -17,6 +17,7 @@ from triggers_api.http import (
     health,
     organization,
     problems,
+    subscription_work,
     subscriptions,
 )
 from triggers_api.http.body import Receive
@@ -65,6 +66,7 @@ def _api_routers() -> list[Router]:
         route_handlers=[
             events.router(),
             subscriptions.router(),
+            subscription_work.router(),
             deliveries.router(),
             organization.router(),
         ],

@@ -137,6 +137,7 @@ class DeliveryVerbs:
             key,
             dedup_id,
             metadata,
+            origin,
         ) = row
         event_id = text(ids.EVENT, event)
         return ClaimedDelivery(
@@ -153,6 +154,7 @@ class DeliveryVerbs:
             key=key,
             dedup_id=dedup_id,
             metadata=metadata,
+            origin=codes.ORIGIN_OF[origin],
         )
 
     async def _target(

@@ -142,6 +142,7 @@ class DeliveryVerbs(Tables):
             key,
             dedup_id,
             metadata,
+            origin,
         ) = row
         return ClaimedDelivery(
             id=self.keys.delivery(number),
@@ -157,6 +158,7 @@ class DeliveryVerbs(Tables):
             key=key,
             dedup_id=dedup_id,
             metadata=metadata,
+            origin=codes.ORIGIN_OF[origin],
         )
 
     def _target(self, db: apsw.Connection, number: int, version: int) -> SubscriptionRecord:

@@ -68,7 +68,7 @@ ended AS (
 )
 SELECT (SELECT last FROM ended), c.organization_id, c.delivery_id, c.subscription_id, c.version,
        c.lease_token <> 0, d.event_id, d.attempt_count, d.attempt_base, e.type, e.occurred_at, e.payload,
-       e.source, e.key, e.dedup_id, e.metadata
+       e.source, e.key, e.dedup_id, e.metadata, d.origin
 FROM (SELECT 1) AS always
 -- Only what was leased, see claim_queue.
 LEFT JOIN (
@@ -77,7 +77,7 @@ LEFT JOIN (
     JOIN leased AS l ON l.organization_id = chosen.organization_id AND l.delivery_id = chosen.delivery_id
 ) AS c ON true
 LEFT JOIN LATERAL (
-    SELECT d.event_id, d.attempt_count, d.attempt_base
+    SELECT d.event_id, d.attempt_count, d.attempt_base, d.origin
     FROM deliveries AS d
     WHERE d.organization_id = c.organization_id AND d.id = c.delivery_id
     LIMIT 1

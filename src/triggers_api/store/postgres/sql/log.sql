@@ -17,6 +17,6 @@ LEFT JOIN LATERAL (
 ) AS s ON true
 WHERE e.organization_id = $1 AND e.xid >= $2::text::xid8 AND (e.xid, e.id) > ($2::text::xid8, $3)
   AND e.xid < pg_snapshot_xmin(pg_current_snapshot())
-  AND s.status IS DISTINCT FROM 6
+  AND s.status IS DISTINCT FROM 6 AND NOT e.operational
 ORDER BY e.xid, e.id
 LIMIT $4
