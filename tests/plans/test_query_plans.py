@@ -169,6 +169,11 @@ PLANS: Final = {
         "SEARCH d USING INDEX deliveries_dead (organization_id=? AND rowid>? AND rowid<?)",
         EVENT,
     ],
+    # statistics of a subscription; what is grouped is bounded by a limit
+    "test_target": ["SEARCH subscriptions USING INTEGER PRIMARY KEY (rowid=?)"],
+    "subscription_next": [
+        "SEARCH d USING INDEX deliveries_lane (subscription_id=? AND due_at>? AND due_at<?)"
+    ],
     # settings, asked for twice a second
     "changed_keys": ["SEARCH api_keys USING INDEX api_keys_version (version>?)"],
     "changed_organizations": ["SEARCH organizations USING INDEX organizations_version (version>?)"],

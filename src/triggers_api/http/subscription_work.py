@@ -7,7 +7,7 @@ from litestar import Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from triggers_api.errors import FieldError, NotFound, ValidationFailed
+from triggers_api.errors import FieldError, InvalidState, NotFound, ValidationFailed
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.parameters import Since, Until
 from triggers_api.http.request import OPTIONAL_BODY
@@ -16,6 +16,7 @@ from triggers_api.model.delivery import Delivery, NewDelivery
 from triggers_api.model.event import NewEvent
 from triggers_api.model.organization import Scope
 from triggers_api.model.statistics import SubscriptionStats
+from triggers_api.model.subscription import MATCHING
 
 TEST_TYPE: Final = "triggers.test"
 TEST_PAYLOAD: Final = b'{"message":"This is a test event. Nothing has happened."}'
@@ -26,7 +27,7 @@ class SubscriptionTest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """What is to be sent. A field that is left out has its default, also a ``type`` of ``null``."""
 
     type: str | None = None
-    payload: msgspec.Raw = msgspec.Raw()
+    payload: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
 
 
 @post(
@@ -50,6 +51,12 @@ async def test_subscription(
             errors=[FieldError("/type", "invalid-event-type", wanted)],
         )
     store = context.store
+    record = await store.subscription(organization_id, subscription_id)
+    if record is None:
+        raise NotFound("there is no such subscription")
+    status = record.subscription.status_at(store.now())
+    if status not in MATCHING:
+        raise InvalidState(f"the subscription is {status}")
     delivery = NewDelivery(store.ids.new(ids.DELIVERY), subscription_id)
     event = NewEvent(
         store.ids.new(ids.EVENT),

@@ -8,8 +8,8 @@ FROM (
         WHERE d.subscription_id = ?1 AND d.organization_id = ?2 AND d.id >= ?3 AND d.id < ?4
         ORDER BY d.id DESC
         LIMIT ?5
-    ) AS d
-    CROSS JOIN attempts AS a INDEXED BY attempts_delivery ON a.delivery_id = d.id
+    ) AS looked_at
+    CROSS JOIN attempts AS a INDEXED BY attempts_delivery ON a.delivery_id = looked_at.id
     LIMIT ?6
 )
 GROUP BY duration_ms, succeeded
