@@ -82,7 +82,9 @@ CREATE TABLE endpoint_health (
     opened integer NOT NULL,
     open_until bigint NOT NULL,
     warned_at bigint,
-    error text NOT NULL
+    error text NOT NULL,
+    probe_from bigint DEFAULT 0 NOT NULL,
+    disabled_at bigint
 ) WITH (fillfactor=50);
 ALTER TABLE endpoint_health ADD CONSTRAINT endpoint_health_pkey PRIMARY KEY (organization_id, subscription_id);
 CREATE TABLE event_queue (

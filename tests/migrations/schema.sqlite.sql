@@ -61,7 +61,7 @@ CREATE TABLE endpoint_health (
     open_until INTEGER NOT NULL,
     warned_at INTEGER,
     error TEXT NOT NULL
-) STRICT;
+    , probe_from INTEGER NOT NULL DEFAULT 0, disabled_at INTEGER) STRICT;
 CREATE TABLE event_failures (
     event_id INTEGER PRIMARY KEY,
     reason TEXT NOT NULL,

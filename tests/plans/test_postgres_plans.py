@@ -247,6 +247,7 @@ PLANS: Final = {
     # settle
     "settle": [
         DELIVERY_IN_QUEUE, "delivery_queue by place", DELIVERY_BY_ID, "deliveries by place",
+        "endpoint_health_pkey (organization_id =, subscription_id =)",
     ],
     "delivery_standing": [DELIVERY_BY_ID, DELIVERY_IN_QUEUE, EVENT_STATE, SUBSCRIPTION_BY_ID],
     "cancel_delivery": [DELIVERY_BY_ID, DELIVERY_IN_QUEUE],

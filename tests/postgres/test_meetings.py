@@ -12,9 +12,12 @@ from tests.rooms import rooms
 from triggers_api.errors import InvalidState
 from triggers_api.model import ids
 from triggers_api.model.delivery import DeliveryStatus, NewDelivery
+from triggers_api.model.health import DEFAULT_POLICY
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.store.base import Settlement
+from triggers_api.store.cipher import Cipher
 from triggers_api.store.postgres.delivery_verbs import DeliveryVerbs
+from triggers_api.store.postgres.health_verbs import HealthVerbs
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
 from triggers_api.store.postgres.tables import SQL, find
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from tests.conftest import Run
     from tests.postgres.conftest import Database
 
-    from triggers_api.store.postgres.store import PostgresStore
+from triggers_api.store.postgres.store import PostgresStore
 
 GATE: Final = 7
 DUE: Final = "WHERE q.due_at <= $1"
@@ -58,6 +61,12 @@ async def due(
         assert await store.append([stored]) == [None]
         made[delivery.id] = stored.id
     return made
+
+
+def delivery_verbs() -> DeliveryVerbs:
+    """For what a transaction of the test's own does."""
+    settings = SettingsVerbs(Cipher(b"key"))
+    return DeliveryVerbs(settings, HealthVerbs(settings, policy=DEFAULT_POLICY, draw=lambda: 0.0))
 
 
 def hold_up(monkeypatch: pytest.MonkeyPatch, statement: str, place: str) -> None:
@@ -172,7 +181,7 @@ def test_a_delivery_of_an_event_that_is_being_deleted_is_not_retried(
         await store.cancel_delivery(organization, delivery)
         db = await database.connection()
         await db.execute("BEGIN")
-        assert await DeliveryVerbs(SettingsVerbs()).erase_event(
+        assert await delivery_verbs().erase_event(
             db, find(ids.ORGANIZATION, organization), find(ids.EVENT, erased), now=store.now()
         )
         retried = asyncio.ensure_future(store.retry_delivery(organization, delivery))
@@ -196,7 +205,7 @@ def test_a_delivery_that_dies_while_it_is_retried_by_hand_is_sent_again(
         dead = Settlement(organization, delivery, claimed.token, DeliveryStatus.DEAD, "gave up")
         db = await database.connection()
         await db.execute("BEGIN")
-        await DeliveryVerbs(SettingsVerbs()).settle(db, [dead], now=store.now())
+        await delivery_verbs().settle(db, [dead], now=store.now())
         retried = asyncio.ensure_future(store.retry_delivery(organization, delivery))
         await database.waiting_for_locks(1)
         await db.execute("COMMIT")

@@ -14,13 +14,23 @@ from triggers_api.model.delivery import (
     DeliveryStatus,
     reopened,
 )
+from triggers_api.model.health import Evidence, HealthEvent, evidence
 from triggers_api.model.ids import received_ms
 from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
-from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Rooms, Settlement
+from triggers_api.store.base import (
+    ClaimedDelivery,
+    DeliveryClaim,
+    HealthReset,
+    Rooms,
+    Settled,
+    Settlement,
+)
+from triggers_api.store.endpoint_health import at_another_url
 from triggers_api.store.postgres.connection import Connection
+from triggers_api.store.postgres.health_verbs import Endpoint, HealthVerbs
 from triggers_api.store.postgres.notice_verbs import write_notices
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
 from triggers_api.store.postgres.tables import FIRST, SQL, number, text
@@ -38,8 +48,9 @@ _CODE = codes.DELIVERY_STATUS
 class DeliveryVerbs:
     """The verbs around ``deliveries`` and ``delivery_queue``."""
 
-    def __init__(self, settings: SettingsVerbs) -> None:
+    def __init__(self, settings: SettingsVerbs, health: HealthVerbs) -> None:
         self._settings = settings
+        self._health = health
         self._lane = FIRST
         self._targets: dict[tuple[UUID, int], SubscriptionRecord] = {}
 
@@ -137,6 +148,7 @@ class DeliveryVerbs:
             key,
             dedup_id,
             metadata,
+            operational,
             origin,
         ) = row
         event_id = text(ids.EVENT, event)
@@ -154,6 +166,7 @@ class DeliveryVerbs:
             key=key,
             dedup_id=dedup_id,
             metadata=metadata,
+            operational=bool(operational),
             origin=codes.ORIGIN_OF[origin],
         )
 
@@ -169,16 +182,32 @@ class DeliveryVerbs:
         return known
 
     async def settle(
-        self, db: Connection, settlements: Sequence[Settlement], *, now: Timestamp
-    ) -> tuple[list[str], bool]:
-        """Outcomes onto their rows; returns the stale ids, and whether subscriptions have ended."""
+        self,
+        db: Connection,
+        settlements: Sequence[Settlement],
+        *,
+        now: Timestamp,
+        with_health: bool = False,
+    ) -> tuple[Settled, bool] | None:
+        """Outcomes onto their rows; returns what came of it, and whether subscriptions have ended.
+
+        Without ``with_health`` this is one statement. It changes nothing and there is no answer if it
+        would have to change what is known of an endpoint, which takes a transaction, as notices do.
+        """
+        may_disable = False
+        if with_health:
+            settlements, may_disable = await self._prepared(db, settlements, now=now)
         # The first settlement of a row ends its lease; a second one is stale.
         first = {(each.delivery_id, each.token): each for each in reversed(settlements)}
-        rows = await db.fetch(SQL["settle"], now, *_columns(list(first.values()), now))
-        held = {(delivery.hex, token): subscription for delivery, token, subscription in rows}
+        rows = await db.fetch(SQL["settle"], now, *_columns(list(first.values()), now), with_health)
+        if rows and not rows[0]["done"]:
+            return None
+        held = {(delivery.hex, token): subscription for delivery, token, subscription, _ in rows}
         stale: list[str] = []
         ended: dict[UUID, Settlement] = {}
+        seen: dict[Endpoint, list[Evidence]] = {}
         notices: list[tuple[str, Notice]] = []
+        to_tell: set[UUID] = set()
         for settlement in settlements:
             subscription = held.pop((number(settlement.delivery_id), settlement.token), None)
             if subscription is None:
@@ -188,13 +217,27 @@ class DeliveryVerbs:
                 ended[subscription] = settlement
             if settlement.notice is not None:
                 notices.append((settlement.organization_id, settlement.notice))
-        if ended:
-            # What is read from here on is what it will be when it is written.
-            await db.execute(SQL["hold_version"])
+            if settlement.notify:
+                to_tell.add(subscription)
+            said = evidence(settlement.attempt, settlement.status, settlement.sent_to)
+            if said is not None:
+                endpoint = UUID(number(settlement.organization_id)), subscription
+                seen.setdefault(endpoint, []).append(said)
+        if not with_health:
+            return Settled(tuple(stale)), False
+        closed_to, changes = await self._health.settle(
+            db,
+            {each: said for each, said in seen.items() if each[1] not in ended},
+            may_disable=may_disable,
+            to_tell=to_tell,
+            now=now,
+        )
         for subscription, settlement in ended.items():
             reason = str(settlement.disable_subscription)
+            organization = number(settlement.organization_id)
+            await self._health.reset(db, organization, subscription, HealthReset.FORGET)
             disabled = await self._settings.disable_subscription(
-                db, number(settlement.organization_id), subscription, reason, now=now
+                db, organization, subscription, reason, now=now
             )
             if disabled and settlement.notify:
                 notice = Notice(
@@ -205,7 +248,34 @@ class DeliveryVerbs:
                 )
                 notices.append((settlement.organization_id, notice))
         await write_notices(db, notices)
-        return stale, bool(ended)
+        given_up = any(each.event is HealthEvent.DISABLED for each in changes)
+        return Settled(tuple(stale), closed_to, tuple(changes)), bool(ended) or given_up
+
+    async def _prepared(
+        self, db: Connection, settlements: Sequence[Settlement], *, now: Timestamp
+    ) -> tuple[Sequence[Settlement], bool]:
+        """Settlements of which none disables a subscription that is elsewhere now.
+
+        Also whether this transaction may disable some: what is read from here on is then what it will be
+        when it is written.
+        """
+        disabling = [each for each in settlements if each.disable_subscription is not None]
+        organizations = {number(each.organization_id) for each in settlements}
+        if not disabling and not await self._health.may_disable(db, organizations, now=now):
+            return settlements, False
+        await db.execute(SQL["hold_version"])
+        rows = await db.fetch(
+            SQL["settled_targets"],
+            [number(each.organization_id) for each in disabling],
+            [number(each.delivery_id) for each in disabling],
+        )
+        urls = {delivery.hex: bodies.subscription(body).url for delivery, body in rows}
+
+        def moved(settlement: Settlement) -> bool:
+            url = urls.get(number(settlement.delivery_id))
+            return settlement in disabling and settlement.sent_to not in (None, url)
+
+        return [at_another_url(each) if moved(each) else each for each in settlements], True
 
     async def cancel_ended(
         self, db: Connection, *, now: Timestamp, subscription: str | UUID | None = None

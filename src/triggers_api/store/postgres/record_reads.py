@@ -107,6 +107,7 @@ class RecordReads:
             wanted.dedup_id,
             None if wanted.status is None else codes.EVENT_STATUS[wanted.status],
             now,
+            wanted.operational,
         )
         return [_event(row, now) for row in rows]
 
@@ -193,7 +194,7 @@ class RecordReads:
         """Depths of the queue and of what is to be delivered."""
         row = await db.fetchrow(SQL["queue_depths"], now)
         assert row is not None
-        queued, scheduled, oldest, held, stuck, open_, delivering = row
+        queued, scheduled, oldest, held, stuck, open_, delivering, breakers = row
         return QueueStats(
             depth=queued - scheduled,
             scheduled=scheduled,
@@ -202,6 +203,7 @@ class RecordReads:
             oldest_age_s=max(0, now - oldest) / 1000 if oldest is not None else 0.0,
             deliveries_waiting=open_ - delivering,
             deliveries_leased=delivering,
+            breakers_open=breakers,
         )
 
     async def accounts(self, db: Connection, now: Timestamp) -> list[OrganizationAccount]:
@@ -265,6 +267,7 @@ def _event(row: Iterable[Any], now: Timestamp) -> Event:
         deliver_at,
         state,
         queued,
+        operational,
     ) = row
     event_id = text(ids.EVENT, identifier)
     return Event(
@@ -279,6 +282,7 @@ def _event(row: Iterable[Any], now: Timestamp) -> Event:
         received_at=Timestamp(received_ms(event_id)),
         occurred_at=_moment(occurred_at),
         deliver_at=_moment(deliver_at),
+        operational=operational,
     )
 
 

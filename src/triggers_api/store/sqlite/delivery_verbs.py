@@ -18,11 +18,21 @@ from triggers_api.model.delivery import (
     DeliveryStatus,
     reopened,
 )
+from triggers_api.model.health import Evidence, HealthEvent, evidence
 from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
-from triggers_api.store.base import ClaimedDelivery, DeliveryClaim, Rooms, Settlement
+from triggers_api.store.base import (
+    ClaimedDelivery,
+    DeliveryClaim,
+    HealthReset,
+    Rooms,
+    Settled,
+    Settlement,
+)
+from triggers_api.store.endpoint_health import at_another_url
+from triggers_api.store.sqlite.health_verbs import HealthVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
@@ -41,9 +51,10 @@ _DELIVERING = _CODE[DeliveryStatus.DELIVERING]
 class DeliveryVerbs(Tables):
     """The verbs around ``deliveries``."""
 
-    def __init__(self, keys: Keys, settings: SettingsVerbs) -> None:
+    def __init__(self, keys: Keys, settings: SettingsVerbs, health: HealthVerbs) -> None:
         super().__init__(keys)
         self._settings = settings
+        self._health = health
         self._notices = NoticeVerbs(keys)
         self._lane = 0
         self._targets: dict[tuple[int, int], SubscriptionRecord] = {}
@@ -142,6 +153,7 @@ class DeliveryVerbs(Tables):
             key,
             dedup_id,
             metadata,
+            operational,
             origin,
         ) = row
         return ClaimedDelivery(
@@ -158,6 +170,7 @@ class DeliveryVerbs(Tables):
             key=key,
             dedup_id=dedup_id,
             metadata=metadata,
+            operational=bool(operational),
             origin=codes.ORIGIN_OF[origin],
         )
 
@@ -171,9 +184,9 @@ class DeliveryVerbs(Tables):
         return known
 
     def settle(
-        self, db: apsw.Connection, settlements: Sequence[Settlement], *, now: int
-    ) -> tuple[list[str], bool]:
-        """Outcomes onto their rows; returns the stale ids, and whether subscriptions have ended."""
+        self, db: apsw.Connection, settlements: Sequence[Settlement], *, now: Timestamp
+    ) -> tuple[Settled, bool]:
+        """Outcomes onto their rows; returns what came of it, and whether subscriptions have ended."""
         asked = [(self.keys.of(s.delivery_id), s.token) for s in settlements]
         held = {
             (number, token): (attempts, subscription)
@@ -183,12 +196,16 @@ class DeliveryVerbs(Tables):
         }
         stale, states, attempts = [], [], []
         gone: dict[int, Settlement] = {}
+        seen: dict[int, list[Evidence]] = {}
+        to_tell: set[int] = set()
         for settlement, (number, token) in zip(settlements, asked, strict=True):
             # Popped: the first settlement of a row ends its lease, a second one is stale.
             count, subscription = held.pop((number, token), (None, 0))
             if count is None:
                 stale.append(settlement.delivery_id)
                 continue
+            if settlement.disable_subscription is not None:
+                settlement = self._present(db, subscription, settlement)  # noqa: PLW2901
             attempt = settlement.attempt
             if attempt is not None:
                 count = attempt.number
@@ -209,16 +226,31 @@ class DeliveryVerbs(Tables):
             if settlement.notice is not None:
                 organization = self.keys.of(settlement.organization_id)
                 self._notices.write(db, organization, (settlement.notice,))
+            if settlement.notify:
+                to_tell.add(subscription)
+            said = evidence(attempt, settlement.status, settlement.sent_to)
+            if said is not None:
+                seen.setdefault(subscription, []).append(said)
         run_many(db, "settle", states)
         run_many(db, "settle_attempts", attempts)
         for subscription, settlement in gone.items():
             self._disable(db, subscription, settlement, now)
-        return stale, bool(gone)
+        closed_to, changes = self._health.settle(db, seen, to_tell=to_tell, now=now)
+        ended = bool(gone) or any(each.event is HealthEvent.DISABLED for each in changes)
+        return Settled(tuple(stale), closed_to, tuple(changes)), ended
+
+    def _present(
+        self, db: apsw.Connection, subscription: int, settlement: Settlement
+    ) -> Settlement:
+        """A settlement that disables, if it went to where the subscription is now."""
+        url = self._settings.by_number(db, subscription).subscription.url
+        return settlement if settlement.sent_to in (None, url) else at_another_url(settlement)
 
     def _disable(
         self, db: apsw.Connection, subscription: int, settlement: Settlement, now: int
     ) -> None:
         reason = str(settlement.disable_subscription)
+        self._health.reset(db, subscription, HealthReset.FORGET)
         disabled = self._settings.disable_subscription(db, subscription, reason, now=now)
         if disabled and settlement.notify:
             notice = Notice(

@@ -88,6 +88,7 @@ class RecordReads(Tables):
             "organization_id": organization,
             "type": wanted.type,
             "status": None if wanted.status is None else codes.EVENT_STATUS[wanted.status],
+            "operational": wanted.operational,
             "now": now,
             **self._span(ids.EVENT, wanted.since, wanted.until, page),
         }
@@ -188,7 +189,7 @@ class RecordReads(Tables):
 
     def depths(self, db: apsw.Connection, now: int) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""
-        ((queued, scheduled, oldest, held, stuck, open_, delivering),) = db.execute(
+        ((queued, scheduled, oldest, held, stuck, open_, delivering, breakers),) = db.execute(
             SQL["queue_depths"], (now,)
         )
         return QueueStats(
@@ -199,6 +200,7 @@ class RecordReads(Tables):
             oldest_age_s=max(0, now - oldest) / 1000 if oldest is not None else 0.0,
             deliveries_waiting=open_ - delivering,
             deliveries_leased=delivering,
+            breakers_open=breakers,
         )
 
     def accounts(self, db: apsw.Connection, now: int) -> list[OrganizationAccount]:
@@ -241,7 +243,19 @@ class RecordReads(Tables):
         }
 
     def _event(self, row: Sequence[Any], now: int) -> Event:
-        number, event_type, payload, dedup_id, source, key, metadata, status, occurred, due = row
+        (
+            number,
+            event_type,
+            payload,
+            dedup_id,
+            source,
+            key,
+            metadata,
+            status,
+            occurred,
+            due,
+            operational,
+        ) = row
         return Event(
             id=self.keys.event(number),
             type=event_type,
@@ -254,6 +268,7 @@ class RecordReads(Tables):
             received_at=ids.made_at(number),
             occurred_at=_moment(occurred),
             deliver_at=_moment(due),
+            operational=bool(operational),
         )
 
     def _delivery(self, row: Sequence[Any]) -> Delivery:

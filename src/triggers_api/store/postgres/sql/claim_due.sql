@@ -40,7 +40,7 @@ leased AS (
 )
 SELECT (SELECT count(*) FROM front) AS seen, (SELECT version FROM settings_version) AS settings_version, c.organization_id, c.delivery_id, c.subscription_id, c.version,
        c.lease_token <> 0, d.event_id, d.attempt_count, d.attempt_base, e.type, e.occurred_at, e.payload,
-       e.source, e.key, e.dedup_id, e.metadata, d.origin
+       e.source, e.key, e.dedup_id, e.metadata, e.operational, d.origin
 FROM (SELECT 1) AS always
 -- Only what was leased, see claim_queue.
 LEFT JOIN (
@@ -55,7 +55,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS d ON true
 LEFT JOIN LATERAL (
-    SELECT e.type, e.occurred_at, e.payload, e.source, e.key, e.dedup_id, e.metadata
+    SELECT e.type, e.occurred_at, e.payload, e.source, e.key, e.dedup_id, e.metadata, e.operational
     FROM events AS e
     WHERE e.organization_id = c.organization_id AND e.id = d.event_id
     LIMIT 1
