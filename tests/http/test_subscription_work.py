@@ -73,6 +73,7 @@ def test_type_and_payload_can_be_chosen_and_the_payload_is_kept_byte_for_byte(
     payload = b'{"n": 123456789012345678901234567890, "n": null}'
     body = b'{"type":"order.created","payload":%b}' % payload
     assert trial(service, run, subscription, body).status == 202
+    run(service.drain())
     assert (
         trial(service, run, subscription, {"payload": None}).json["event_type"] == "triggers.test"
     )
