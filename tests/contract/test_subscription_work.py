@@ -104,7 +104,7 @@ def test_a_test_of_a_paused_subscription_waits_until_it_goes_on(
 
 
 @pytest.mark.parametrize("how", ["disabled", "expired"])
-def test_a_subscription_that_has_ended_cannot_be_trial(
+def test_a_subscription_that_has_ended_cannot_be_tested(
     world: World, organization: str, clock: FrozenClock, how: str
 ) -> None:
     expires_at = clock().after(seconds=1) if how == "expired" else None

@@ -177,13 +177,13 @@ class RecordReads(Tables):
                 SQL["subscription_attempts"], (*window, ATTEMPTS_LIMIT)
             )
         ]
-        due = list(db.execute(SQL["subscription_next"], (subscription, organization, codes.PARKED)))
+        ((due,),) = db.execute(SQL["subscription_next"], (organization, subscription, codes.PARKED))
         return summary(
             deliveries,
             attempts,
             since=since,
             until=until,
-            next_due=Timestamp(due[0][0]) if due else None,
+            next_due=_moment(due),
             now=now,
         )
 
