@@ -216,6 +216,7 @@ class DeliveryVerbs:
             dedup_id,
             metadata,
             operational,
+            origin,
             sequence,
         ) = row
         event_id = text(ids.EVENT, event)
@@ -236,6 +237,7 @@ class DeliveryVerbs:
             priority=due.priority,
             probe=due.probe,
             operational=bool(operational),
+            origin=codes.ORIGIN_OF[origin],
             sequence=sequence,
         )
 

@@ -176,6 +176,7 @@ class DeliveryVerbs(Tables):
             dedup_id,
             metadata,
             operational,
+            origin,
             sequence,
         ) = row
         return ClaimedDelivery(
@@ -195,6 +196,7 @@ class DeliveryVerbs(Tables):
             priority=due.priority,
             probe=bool(due.probe),
             operational=bool(operational),
+            origin=codes.ORIGIN_OF[origin],
             sequence=sequence,
         )
 
