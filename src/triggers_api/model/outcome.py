@@ -119,3 +119,22 @@ def decide(
     if code in _THROTTLE and asked is not None:
         delay = asked_delay_s(asked, draw=draw)
     return Decision(DeliveryStatus.RETRYING, reason, now.after(seconds=delay))
+
+
+def is_success(outcome: Outcome) -> bool:
+    """Whether the receiver has taken the event."""
+    return isinstance(outcome, Answered) and 200 <= outcome.status_code < 300
+
+
+def is_trouble(outcome: Outcome) -> bool:
+    """Whether the receiver seems to be asked for more than it can take."""
+    if isinstance(outcome, Answered):
+        return outcome.status_code in _THROTTLE
+    return isinstance(outcome, NoAnswer) and not outcome.permanent
+
+
+def asks_to_wait_s(outcome: Outcome) -> float | None:
+    """Seconds for which the receiver wants to be left alone, if it says so."""
+    if isinstance(outcome, Answered) and outcome.status_code in _THROTTLE:
+        return outcome.retry_after_s
+    return None
