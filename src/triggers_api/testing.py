@@ -268,7 +268,9 @@ class Service:
             await self.app.processor.run_once()
             await self.app.dispatcher.run_once()
             settled = await self.app.dispatcher.rest()
-            if not (settled or self.app.processor.claimed or self.app.dispatcher.claimed):
+            await self.app.outbox.run_once()
+            claimed = self.app.processor.claimed or self.app.dispatcher.claimed
+            if not (settled or claimed or self.app.outbox.told):
                 return
 
 

@@ -60,6 +60,42 @@ def test_every_event_of_a_run_is_accounted_for(tmp_path: Path, environ: dict[str
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_backlog_is_delivered_and_the_bare_loop_posts_as_many(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    done = subprocess.run(
+        [*BENCH, "--profile", "delivery", "--events", "50", "--json"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    report = json.loads(done.stdout)
+    assert done.returncode == report["exit_code"]
+    measured = report["delivery"]
+    assert measured["unsettled"] == 0
+    assert len(measured["rates"]) == len(measured["bare_rates"]) == len(measured["ratios"]) == 3
+    assert all(rate > 0 for rate in (*measured["rates"], *measured["bare_rates"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.faults
+def test_what_healthy_endpoints_are_owed_arrives_beside_those_in_trouble(
+    environ: dict[str, str],
+) -> None:
+    options = ["--profile", "neighbours", "--seconds", "2", "--events", "1000"]
+    done = subprocess.run(
+        [*BENCH, *options, "--json"], env=environ, capture_output=True, text=True, check=False
+    )
+    report = json.loads(done.stdout)
+    assert done.returncode == report["exit_code"]
+    runs = report["neighbours"]["runs"]
+    assert sorted(run["troubled"] for run in runs) == [False] * 3 + [True] * 3
+    assert [run["missing"] for run in runs] == [0] * 6
+    assert all(run["received"]["count"] == 2000 * 85 // 100 for run in runs)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing_behind(
     tmp_path: Path, environ: dict[str, str], number: signal.Signals

@@ -218,3 +218,56 @@ def test_a_server_that_cannot_be_reached_is_a_failure() -> None:
     plan = Plan(host="127.0.0.1", port=port, requests=[], connections=1, seed=1, events=1)
     with pytest.raises(RunFailed, match="no connection"):
         Loader(plan)
+
+
+class Delivering(Script):
+    """Sends a webhook for every event that it accepted, but for one in three."""
+
+    def __init__(self, receiver: tuple[str, int]) -> None:
+        super().__init__()
+        self.webhooks = socket.create_connection(receiver)
+
+    def answer(self, body: bytes) -> list[bytes]:
+        answer = super().answer(body)
+        if b"not-for-all" not in body:
+            event_id = EVENT_ID % self.count
+            self.webhooks.sendall(
+                f"POST / HTTP/1.1\r\nwebhook-id: {event_id}\r\ncontent-length: 0\r\n\r\n".encode()
+            )
+        return answer
+
+
+def test_webhooks_that_are_not_awaited_are_neither_waited_for_nor_reported() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        script = Delivering(listener.getsockname())
+        requests = [
+            part
+            for event_type in ("a", "b", "not-for-all")
+            for part in event_requests(
+                host="x",
+                path="/api/events",
+                key="k",
+                event_type=event_type,
+                payloads=[b"1"],
+                dedup=False,
+            )
+        ]
+        with serving(script) as port:
+            plan = Plan(
+                host="127.0.0.1",
+                port=port,
+                requests=requests,
+                connections=1,
+                seed=7,
+                events=30,
+                webhooks=0,
+                listener=listener.detach(),
+                not_awaited=frozenset({1, 2}),
+            )
+            with closing(script.webhooks), closing(Loader(plan)) as loader:
+                loader.run(lambda _: None)
+                result = loader.result()
+    assert (result.accepted, result.awaited) == (30, 10)
+    assert result.arrivals is not None
+    assert (result.arrivals.unique, result.arrivals.strangers) == (10, 0)
+    assert len(doubles(result.arrivals.latencies)) == 10

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from triggers_api.bench.receiver import Receiver
+from triggers_api.bench.receiver import BROKEN, Receiver
 
 ANSWER = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
 
@@ -103,3 +103,14 @@ def test_the_first_ones_are_kept_whole(clock: Clock) -> None:
     assert [kept.body for kept in endpoint.receiver.kept] == [b"0", b"1"]
     assert endpoint.receiver.kept[0].headers["webhook-id"] == "evt_0"
     endpoint.close()
+
+
+def test_where_it_is_broken_it_answers_500_and_notes_nothing(endpoint: Endpoint) -> None:
+    endpoint.client.sendall(webhook("evt_1").replace(b"POST / ", f"POST {BROKEN}7 ".encode()))
+    endpoint.turn()
+    assert endpoint.client.recv(1000).startswith(b"HTTP/1.1 500 ")
+    assert endpoint.receiver.arrivals == {}
+    endpoint.client.sendall(webhook("evt_2"))
+    endpoint.turn()
+    assert endpoint.client.recv(1000) == ANSWER
+    assert endpoint.receiver.arrivals == {"evt_2": 100.0}

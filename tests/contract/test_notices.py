@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 
+from triggers_api.failpoints import InjectedError
 from triggers_api.model.notice import Notice, NoticeType
-from triggers_api.store.base import PendingNotice, Settlement
+from triggers_api.operate.outbox import Outbox
+from triggers_api.store.base import EventFilter, Page, PendingNotice, Settlement
+from triggers_api.store.directory import Directory
+from triggers_api.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from tests.contract.conftest import FrozenClock, World
+
+    from triggers_api.model.event import Event
 
 
 def dead(world: World, delivery_id: str) -> Notice:
@@ -136,3 +144,130 @@ def test_notices_of_several_organizations_do_not_mix(
     world.settle(first, second)
     found = {each.organization_id: each.notice.delivery_id for each in pending(world)}
     assert found == {organization: first.delivery_id, other: second.delivery_id}
+
+
+# ── the events that are made of them ──────────────────────────────────────────────────────────────
+
+
+def own(world: World, organization: str) -> str:
+    """The id of a new event of the service's own."""
+    (event_id,) = world.queued(organization, type="delivery.dead", operational=True)
+    return event_id
+
+
+def test_an_operational_event_says_so_when_it_is_claimed_and_shown(
+    world: World, organization: str
+) -> None:
+    ordinary, operational = world.queued(organization)[0], own(world, organization)
+    claimed = {event.id: event.operational for event in world.claim_queue().events}
+    assert claimed == {ordinary: False, operational: True}
+    for event_id, expected in claimed.items():
+        event = world.run(world.store.event(organization, event_id))
+        assert event is not None
+        assert event.operational is expected
+
+
+def test_a_claimed_delivery_says_which_kind_of_event_it_is_of(
+    world: World, organization: str, subscription: str
+) -> None:
+    for kind in (False, True):
+        own(world, organization) if kind else world.queued(organization)
+        world.route(world.claim_queue(), subscription)
+        assert world.claimed().operational is kind
+
+
+def test_lists_have_either_kind_of_event(world: World, organization: str) -> None:
+    ordinary, operational = world.queued(organization)[0], own(world, organization)
+
+    def listed(wanted: EventFilter) -> list[str]:
+        found = world.run(world.store.events(organization, wanted, Page()))
+        return [event.id for event in found if event.operational is wanted.operational]
+
+    assert listed(EventFilter()) == [ordinary]
+    assert listed(EventFilter(operational=True)) == [operational]
+    assert listed(EventFilter(operational=True, type="order.*")) == []
+
+
+def test_a_dedup_id_is_looked_for_among_one_kind_of_event(world: World, organization: str) -> None:
+    event = world.event(organization, dedup_id="notice-1", operational=True)
+    world.append(event)
+    for kind, expected in ((False, []), (True, [event.id])):
+        wanted = EventFilter(dedup_id="notice-1", operational=kind)
+        found = world.run(world.store.events(organization, wanted, Page()))
+        assert [each.id for each in found] == expected
+
+
+def test_the_log_leaves_operational_events_out(world: World, organization: str) -> None:
+    first = world.queued(organization)
+    own(world, organization)
+    second = world.queued(organization)
+    page = world.run(world.store.log(organization, None, 100))
+    assert [event.id for event in page.events] == [*first, *second]
+
+
+def test_an_operational_event_counts_in_the_books(world: World, organization: str) -> None:
+    own(world, organization)
+    (account,) = world.run(world.store.accounts())
+    assert (account.accepted, account.queued) == (1, 1)
+    world.assert_balanced()
+
+
+# ── the outbox: of each notice one event ──────────────────────────────────────────────────────────
+
+
+def outbox(world: World) -> Outbox:
+    return Outbox(world.store, Directory(world.store, forced={}), metrics=Metrics())
+
+
+def operational_events(world: World, organization: str) -> list[Event]:
+    wanted = EventFilter(operational=True)
+    return world.run(world.store.events(organization, wanted, Page()))
+
+
+def test_each_notice_becomes_one_event_whatever_ends_the_process_in_between(
+    world: World, organization: str, subscription: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.subscription(organization, operational=True)
+    for _ in range(3):
+        world.settle(ends(world, organization, subscription))
+
+    async def dies(_: object) -> None:
+        raise InjectedError("killed before the notices were taken out")
+
+    monkeypatch.setattr(world.store, "forget_notices", dies)
+    with pytest.raises(InjectedError):
+        world.run(outbox(world).run_once())
+    told = operational_events(world, organization)
+    assert len(told) == len(pending(world)) == 3
+    world.run(world.engine.crash())
+    again = outbox(world)
+    world.run(again.run_once())
+    assert again.told == 3
+    assert operational_events(world, organization) == told
+    assert pending(world) == []
+
+
+def test_two_outboxes_at_once_tell_each_notice_once(
+    world: World, organization: str, subscription: str
+) -> None:
+    world.subscription(organization, operational=True)
+    for _ in range(5):
+        world.settle(ends(world, organization, subscription))
+
+    async def both() -> None:
+        await asyncio.gather(*(outbox(world).run_once() for _ in range(2)))
+
+    world.run(both())
+    assert len(operational_events(world, organization)) == 5
+    assert pending(world) == []
+
+
+def test_what_nobody_asks_for_any_more_is_forgotten_untold(
+    world: World, organization: str, subscription: str
+) -> None:
+    asked = world.subscription(organization, operational=True)
+    world.settle(ends(world, organization, subscription))
+    world.run(world.store.delete_subscription(organization, asked))
+    world.run(outbox(world).run_once())
+    assert operational_events(world, organization) == []
+    assert pending(world) == []

@@ -85,21 +85,26 @@ def follows_redirects() -> None:
             self.location = value.decode()
         on_header(self, name, value)
 
-    async def raising(self: Any, request: bytes) -> Any:  # noqa: ANN401
+    async def raising(self: Any, request: bytes, course: Any) -> Any:  # noqa: ANN401
         self.location = None
-        answer = await exchange(self, request)
+        answer = await exchange(self, request, course)
         if self.location is not None and 300 <= answer.status_code < 400:
             raise PointsElsewhereError(self.location)
         return answer
 
-    async def following(self: Any, endpoint: Any, request: bytes, *, timeout_s: float) -> Any:  # noqa: ANN401
+    async def following(
+        self: Any,  # noqa: ANN401
+        endpoint: Any,  # noqa: ANN401
+        request: bytes,
+        **rest: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
         try:
-            return await post(self, endpoint, request, timeout_s=timeout_s)
+            return await post(self, endpoint, request, **rest)
         except PointsElsewhereError as elsewhere:
             there = self.endpoint(str(elsewhere))
-            _, _, rest = request.split(b"\r\n", 2)
+            _, _, others = request.split(b"\r\n", 2)
             head = f"POST {there.target} HTTP/1.1\r\nhost: {there.authority}\r\n"
-            return await post(self, there, head.encode() + rest, timeout_s=timeout_s)
+            return await post(self, there, head.encode() + others, **rest)
 
     Connection.on_header = noticing  # type: ignore[method-assign]
     Connection.exchange = raising  # type: ignore[method-assign]

@@ -126,7 +126,18 @@ def test_a_delivery_shows_every_attempt(world: World, clock: FrozenClock) -> Non
     shown = world.get(delivery_id)
     assert (shown["status"], shown["attempt_count"]) == ("succeeded", 3)
     assert [set(attempt) for attempt in shown["attempts"]] == [
-        {"id", "number", "started_at", "duration_ms", "status_code", "error", "response_body"}
+        {
+            "id",
+            "number",
+            "started_at",
+            "duration_ms",
+            "status_code",
+            "error",
+            "response_body",
+            "request_headers",
+            "response_headers",
+            "timings",
+        }
     ] * 3
     assert [each["number"] for each in shown["attempts"]] == [1, 2, 3]
     assert [each["status_code"] for each in shown["attempts"]] == [503, 302, 200]
@@ -136,6 +147,39 @@ def test_a_delivery_shows_every_attempt(world: World, clock: FrozenClock) -> Non
     assert all(each["id"].startswith("att_") for each in shown["attempts"])
     assert all(each["duration_ms"] >= 0 for each in shown["attempts"])
     assert len(world.receiver.requests) == 3
+    for number, (attempt, received) in enumerate(
+        zip(shown["attempts"], world.receiver.requests, strict=True), 1
+    ):
+        masked = received.headers | {"webhook-signature": "v1,***"}
+        assert attempt["request_headers"] == masked
+        assert masked["x-triggers-attempt"] == str(number)
+        assert set(attempt["timings"]) == {"dns", "connect", "tls", "first_byte", "total"}
+        assert attempt["timings"]["first_byte"] <= attempt["timings"]["total"]
+    answered = [attempt["response_headers"] for attempt in shown["attempts"]]
+    assert answered[0]["retry-after"] == "7"
+    assert answered[1]["location"] == "/elsewhere"
+    assert answered[2]["content-length"] == "20000"
+
+
+def test_what_a_receiver_gives_back_of_credentials_is_shown_nowhere(world: World) -> None:
+    secrets = {"X-Token": "s3cr3t-v4lue", "X-Other": 'quo"ted/v4lue'}
+
+    async def echo(received: Received) -> web.Response:
+        return web.json_response(received.headers, headers={"X-Echo": received.headers["x-token"]})
+
+    world.receiver.replies(echo)
+    auth = {"type": "bearer", "token": "t0k3n/t0k3n"}
+    delivery_id = world.delivery(world.subscription(headers=secrets, auth=auth))
+    world.run(world.service.drain())
+    request = world.receiver.requests[-1]
+    assert request.headers["authorization"] == "Bearer t0k3n/t0k3n"
+    shown = world.run(world.service.call("GET", f"/api/deliveries/{delivery_id}"))
+    (attempt,) = shown.json["attempts"]
+    assert attempt["request_headers"]["authorization"] == "***"
+    assert attempt["request_headers"]["X-Token"] == "***"
+    signature = request.headers["webhook-signature"].partition(",")[2]
+    for secret in (*secrets.values(), "quo\\", "t0k3n", signature):
+        assert secret.encode() not in shown.body
 
 
 def test_an_attempt_that_got_no_answer_says_why(world: World) -> None:

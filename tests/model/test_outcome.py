@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triggers_api.model.delivery import TRANSITIONS, DeliveryStatus
-from triggers_api.model.outcome import ERRORS, Answered, Decision, NoAnswer, NotSent, decide
+from triggers_api.model.outcome import (
+    ERRORS,
+    Answered,
+    Control,
+    Decision,
+    NoAnswer,
+    NotSent,
+    control_of,
+    decide,
+)
 from triggers_api.model.timestamp import Timestamp
 
 NOW = Timestamp.parse("2026-11-22T12:00:00Z")
@@ -60,6 +69,37 @@ def test_410_cancels_the_delivery_and_disables_the_subscription(
 @given(code=status_codes.filter(lambda code: code != 410))
 def test_nothing_but_410_disables_a_subscription(code: int) -> None:
     assert not decided(Answered(code)).disable_subscription
+
+
+@given(code=status_codes, asked=st.none() | asked_ms.map(float), failures=st.integers(1, 50))
+def test_a_receiver_can_have_itself_disabled_with_any_status(
+    code: int, asked: float | None, failures: int
+) -> None:
+    decision = decided(Answered(code, asked, Control.DISABLE), failures=failures)
+    assert decision.disable_subscription == (
+        f"receiver answered {code} with webhook-delivery: disable"
+    )
+    assert decision.next_attempt_at is None
+    # What it has taken is delivered all the same.
+    assert decision.status == ("succeeded" if 200 <= code < 300 else "cancelled")
+
+
+@given(code=status_codes, asked=st.none() | asked_ms.map(float), failures=st.integers(1, 50))
+def test_a_receiver_can_end_one_delivery_with_any_status(
+    code: int, asked: float | None, failures: int
+) -> None:
+    decision = decided(Answered(code, asked, Control.ABORT_MESSAGE), failures=failures)
+    assert decision.next_attempt_at is None
+    assert decision.status == ("succeeded" if 200 <= code < 300 else "cancelled")
+    assert bool(decision.disable_subscription) == (code == 410)
+
+
+@given(st.text(max_size=30))
+def test_of_the_control_header_two_words_are_known_in_any_case(value: str) -> None:
+    known = {"disable": Control.DISABLE, "abort-message": Control.ABORT_MESSAGE}
+    assert control_of(value) is known.get(value.strip().lower())
+    for word, control in known.items():
+        assert control_of(f" {word.upper()}\t") is control
 
 
 @pytest.mark.parametrize("error", sorted(ERRORS))

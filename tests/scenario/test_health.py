@@ -228,7 +228,7 @@ def test_the_details_can_be_seen_while_the_store_cannot(
     assert seen["workers"] == before["workers"]
 
 
-@pytest.mark.parametrize("part", ["processor", "dispatcher", "reaper", "heartbeat"])
+@pytest.mark.parametrize("part", ["processor", "dispatcher", "reaper", "outbox", "heartbeat"])
 def test_a_part_that_keeps_crashing_is_counted_and_not_ready_until_it_recovers(
     run: Run, enter: Enter, make_service: MakeService, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:

@@ -211,6 +211,41 @@ def test_gone_disables_the_subscription_and_cancels_what_waits_for_it(
     assert len(receiver.requests) == 2
 
 
+@pytest.mark.parametrize(("status", "ended"), [(200, "succeeded"), (503, "cancelled")])
+def test_a_receiver_can_have_its_subscription_disabled_with_any_answer(
+    ask: Ask, run: Run, service: Service, receiver: Receiver, status: int, ended: str
+) -> None:
+    made = run(service.subscribe(receiver.url))
+    receiver.replies(500)
+    waiting = ask.event()
+    ask.drain()
+    receiver.replies(web.Response(status=status, headers={"Webhook-Delivery": "Disable"}))
+    last = ask.event()
+    ask.drain()
+    assert (ask.delivery(last)["status"], ask.delivery(waiting)["status"]) == (ended, "cancelled")
+    shown = ask.subscription(made["id"])
+    asked = f"receiver answered {status} with webhook-delivery: disable"
+    assert (shown["status"], shown["disabled_reason"]) == ("disabled", asked)
+
+
+def test_a_receiver_can_end_a_delivery_that_it_will_never_take(
+    ask: Ask, run: Run, service: Service, receiver: Receiver, clock: FrozenClock
+) -> None:
+    made = run(service.subscribe(receiver.url))
+    receiver.replies(web.Response(status=500, headers={"webhook-delivery": "abort-message"}))
+    sent = ask.event()
+    ask.drain()
+    ended = ask.delivery(sent)
+    assert (ended["status"], ended["next_attempt_at"]) == ("cancelled", None)
+    assert ended["reason"] == "receiver answered 500 with webhook-delivery: abort-message"
+    assert ask.subscription(made["id"])["status"] == "active"
+    clock.advance(seconds=86_400)
+    after = ask.event()
+    ask.drain()
+    assert ask.delivery(after)["status"] == "succeeded"
+    assert len(receiver.requests) == 2
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_a_failure_and_is_not_followed(
     ask: Ask, run: Run, service: Service, receiver: Receiver, status: int

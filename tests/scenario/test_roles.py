@@ -92,7 +92,7 @@ def test_what_one_process_takes_in_another_one_delivers(
 
 def test_the_parts_of_each_role_are_those_of_its_readiness(process: Process) -> None:
     everywhere = {"store", "accepting", "heartbeat", "monitor"}
-    work = {"reaper", "processor", "dispatcher"}
+    work = {"reaper", "processor", "dispatcher", "outbox"}
     for role, parts in (("api", set()), ("worker", work), ("all", work)):
         assert set(process(role).app.readiness().checks) == everywhere | parts
 
@@ -270,7 +270,7 @@ def test_deliveries_of_a_process_that_fell_silent_are_sent_by_another_within_ten
     assert receiver.ids == [event_id]
     assert (freed(other, "event"), freed(other, "delivery")) == (0, 1)
     late = Settlement(organization_id, held.id, held.token, DeliveryStatus.DEAD, "woke up late")
-    assert run(lost.app.store.settle([late])) == [held.id]
+    assert run(lost.app.store.settle([late])).stale == (held.id,)
     shown = run(other.call("GET", f"/api/deliveries/{held.id}")).json
     assert (shown["status"], shown["attempt_count"]) == ("succeeded", 1)
 

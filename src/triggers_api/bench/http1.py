@@ -111,7 +111,14 @@ def payloads(size: int, *, count: int, seed: int) -> list[bytes]:
 
 
 def event_requests(
-    *, host: str, path: str, key: str, event_type: str, payloads: Sequence[bytes], dedup: bool
+    *,
+    host: str,
+    path: str,
+    key: str,
+    event_type: str,
+    payloads: Sequence[bytes],
+    dedup: bool,
+    event_key: str | None = None,
 ) -> list[Parts]:
     """``POST`` requests for events, byte for byte as they are sent.
 
@@ -122,10 +129,13 @@ def event_requests(
         event_type: of every event.
         payloads: JSON; one request each.
         dedup: leave room for a dedup_id of :data:`DEDUP_ID_LENGTH` characters.
+        event_key: the ``key`` of every event.
     """
     requests = []
     for payload in payloads:
         start = b'{"type":%b' % json.dumps(event_type).encode()
+        if event_key is not None:
+            start += b',"key":%b' % json.dumps(event_key).encode()
         end = b',"payload":%b}' % payload
         if dedup:
             start += b',"dedup_id":"'

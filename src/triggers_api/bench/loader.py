@@ -55,6 +55,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         events_api: the answers are those of ``POST /api/events``, whose ids are to be collected.
         webhooks: how many webhooks to keep whole; ``None`` when none are to be received. The
             listening socket is then the loader's file descriptor ``listener``.
+        not_awaited: the places of those requests whose webhooks are not waited for, nor reported.
         seed: of the dedup_ids.
     """
 
@@ -71,17 +72,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     events_api: bool = True
     webhooks: int | None = None
     listener: int | None = None
+    not_awaited: frozenset[int] = frozenset()
 
 
 class Arrivals(msgspec.Struct, frozen=True, kw_only=True):
     """What the receiver got.
 
     Attributes:
-        unique: events of this load, each counted once.
+        unique: events of this load, each counted once; here and below those that are awaited.
         repeats: requests whose event had come before.
-        strangers: events that are not of this load.
+        strangers: events that are not of this load, awaited or not.
         latencies: seconds from the (scheduled) sending of each event to its arrival, as doubles.
-        last_at: the last arrival, by the monotonic clock.
+        last_at: the last arrival of one, by the monotonic clock; before any, when the load began.
         kept: the first requests, whole.
     """
 
@@ -102,6 +104,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
             as doubles.
         delays: how long after its time each event of an open loop was sent, as doubles.
         lost: requests whose connection ended before the answer.
+        awaited: answers that accepted an event whose webhook was waited for.
         unique_ids: different event ids in the answers that accepted.
         sampled_ids: some of them.
         wrong_duplicates: answers about a duplicate that name another event than the first one.
@@ -114,6 +117,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     latencies: bytes
     delays: bytes
     lost: int
+    awaited: int
     unique_ids: int
     sampled_ids: list[str]
     wrong_duplicates: int
@@ -243,6 +247,7 @@ class Loader:
         self._lost = 0
         self._used_s = 0.0
         self._accepted: dict[str, float] = {}
+        self._passed_by: set[str] = set()
         self._first: dict[bytes, str] = {}
         self._again: list[tuple[bytes, str]] = []
         self._receiver = None
@@ -281,7 +286,7 @@ class Loader:
 
     def result(self) -> Load:
         """What came of the plan."""
-        ids = list(self._accepted)
+        ids = [*self._accepted, *self._passed_by]
         return Load(
             started_at=self._started_at,
             ended_at=self._ended_at,
@@ -289,6 +294,7 @@ class Loader:
             latencies=self._latencies.tobytes(),
             delays=self._delays.tobytes(),
             lost=self._lost,
+            awaited=len(self._accepted),
             unique_ids=len(ids),
             sampled_ids=self._draw.sample(ids, min(_SAMPLED_IDS, len(ids))),
             wrong_duplicates=sum(
@@ -318,7 +324,8 @@ class Loader:
             if rate is not None:
                 self._delays.append(now - due_at)
             # A closed loop counts from here; an open one from when it was due, however late it is.
-            idle.popleft().send(self._request(), due_at)
+            awaited = self._sent % len(self._plan.requests) not in self._plan.not_awaited
+            idle.popleft().send(self._request(), due_at, awaited=awaited)
 
     def _more(self, now: float) -> bool:
         plan = self._plan
@@ -365,7 +372,10 @@ class Loader:
         at = body.find(_ID_FIELD) + len(_ID_FIELD)
         event_id = body[at : body.find(b'"', at)].decode()
         if status in _ACCEPTED:
-            self._accepted[event_id] = connection.since
+            if connection.awaited:
+                self._accepted[event_id] = connection.since
+            else:
+                self._passed_by.add(event_id)
             if connection.dedup_id:
                 self._first[connection.dedup_id] = event_id
         else:
@@ -453,16 +463,20 @@ class Loader:
     def _arrivals(self, receiver: Receiver) -> Arrivals:
         sent = self._accepted
         latencies = array("d")
+        strangers, last_at = 0, self._started_at
         for event_id, arrived_at in receiver.arrivals.items():
             sent_at = sent.get(event_id)
             if sent_at is not None:
                 latencies.append(arrived_at - sent_at)
+                last_at = arrived_at
+            elif event_id not in self._passed_by:
+                strangers += 1
         return Arrivals(
             unique=len(latencies),
             repeats=receiver.repeats,
-            strangers=len(receiver.arrivals) - len(latencies),
+            strangers=strangers,
             latencies=latencies.tobytes(),
-            last_at=receiver.last_at,
+            last_at=last_at,
             kept=receiver.kept,
         )
 
@@ -470,7 +484,16 @@ class Loader:
 class _Connection:
     """A connection to the server: one request at a time."""
 
-    __slots__ = ("_loader", "_rest", "_socket", "_unsent", "dedup_id", "since", "waiting")
+    __slots__ = (
+        "_loader",
+        "_rest",
+        "_socket",
+        "_unsent",
+        "awaited",
+        "dedup_id",
+        "since",
+        "waiting",
+    )
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
@@ -479,13 +502,15 @@ class _Connection:
         self._unsent = b""
         self.dedup_id = b""
         self.since = 0.0
+        self.awaited = True
         self.waiting = False
         loader.selector.register(self._socket, selectors.EVENT_READ, self._ready)
 
-    def send(self, request: tuple[bytes, bytes], since: float) -> None:
-        """Send a request; its latency counts from ``since``."""
+    def send(self, request: tuple[bytes, bytes], since: float, *, awaited: bool) -> None:
+        """Send a request; its latency counts from ``since``; whether its webhook is waited for."""
         content, self.dedup_id = request
         self.since = since
+        self.awaited = awaited
         self.waiting = True
         self._write(content)
 

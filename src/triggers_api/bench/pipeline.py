@@ -34,6 +34,7 @@ _USUAL_EVENTS: Final = 20_000
 _WARM_UP_EVENTS: Final = 500
 _WEBHOOKS_KEPT: Final = 100
 _SETTLED_WITHIN_S: Final = 30.0
+_ROUTED_WITHIN_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.01
 _UNSETTLED: Final = ("delivering", "pending", "retrying")
 
@@ -221,13 +222,11 @@ class _Done(msgspec.Struct, frozen=True, kw_only=True):
 @contextmanager
 def _scene(run: Run, name: str) -> Iterator["_Scene"]:
     """A server, a listening socket, and a subscription that leads from one to the other."""
-    with run.server(name) as (target, api), _listen(target) as listener:
-        host, port = listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
+    with run.server(name) as (target, api), listening(target) as listener:
         subscription = api.call(
             "POST",
             "/api/subscriptions",
-            {"url": f"http://{shown}:{port}/", "event_types": [run.event_type]},
+            {"url": url_of(listener), "event_types": [run.event_type]},
         )
         try:
             yield _Scene(run, name, target, api, listener, subscription)
@@ -260,11 +259,11 @@ class _Scene:
         run, target, api = self._run, self._target, self._api
         warm_up = min(_WARM_UP_EVENTS, events or _WARM_UP_EVENTS)
         self._send("warming up", events=warm_up)
-        self._await_settled()
+        await_settled(api, self._subscription["id"])
         account, routing = Account(api), Routing(api)
         load, measured = self._send(self._name, events=events, seconds=seconds, rate=rate)
         account.add(load)
-        settled_at = self._await_settled()
+        settled_at = await_settled(api, self._subscription["id"])
         routed_p95_ms, accounting = routing.p95_ms(), account.close()
         assert load.arrivals is not None
         delivered = self._delivered(load.arrivals, account.succeeded)
@@ -297,17 +296,6 @@ class _Scene:
         )
         return self._run.load(what, self._target, plan, listener=self._listener)
 
-    def _await_settled(self) -> float:
-        """Wait until no delivery is left to be settled; returns when that was seen."""
-        deadline = time.monotonic() + _SETTLED_WITHIN_S
-        path = f"/api/deliveries?subscription_id={self._subscription['id']}&limit=1&status="
-        while True:
-            left = any(self._api.call("GET", path + status)["data"] for status in _UNSETTLED)
-            now = time.monotonic()
-            if not left or now > deadline:
-                return now
-            time.sleep(_LOOK_EVERY_S)
-
     def _delivered(self, arrivals: Arrivals, settled: int | None) -> Delivered:
         secret = self._subscription["secret"]
         wrong = sum(not _is_signed(webhook, secret) for webhook in arrivals.kept)
@@ -321,8 +309,33 @@ class _Scene:
         )
 
 
+def await_settled(api: Api, subscription_id: str) -> float:
+    """Wait until no delivery of a subscription is left to be settled; returns when that was seen."""
+    deadline = time.monotonic() + _SETTLED_WITHIN_S
+    path = f"/api/deliveries?subscription_id={subscription_id}&limit=1&status="
+    while True:
+        left = any(api.call("GET", path + status)["data"] for status in _UNSETTLED)
+        now = time.monotonic()
+        if not left or now > deadline:
+            return now
+        time.sleep(_LOOK_EVERY_S)
+
+
+def await_routed(api: Api) -> None:
+    """Wait until nothing is left to be routed.
+
+    Raises:
+        RunFailed: that takes too long.
+    """
+    deadline = time.monotonic() + _ROUTED_WITHIN_S
+    while api.call("GET", "/readyz")["queue"]["depth"]:
+        if time.monotonic() > deadline:
+            raise RunFailed(f"the queue is not empty after {_ROUTED_WITHIN_S:g} s")
+        time.sleep(_LOOK_EVERY_S)
+
+
 @contextmanager
-def _listen(target: Target) -> Iterator[socket.socket]:
+def listening(target: Target) -> Iterator[socket.socket]:
     """A socket on the address of this machine that the server's machine knows."""
     try:
         with socket.create_connection((target.host, target.port), timeout=10) as probe:
@@ -333,6 +346,12 @@ def _listen(target: Target) -> Iterator[socket.socket]:
         listener.bind((host, 0))
         listener.listen(1024)
         yield listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where deliveries for a listening socket go to."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def _is_signed(webhook: Webhook, secret: str) -> bool:

@@ -1,5 +1,7 @@
 """The receiver of webhooks: reads just enough, notes when each event came, answers 204.
 
+Under :data:`BROKEN` it answers 500, and notes nothing.
+
 It lives in the loader's process and loop: one core for everything that is not being measured, and one
 clock for what was sent and what arrived.
 """
@@ -14,7 +16,11 @@ import msgspec
 
 from triggers_api.bench.http1 import header_of, headers_of, scan_request
 
+BROKEN: Final = "/broken"
+
 _ANSWER: Final = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
+_FAILURE: Final = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+_TO_BROKEN: Final = f"POST {BROKEN}".encode()
 _WEBHOOK_ID: Final = b"webhook-id"
 _READ: Final = 256 << 10
 
@@ -75,6 +81,9 @@ class Receiver:
         while (request := scan_request(buffer)) is not None:
             head, body = buffer[: request.body], buffer[request.body : request.end]
             buffer = buffer[request.end :]
+            if head.startswith(_TO_BROKEN):
+                connection.sendall(_FAILURE)
+                continue
             event_id = header_of(head, _WEBHOOK_ID).decode("latin-1")
             if event_id in self.arrivals:
                 self.repeats += 1

@@ -5,9 +5,12 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from triggers_api.bench.books import Accounting
+from triggers_api.bench.delivery import Delivery
 from triggers_api.bench.idle import Idle
 from triggers_api.bench.ingest import Ingest
 from triggers_api.bench.machine import CoreUse, Machine
+from triggers_api.bench.neighbours import ENDPOINTS, FAILING, HANGING, Neighbours
+from triggers_api.bench.order import Order
 from triggers_api.bench.pipeline import AtRate, Delivered, Pipeline
 from triggers_api.bench.slices import Slice, noise
 from triggers_api.bench.statistics import Latency
@@ -43,6 +46,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ingest: Ingest | None = None
     pipeline: Pipeline | None = None
     latency: AtRate | None = None
+    neighbours: Neighbours | None = None
+    delivery: Delivery | None = None
+    order: Order | None = None
     volume: Volume | None = None
     exit_code: int = 0
 
@@ -52,6 +58,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "ingest": self.ingest,
             "pipeline": self.pipeline,
             "latency": self.latency,
+            "neighbours": self.neighbours,
+            "delivery": self.delivery,
+            "order": self.order,
             "volume": self.volume,
             "idle": self.idle,
         }
@@ -86,6 +95,12 @@ def as_text(report: Report) -> str:
         lines += _pipeline(report.pipeline)
     if report.latency is not None:
         lines += _at_rate(report.latency)
+    if report.neighbours is not None:
+        lines += _neighbours(report.neighbours)
+    if report.delivery is not None:
+        lines += _delivery(report.delivery)
+    if report.order is not None:
+        lines += _order(report.order)
     if report.volume is not None:
         lines += _volume(report.volume)
     if report.idle is not None:
@@ -158,6 +173,56 @@ def _volume(measured: Volume) -> Iterator[str]:
         ("plans that are others", ", ".join(measured.different_plans) or "none"),
         ("storing them took", f"{measured.filled_s:g} s"),
     )
+
+
+def _neighbours(measured: Neighbours) -> Iterator[str]:
+    well = ENDPOINTS - HANGING - FAILING
+    yield from _title(
+        f"neighbours - {well} endpoints beside {HANGING} that hang, {FAILING} that fail"
+    )
+    rows: list[Row] = [("", "deliveries/s", "received p50 ms", "p99", "max", "ingest p99", "again")]
+    rows += [
+        (
+            "beside trouble" if each.troubled else "without trouble",
+            f"{each.rate:,.0f}",
+            *(_milliseconds(each.received, name) for name in ("p50", "p99", "max")),
+            _milliseconds(each.ingest, "p99"),
+            f"{each.repeats:,}",
+        )
+        for each in measured.runs
+    ]
+    yield from table(rows, "lrrrrrr")
+    yield ""
+    yield from _slices([each for run in measured.runs for each in run.slices])
+    yield from _facts(
+        ("deliveries, beside / without", _number(measured.rate_ratio)),
+        ("received p99, beside / without", _number(measured.received_ratio)),
+        ("ingest p99, beside / without", _number(measured.ingest_ratio)),
+    )
+
+
+def _delivery(measured: Delivery) -> Iterator[str]:
+    yield from _title(f"delivery - {measured.events:,} at once, beside a loop that only posts")
+    yield from _facts(
+        ("claimed, signed, sent, settled", _rates(measured.rates)),
+        ("the bare loop", _rates(measured.bare_rates)),
+        ("delivery / bare loop", _number(measured.ratio)),
+        ("  round by round", ", ".join(map(_number, measured.ratios))),
+    )
+
+
+def _order(measured: Order) -> Iterator[str]:
+    yield from _title(f"order - {measured.keys:,} keys, beside deliveries in no order")
+    yield from _slices(measured.slices)
+    yield from _facts(
+        ("in no order", _rates(measured.rates)),
+        ("by key", _rates(measured.ordered_rates)),
+        ("by key / in no order", _number(measured.ratio)),
+    )
+
+
+def _rates(rates: Sequence[float]) -> str:
+    return ", ".join(f"{rate:,.0f}" for rate in rates) + " /s"
 
 
 def _raw(measured: Ingest) -> Iterator[tuple[str, str]]:
@@ -290,6 +355,11 @@ def _delivered(delivered: Delivered) -> list[str]:
 def _all_slices(report: Report) -> Iterator[Slice]:
     if report.ingest is not None:
         yield from report.ingest.slices
+    if report.neighbours is not None:
+        for each in report.neighbours.runs:
+            yield from each.slices
+    if report.order is not None:
+        yield from report.order.slices
     if report.volume is not None:
         yield from report.volume.slices
     for profile in (report.pipeline, report.latency):

@@ -1,10 +1,11 @@
 """One run of the benchmark: what is asked for, and what every profile needs."""
 
+import os
 import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +16,7 @@ import msgspec
 from triggers_api.bench.errors import RunFailed
 from triggers_api.bench.http1 import Parts, event_requests, payloads
 from triggers_api.bench.loader import Load, Plan, run_load
-from triggers_api.bench.machine import Cores, Watch, resident_mb
+from triggers_api.bench.machine import Cores, Watch, on_core, resident_mb
 from triggers_api.bench.progress import Progress
 from triggers_api.bench.server import Api, Target, echo_server, own_server
 from triggers_api.bench.slices import Slice, slice_of_load, slice_of_wrk
@@ -108,8 +109,14 @@ class Run:
         self.wrk = None if raw else wrk
 
     @contextmanager
-    def server(self, name: str) -> Iterator[tuple[Target, Api]]:
+    def server(
+        self, name: str, *, settings: Mapping[str, str] | None = None
+    ) -> Iterator[tuple[Target, Api]]:
         """The server to be measured, in the mode that is asked for, and a way to ask it things.
+
+        Args:
+            name: of what is measured.
+            settings: environment variables of a server of our own.
 
         Raises:
             RunFailed: it does not start, or cannot be put into that mode.
@@ -124,7 +131,12 @@ class Run:
         folder.mkdir()
         with (
             self._database(folder) as database_url,
-            own_server(folder, self._cores, database_url=database_url) as target,
+            own_server(
+                folder,
+                self._cores,
+                database_url=database_url,
+                environ={**os.environ, **(settings or {})},
+            ) as target,
             _asking(target) as api,
             self._in_mode(api),
         ):
@@ -175,6 +187,12 @@ class Run:
             yield target
 
     @contextmanager
+    def on_server_core(self) -> Iterator[None]:
+        """Processes that are started inside run where the server does."""
+        with on_core(self._cores.server):
+            yield
+
+    @contextmanager
     def _in_mode(self, api: Api) -> Iterator[None]:
         wanted = self.options.mode
         if api.target.admin_key is None:
@@ -200,6 +218,8 @@ class Run:
         seconds: float | None = None,
         rate: float | None = None,
         webhooks: int | None = None,
+        requests: list[Parts] | None = None,
+        not_awaited: frozenset[int] = frozenset(),
     ) -> Plan:
         """A plan for the raw loader, with the options that hold for every profile."""
         options = self.options
@@ -208,7 +228,8 @@ class Run:
         return Plan(
             host=target.host,
             port=target.port,
-            requests=self.requests(target),
+            requests=self.requests(target) if requests is None else requests,
+            not_awaited=not_awaited,
             connections=options.concurrency,
             seed=secrets.randbits(32),
             events=events,
@@ -220,15 +241,23 @@ class Run:
             webhooks=webhooks,
         )
 
-    def requests(self, target: Target) -> list[Parts]:
-        """Prepared requests for a server."""
+    def requests(
+        self,
+        target: Target,
+        *,
+        event_type: str | None = None,
+        event_key: str | None = None,
+        count: int = _PAYLOADS,
+    ) -> list[Parts]:
+        """Prepared requests for a server, ``count`` different ones, by default of the run's type."""
         options = self.options
         return event_requests(
             host=target.authority,
             path=PATH,
             key=target.api_key or "none",
-            event_type=self.event_type,
-            payloads=payloads(options.payload_bytes, count=_PAYLOADS, seed=0),
+            event_type=event_type or self.event_type,
+            event_key=event_key,
+            payloads=payloads(options.payload_bytes, count=count, seed=0),
             dedup=options.dedup or options.duplicates_percent > 0,
         )
 

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from triggers_api import __version__
+from triggers_api.bench.delivery import measure_delivery
 from triggers_api.bench.idle import measure_idle
 from triggers_api.bench.ingest import measure_ingest
 from triggers_api.bench.machine import (
@@ -22,6 +23,8 @@ from triggers_api.bench.machine import (
     is_in_memory,
     on_core,
 )
+from triggers_api.bench.neighbours import measure_neighbours
+from triggers_api.bench.order import measure_order
 from triggers_api.bench.pipeline import measure_latency, measure_pipeline
 from triggers_api.bench.progress import Progress, progress
 from triggers_api.bench.report import Report, judged
@@ -37,11 +40,14 @@ class Profile(StrEnum):
     INGEST = "ingest"
     PIPELINE = "pipeline"
     LATENCY = "latency"
+    NEIGHBOURS = "neighbours"
+    DELIVERY = "delivery"
+    ORDER = "order"
     VOLUME = "volume"
 
 
-BY_DEFAULT: Final = tuple(each for each in Profile if each is not Profile.VOLUME)
-"""What ``all`` stands for: ``volume`` takes minutes, and PostgreSQL."""
+BY_DEFAULT: Final = (Profile.IDLE, Profile.INGEST, Profile.PIPELINE, Profile.LATENCY)
+"""What ``all`` stands for: the others take minutes, and ``volume`` PostgreSQL."""
 
 
 def measure(options: Options, profiles: Sequence[Profile]) -> Report:
@@ -70,6 +76,9 @@ def measure(options: Options, profiles: Sequence[Profile]) -> Report:
                 ingest=measure_ingest(run) if Profile.INGEST in profiles else None,
                 pipeline=measure_pipeline(run) if Profile.PIPELINE in profiles else None,
                 latency=measure_latency(run) if Profile.LATENCY in profiles else None,
+                neighbours=measure_neighbours(run) if Profile.NEIGHBOURS in profiles else None,
+                delivery=measure_delivery(run) if Profile.DELIVERY in profiles else None,
+                order=measure_order(run) if Profile.ORDER in profiles else None,
                 volume=measure_volume(run) if Profile.VOLUME in profiles else None,
             )
     finally:

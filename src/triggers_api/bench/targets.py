@@ -86,6 +86,26 @@ ROUTED_P95: Final = Goal("accepted-to-routed p95 at 500 events/s", Bound.BELOW, 
 IDLE_CPU: Final = Goal("CPU of a server at rest", Bound.BELOW, 1, "%")
 IDLE_MEMORY: Final = Goal("memory of a server at rest", Bound.BELOW, 120, "MB")
 
+NEIGHBOURS_RATE: Final = Goal(
+    "deliveries to 85 endpoints beside 10 that hang and 5 that fail, as a share of those without,",
+    Bound.AT_LEAST,
+    0.9,
+)
+NEIGHBOURS_P99: Final = Goal(
+    "their sent-to-received p99, as a multiple of that without,", Bound.AT_MOST, 1.5
+)
+NEIGHBOURS_INGEST_P99: Final = Goal(
+    "ingest p99 meanwhile, as a multiple of that without,", Bound.AT_MOST, 1.2
+)
+DELIVERY_RATIO: Final = Goal(
+    "signed, delivered and settled, as a share of a bare aiohttp loop to the same receiver,",
+    Bound.AT_LEAST,
+    0.5,
+)
+ORDER_RATIO: Final = Goal(
+    "deliveries in the order of 1,000 keys, as a share of those in no order,", Bound.AT_LEAST, 0.7
+)
+
 REFUSED: Final = Goal("requests that were refused or lost", Bound.AT_MOST, 0)
 NOT_STORED: Final = Goal("accepted events that are not stored", Bound.AT_MOST, 0)
 NOT_FOUND: Final = Goal("sampled accepted events that GET does not find", Bound.AT_MOST, 0)

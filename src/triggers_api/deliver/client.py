@@ -6,13 +6,14 @@ import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
+from time import perf_counter
 from typing import Final, Self
 from urllib.parse import urlsplit
 
 import msgspec
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from triggers_api.deliver.connection import Answer, Connection, RequestFailed
+from triggers_api.deliver.connection import Answer, Connection, Course, Phase, RequestFailed
 from triggers_api.deliver.egress import Egress, EgressRefused
 
 _KEEPALIVE_S: Final = 30.0
@@ -87,21 +88,24 @@ class Client:
         # Whoever is cut is told so in the loop's next turn.
         await asyncio.sleep(0)
 
-    async def post(self, endpoint: Endpoint, request: bytes, *, timeout_s: float) -> Answer:
+    async def post(
+        self, endpoint: Endpoint, request: bytes, *, timeout_s: float, course: Course
+    ) -> Answer:
         """Send a whole request, head and body, and read the beginning of its answer.
 
         Args:
             endpoint: where to.
             request: the bytes, ``content-length`` in them.
             timeout_s: seconds for everything together: name, connection, request and answer.
+            course: is told when each phase begins.
 
         Raises:
             RequestFailed: there was no complete answer.
         """
         try:
             async with asyncio.timeout(timeout_s):
-                connection = self._take(endpoint.place) or await self._connect(endpoint)
-                return await connection.exchange(request)
+                connection = self._take(endpoint.place) or await self._connect(endpoint, course)
+                return await connection.exchange(request, course)
         except TimeoutError:
             raise RequestFailed("timeout") from None
 
@@ -171,9 +175,13 @@ class Client:
 
     # ── new ones ──────────────────────────────────────────────────────────────────────────────
 
-    async def _connect(self, endpoint: Endpoint) -> Connection:
+    async def _connect(self, endpoint: Endpoint, course: Course) -> Connection:
         try:
-            addresses = await self._addresses(endpoint.host)
+            addresses = self._known_addresses(endpoint.host)
+            if addresses is None:
+                course.append((Phase.DNS, perf_counter()))
+                addresses = await self._addresses(endpoint.host)
+            course.append((Phase.CONNECT, perf_counter()))
             reached = await start_connection(
                 [_addr_info(address, endpoint.port) for address in addresses],
                 happy_eyeballs_delay=_NEXT_ADDRESS_AFTER_S,
@@ -188,6 +196,8 @@ class Client:
             raise RequestFailed("connection-refused") from None
         except (OSError, RuntimeError):  # uvloop raises the latter for what it cannot connect
             raise RequestFailed("connection-failed") from None
+        if endpoint.secure:
+            course.append((Phase.TLS, perf_counter()))
         try:
             _, connection = await self._loop.create_connection(
                 partial(
@@ -210,13 +220,15 @@ class Client:
         self._open.add(connection)
         return connection
 
-    async def _addresses(self, host: str) -> Sequence[str]:
-        """Where a host leads; what asked for the same name meanwhile or lately shares the answer."""
+    def _known_addresses(self, host: str) -> Sequence[str] | None:
+        """Where a host leads, if it is an address or was looked up lately."""
         if ":" in host or host.replace(".", "").isdigit():
             return (host,)
         until, addresses = self._names.get(host, (0.0, ()))
-        if self._loop.time() < until:
-            return addresses
+        return addresses if self._loop.time() < until else None
+
+    async def _addresses(self, host: str) -> Sequence[str]:
+        """Where a host leads; what asks for the same name meanwhile shares the answer."""
         lookup = self._lookups.get(host)
         if lookup is None:
             lookup = self._lookups[host] = asyncio.create_task(self._look_up(host))

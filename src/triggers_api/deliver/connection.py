@@ -6,10 +6,13 @@ What an answer may be is bounded here, in bytes; how long it may take is the cal
 import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
+from time import perf_counter
 from typing import Final, cast
 
 import httptools
 import msgspec
+
+from triggers_api.model.attempt import RESPONSE_HEADERS_LIMIT
 
 BODY_LIMIT: Final = 16 * 1024
 """How many bytes of an answer's body are read and kept."""
@@ -33,17 +36,35 @@ class RequestFailed(Exception):
         self.permanent = permanent
 
 
+class Phase(Enum):
+    """What an attempt goes through; a kept connection spares the first three."""
+
+    DNS = auto()
+    CONNECT = auto()
+    TLS = auto()
+    FIRST_BYTE = auto()
+    REST = auto()
+
+
+Course = list[tuple[Phase, float]]
+"""When each phase began, by ``perf_counter``; it ended when the next one began."""
+
+
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """What a receiver answered.
 
     Attributes:
         status_code: 101 to 999.
         retry_after: the header as it came, if it did.
+        control: the header ``webhook-delivery`` as it came, if it did.
+        headers: as they came, as many as fit into ``RESPONSE_HEADERS_LIMIT`` bytes.
         body: at most :data:`BODY_LIMIT` bytes of it, not decompressed.
     """
 
     status_code: int
     retry_after: bytes | None
+    control: bytes | None
+    headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
 
 
@@ -79,6 +100,7 @@ class Connection(asyncio.Protocol):
         self._lost = lost
         self._parser = httptools.HttpResponseParser(self)
         self._asking: asyncio.Future[Answer] | None = None
+        self._course: Course | None = None
         self._transport: asyncio.Transport
         self.idle_since = 0.0
         self._begin()
@@ -87,11 +109,21 @@ class Connection(asyncio.Protocol):
         self._part = _Part.HEAD
         self._head_size = self._headers = 0
         self._sized = self._fit = False
-        self._retry_after: bytes | None = None
+        self._forget_head()
         self._body = b""
 
-    async def exchange(self, request: bytes) -> Answer:
+    def _forget_head(self) -> None:
+        self._retry_after: bytes | None = None
+        self._control: bytes | None = None
+        self._kept: list[tuple[bytes, bytes]] = []
+        self._kept_size = 0
+
+    async def exchange(self, request: bytes, course: Course) -> Answer:
         """Send a request and wait for its answer; to be cancelled is to be cut.
+
+        Args:
+            request: the bytes.
+            course: is told when the phases from here on begin.
 
         Raises:
             RequestFailed: ``bad-response`` or ``connection-lost``.
@@ -99,6 +131,8 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             raise RequestFailed("connection-lost")
         self._asking = self._loop.create_future()
+        course.append((Phase.FIRST_BYTE, perf_counter()))
+        self._course = course
         self._transport.write(request)
         try:
             return await self._asking
@@ -129,6 +163,9 @@ class Connection(asyncio.Protocol):
             # Nobody asked: what this is an answer to would be anyone's guess.
             self.cut()
             return
+        if self._course is not None:
+            self._course.append((Phase.REST, perf_counter()))
+            self._course = None
         if self._part is _Part.HEAD:
             self._head_size += len(data)
         try:
@@ -168,7 +205,13 @@ class Connection(asyncio.Protocol):
         asking, self._asking = self._asking, None
         if asking is not None and not asking.done():
             asking.set_result(
-                Answer(self._parser.get_status_code(), self._retry_after, self._body[:BODY_LIMIT])
+                Answer(
+                    self._parser.get_status_code(),
+                    self._retry_after,
+                    self._control,
+                    tuple(self._kept),
+                    self._body[:BODY_LIMIT],
+                )
             )
         # An answer may come before all of the request has gone out; the rest would be taken for the
         # beginning of the next one.
@@ -195,11 +238,18 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or trailer."""
         self._headers += 1
+        if self._part is not _Part.HEAD:
+            return  # a trailer, which says nothing that counts
+        self._kept_size += len(name) + len(value)
+        if self._kept_size <= RESPONSE_HEADERS_LIMIT:
+            self._kept.append((name, value))
         match name.lower():
             case b"content-length" | b"transfer-encoding":
                 self._sized = True
             case b"retry-after":
                 self._retry_after = value
+            case b"webhook-delivery":
+                self._control = value
 
     def on_headers_complete(self) -> None:
         """The head is there."""
@@ -219,7 +269,8 @@ class Connection(asyncio.Protocol):
         if 100 <= status < 200 and status != _SWITCHING_PROTOCOLS:
             # Interim: forget it, but not how much it was.
             self._part = _Part.HEAD
-            self._sized, self._retry_after = False, None
+            self._sized = False
+            self._forget_head()
             return
         self._part = _Part.END
         self._fit = status != _SWITCHING_PROTOCOLS and self._parser.should_keep_alive()

@@ -9,9 +9,11 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
+from triggers_api.deliver.health import report_health
 from triggers_api.deliver.lanes import Flight, Lanes
 from triggers_api.deliver.webhook import Sent
 from triggers_api.model import ids
+from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.controls import DeliveryMode
 from triggers_api.model.delivery import Attempt, DeliveryStatus, reopened
 from triggers_api.model.notice import Notice, NoticeType
@@ -154,15 +156,21 @@ class Dispatcher:
         if not finished:
             return 0
         try:
-            stale = await self._store.settle(finished)
+            settled = await self._store.settle(finished)
         except Exception:
             # The outcomes are not lost: they are settled with the next turn, or their leases run
             # out and the deliveries are sent again.
             self._finished += finished
             raise
-        if stale:
-            self._metrics.stale_leases.labels("settle").inc(len(stale))
-            log.warning("settled too late, nothing changed", delivery_ids=stale)
+        if settled.stale:
+            self._metrics.stale_leases.labels("settle").inc(len(settled.stale))
+            log.warning("settled too late, nothing changed", delivery_ids=settled.stale)
+        for lane in settled.closed_to:
+            for delivery in self._lanes.take_lane(lane):
+                self._start_by.pop(delivery.id, None)
+                self._give_back(delivery, "the endpoint keeps failing and is left alone")
+        for change in settled.changes:
+            report_health(change, metrics=self._metrics)
         return len(finished)
 
     async def _claim_and_start(self) -> bool:
@@ -326,13 +334,20 @@ class Dispatcher:
             error=sent.outcome.error if isinstance(sent.outcome, NoAnswer) else None,
             response_body=sent.response_body,
         )
-        self._finished.append(self._settlement(delivery, sent.outcome, attempt=attempt))
+        self._finished.append(
+            self._settlement(delivery, sent.outcome, attempt=attempt, details=sent.details)
+        )
         if asks_to_wait_s(sent.outcome) is not None:
             self._metrics.endpoints_throttled.inc()
         return sent.outcome
 
     def _settlement(
-        self, delivery: ClaimedDelivery, outcome: Outcome, *, attempt: Attempt | None
+        self,
+        delivery: ClaimedDelivery,
+        outcome: Outcome,
+        *,
+        attempt: Attempt | None,
+        details: AttemptDetails | None = None,
     ) -> Settlement:
         subscription = delivery.target.subscription
         schedule = subscription.retry_schedule
@@ -345,7 +360,7 @@ class Dispatcher:
         )
         self._report(delivery, decision, attempt)
         # What the service tells of itself does not make it tell more.
-        notify = not subscription.operational and self._directory.notifies(
+        notify = not delivery.operational and self._directory.notifies(
             delivery.target.organization_id
         )
         return Settlement(
@@ -356,11 +371,13 @@ class Dispatcher:
             decision.reason,
             decision.next_attempt_at,
             attempt,
-            decision.reason if decision.disable_subscription else None,
+            decision.disable_subscription,
+            details,
             notify,
             _dead(delivery, decision, attempt, self._store.now())
             if notify and decision.status is DeliveryStatus.DEAD
             else None,
+            sent_to=subscription.url,
         )
 
     def _report(

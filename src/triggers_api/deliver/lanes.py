@@ -310,6 +310,17 @@ class Lanes:
             for delivery in self._drop(lane, line, len(line))
         ]
 
+    def take_lane(self, subscription_id: str) -> list[ClaimedDelivery]:
+        """Everything that waits for one subscription, out of its lane."""
+        lane = self._lanes.get(subscription_id)
+        if lane is None:
+            return []
+        return [
+            delivery
+            for line in (lane.first, lane.again)
+            for delivery in self._drop(lane, line, len(line))
+        ]
+
     def returned(self) -> list[Returned]:
         """What is to be given back since the last call."""
         returned, self._returned = self._returned, []

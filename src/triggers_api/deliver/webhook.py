@@ -10,12 +10,21 @@ import structlog
 
 from triggers_api import __version__
 from triggers_api.deliver.client import Client, Endpoint
-from triggers_api.deliver.connection import Answer, RequestFailed
+from triggers_api.deliver.connection import BODY_LIMIT, Answer, Course, Phase, RequestFailed
 from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.signature import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
+from triggers_api.model.attempt import (
+    AttemptDetails,
+    response_headers,
+    secret_values,
+    unusual_headers,
+    user_agent,
+    usual_headers,
+    without_echoes,
+)
 from triggers_api.model.auth import authorization
 from triggers_api.model.headers import AUTHORIZATION, is_ours
-from triggers_api.model.outcome import Answered, NoAnswer
+from triggers_api.model.outcome import Answered, NoAnswer, control_of
 from triggers_api.model.rendering import EventContent, render
 from triggers_api.model.retry import parse_retry_after
 from triggers_api.model.timestamp import Timestamp
@@ -23,7 +32,7 @@ from triggers_api.store.base import ClaimedDelivery
 
 log = structlog.get_logger(__name__)
 
-USER_AGENT: Final = f"triggers-api/{__version__}"
+USER_AGENT: Final = user_agent(__version__)
 
 
 class Sent(msgspec.Struct, frozen=True, gc=False):
@@ -34,11 +43,13 @@ class Sent(msgspec.Struct, frozen=True, gc=False):
         duration_ms: from the first step to the last, in milliseconds.
         response_body: the beginning of the answer's body, what is not UTF-8 replaced; ``None`` when
             it was empty or did not come.
+        details: request and answer, as they are kept on file.
     """
 
     outcome: Answered | NoAnswer
     duration_ms: int
     response_body: str | None = None
+    details: AttemptDetails | None = None
 
 
 def compose(
@@ -148,31 +159,76 @@ class Sender:
 
         Raises:
             MalformedValue: one of the subscription's secrets is not one; nothing was sent.
-            MissingExtra: one of them needs an optional package; nothing was sent.
+            Unavailable: this process has no key to read them with; nothing was sent.
         """
         started = perf_counter()
         body, headers = compose(
             delivery, attempt_number=attempt_number, now=now, at=at, traceparent=new_traceparent()
         )
         outcome: Answered | NoAnswer
-        answer = b""
+        host, answered = "", None
+        course: Course = []
         try:
             endpoint = self._client.endpoint(delivery.target.subscription.url)
+            host = endpoint.authority
             answered = await self._client.post(
-                endpoint, encode(endpoint, headers, body), timeout_s=timeout_s
+                endpoint, encode(endpoint, headers, body), timeout_s=timeout_s, course=course
             )
-            answer = answered.body
             outcome = _outcome(answered, now.after(seconds=perf_counter() - started))
         except RequestFailed as failure:
             outcome = NoAnswer(failure.code, permanent=failure.permanent)
         except Exception:
             log.exception("a request failed in an unforeseen way", delivery_id=delivery.id)
             outcome = NoAnswer("connection-lost")
-        return Sent(
-            outcome,
-            round((perf_counter() - started) * 1000),
-            answer.decode(errors="replace").replace("\x00", "\ufffd") or None,
+        ended = perf_counter()
+        details = AttemptDetails(
+            __version__,
+            now // 1000,
+            headers["traceparent"],
+            host,
+            len(body),
+            {},
+            _timings(course, started, ended),
         )
+        usual = usual_headers(
+            details,
+            event_id=delivery.event_id,
+            event_type=delivery.event_type,
+            delivery_id=delivery.id,
+            number=attempt_number,
+        )
+        details.request.update(unusual_headers(headers, usual))
+        text = None
+        if answered is not None:
+            secrets = secret_values(headers)
+            details = msgspec.structs.replace(
+                details, response=response_headers(answered.headers, secrets)
+            )
+            text = _text(answered.body, secrets)
+        return Sent(outcome, round((ended - started) * 1000), text, details)
+
+
+def _text(body: bytes, secrets: list[str]) -> str | None:
+    text = body.decode(errors="replace").replace("\x00", "\ufffd")
+    return without_echoes(text, secrets, cut=len(body) >= BODY_LIMIT) or None
+
+
+def _timings(
+    course: Course, started: float, ended: float
+) -> tuple[float | None, float | None, float | None, float | None, float]:
+    """Milliseconds of dns, connect, tls, first byte, total: each phase to the beginning of the next."""
+    ends = [*(at for _, at in course[1:]), ended]
+    took = {
+        phase: round((end - at) * 1000, 1) for (phase, at), end in zip(course, ends, strict=False)
+    }
+    get = took.get
+    return (
+        get(Phase.DNS),
+        get(Phase.CONNECT),
+        get(Phase.TLS),
+        get(Phase.FIRST_BYTE),
+        round((ended - started) * 1000, 1),
+    )
 
 
 def encode(endpoint: Endpoint, headers: dict[str, str], body: bytes) -> bytes:
@@ -195,4 +251,5 @@ def _outcome(answer: Answer, now: Timestamp) -> Answered:
     return Answered(
         answer.status_code,
         None if asked is None else parse_retry_after(asked.decode("latin-1"), now=now),
+        None if answer.control is None else control_of(answer.control.decode("latin-1")),
     )

@@ -99,12 +99,22 @@ async def list_events(
     status: FromQuery[EventStatus | None] = None,
     since: Since = None,
     until: Until = None,
+    operational: Annotated[  # noqa: FBT002 - a parameter of the query
+        bool, QueryParameter(description="The service's own events instead of all others.")
+    ] = False,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> EventPage:
     """Newest first. An event is found as soon as its 202 is out."""
     check_type_pattern(type_)
-    wanted = EventFilter(type=type_, dedup_id=dedup_id, status=status, since=since, until=until)
+    wanted = EventFilter(
+        type=type_,
+        dedup_id=dedup_id,
+        status=status,
+        since=since,
+        until=until,
+        operational=operational,
+    )
     bound_to = ("events", organization_id, wanted)
     page = context.cursors.page(cursor, limit, *bound_to)
     events = await context.store.events(organization_id, wanted, page)

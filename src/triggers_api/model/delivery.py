@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from triggers_api.model.attempt import Timings
 from triggers_api.model.timestamp import Timestamp
 
 
@@ -65,7 +66,14 @@ class Origin(StrEnum):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One HTTP request made for a delivery, as kept on file."""
+    """One HTTP request made for a delivery, as kept on file.
+
+    Attributes:
+        request_headers: as they were sent; the values of signatures, credentials and of the headers that
+            the subscription chose are ``***``.
+        response_headers: of the answer, their first 4 KiB.
+        timings: of its phases.
+    """
 
     id: str
     number: int
@@ -74,6 +82,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     status_code: int | None = None
     error: str | None = None
     response_body: str | None = None
+    request_headers: dict[str, str] | None = None
+    response_headers: dict[str, str] | None = None
+    timings: Timings | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):

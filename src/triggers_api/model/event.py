@@ -24,7 +24,10 @@ class EventStatus(StrEnum):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """An event as the API shows it; ``payload`` is the bytes that were received."""
+    """An event as the API shows it; ``payload`` is the bytes that were received.
+
+    ``operational``: it is one of the service's own, of what happened to the organization.
+    """
 
     id: str
     type: str
@@ -38,6 +41,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     occurred_at: Timestamp | None = None
     deliver_at: Timestamp | None = None
     duplicate_of: str | None = None
+    operational: bool = False
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +75,7 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
         deliveries: routing's answer when it was asked before storing (sync mode); ``None`` puts the
             event in the queue to be routed.
         settings_version: by which routing answered, where that may be older than the store's.
+        operational: it is one of the service's own, to be put in the queue.
     """
 
     id: str
@@ -85,6 +90,7 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
     deliver_at: Timestamp | None = None
     deliveries: tuple[NewDelivery, ...] | None = None
     settings_version: int | None = None
+    operational: bool = False
 
 
 class FirstEvent(msgspec.Struct, frozen=True, gc=False):
@@ -116,3 +122,4 @@ class QueuedEvent(msgspec.Struct, frozen=True, gc=False):
     source: str | None = None
     key: str | None = None
     metadata: bytes | None = None
+    operational: bool = False

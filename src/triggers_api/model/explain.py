@@ -73,6 +73,7 @@ def explain(
         key=event.key,
         metadata=None if event.metadata is None else msgspec.json.encode(event.metadata),
         payload=bytes(event.payload),
+        operational=event.operational,
     )
     errors = _last_errors(event)
     newest = {each.subscription_id: each for each in sorted(event.deliveries, key=_made)}

@@ -1,7 +1,7 @@
 """What the service has to tell an organization of itself: the content of an operational event. Pure.
 
 A notice is written down in the transaction that makes it so, and only where somebody has asked: the
-organization has an operational subscription that is active or paused. ``operate/teller.py`` makes
+organization has an operational subscription that is active or paused. ``operate/outbox.py`` makes
 events of notices.
 """
 

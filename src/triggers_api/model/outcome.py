@@ -4,6 +4,7 @@
 knows what a 410, a 429 or a timeout means; the dispatcher only writes the decision down.
 """
 
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -12,6 +13,24 @@ from triggers_api.model.delivery import DeliveryStatus
 from triggers_api.model.retry import asked_delay_s, delay_s
 from triggers_api.model.timestamp import Timestamp
 
+CONTROL_HEADER: Final = "webhook-delivery"
+"""In an answer: what the receiver asks for besides, whatever its status."""
+
+
+class Control(StrEnum):
+    """What a receiver can ask for in :data:`CONTROL_HEADER`."""
+
+    DISABLE = "disable"
+    ABORT_MESSAGE = "abort-message"
+
+
+_CONTROLS: Final = {control.value: control for control in Control}
+
+
+def control_of(value: str) -> Control | None:
+    """What a value of :data:`CONTROL_HEADER` asks for, in any case; ``None`` for what we do not know."""
+    return _CONTROLS.get(value.strip().lower())
+
 
 class Answered(msgspec.Struct, frozen=True, gc=False):
     """The receiver answered.
@@ -19,10 +38,12 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         status_code: of the answer.
         retry_after_s: seconds its ``Retry-After`` asks for, if it had a readable one.
+        control: what its ``webhook-delivery`` asks for, if it had one that we know.
     """
 
     status_code: int
     retry_after_s: float | None = None
+    control: Control | None = None
 
 
 class NoAnswer(msgspec.Struct, frozen=True, gc=False):
@@ -69,13 +90,13 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
         status: the state to enter.
         reason: why, for a person; ``None`` for a success.
         next_attempt_at: when to try again, with ``RETRYING`` only.
-        disable_subscription: the receiver is gone for good; stop sending to it.
+        disable_subscription: why nothing is to be sent to the receiver any more; ``None``: go on.
     """
 
     status: DeliveryStatus
     reason: str | None = None
     next_attempt_at: Timestamp | None = None
-    disable_subscription: bool = False
+    disable_subscription: str | None = None
 
 
 _SUCCEEDED = Decision(DeliveryStatus.SUCCEEDED)
@@ -98,27 +119,57 @@ def decide(
         now: when the outcome was known.
         draw: a random number in [0, 1) for the jitter.
     """
-    match outcome:
-        case Answered(status_code=code) if 200 <= code < 300:
-            return _SUCCEEDED
-        case NotSent(reason=reason):
-            return Decision(DeliveryStatus.SKIPPED, reason)
-        case Answered(status_code=code) if code == GONE:
-            return Decision(
-                DeliveryStatus.CANCELLED, "receiver answered 410 Gone", disable_subscription=True
-            )
-        case NoAnswer(error=error, permanent=True):
-            return Decision(DeliveryStatus.DEAD, f"{error}: {ERRORS[error]}")
-        case Answered(status_code=code, retry_after_s=asked):
-            reason = f"receiver answered {code}"
-        case NoAnswer(error=error):
-            code, asked, reason = 0, None, f"{error}: {ERRORS[error]}"
+    final = _final(outcome)
+    if final is not None:
+        return final
+    reason = _reason(outcome)
     delay = delay_s(schedule, failures, draw=draw)
     if delay is None:
         return Decision(DeliveryStatus.DEAD, f"{reason}; {failures} of {failures} attempts used")
-    if code in _THROTTLE and asked is not None:
-        delay = asked_delay_s(asked, draw=draw)
+    if isinstance(outcome, Answered) and outcome.status_code in _THROTTLE:
+        asked = outcome.retry_after_s
+        delay = delay if asked is None else asked_delay_s(asked, draw=draw)
     return Decision(DeliveryStatus.RETRYING, reason, now.after(seconds=delay))
+
+
+def _final(outcome: Outcome) -> Decision | None:
+    """What follows from an outcome that ends the delivery; ``None`` for one to be tried again."""
+    match outcome:
+        case Answered():
+            return _final_answer(outcome)
+        case NotSent():
+            return Decision(DeliveryStatus.SKIPPED, _reason(outcome))
+        case NoAnswer(permanent=True):
+            return Decision(DeliveryStatus.DEAD, _reason(outcome))
+    return None
+
+
+def _reason(outcome: Outcome) -> str:
+    match outcome:
+        case Answered(status_code=code):
+            return f"receiver answered {code}"
+        case NoAnswer(error=error):
+            return f"{error}: {ERRORS[error]}"
+        case NotSent(reason=reason):
+            return reason
+
+
+def _final_answer(answer: Answered) -> Decision | None:
+    code, control = answer.status_code, answer.control
+    succeeded = 200 <= code < 300
+    if succeeded and control is not Control.DISABLE:
+        return _SUCCEEDED
+    asked_for = f"receiver answered {code} with {CONTROL_HEADER}: {control}"
+    if succeeded:
+        return Decision(DeliveryStatus.SUCCEEDED, disable_subscription=asked_for)
+    if control is Control.DISABLE:
+        return Decision(DeliveryStatus.CANCELLED, asked_for, disable_subscription=asked_for)
+    if code == GONE:
+        gone = "receiver answered 410 Gone"
+        return Decision(DeliveryStatus.CANCELLED, gone, disable_subscription=gone)
+    if control is Control.ABORT_MESSAGE:
+        return Decision(DeliveryStatus.CANCELLED, asked_for)
+    return None
 
 
 def is_success(outcome: Outcome) -> bool:

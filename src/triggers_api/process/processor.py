@@ -275,6 +275,7 @@ class Processor:
                     key=event.key,
                     metadata=event.metadata,
                     payload=event.payload,
+                    operational=event.operational,
                 ),
                 event.received_at + self._store.skew_ms,
                 now=self._store.now(),

@@ -16,12 +16,15 @@ Rules that hold for every verb of every engine, and are tested once in ``tests/c
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from enum import StrEnum
+from typing import Protocol, Self
 
 import msgspec
 
+from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import (
     Attempt,
@@ -38,12 +41,14 @@ from triggers_api.model.event import (
     NewEvent,
     QueuedEvent,
 )
+from triggers_api.model.health import EndpointHealth, HealthChange
 from triggers_api.model.ids import IdGenerator
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
+from triggers_api.store.bodies import Sealing
 
 
 class QueueClaim(msgspec.Struct, frozen=True):
@@ -89,6 +94,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
         metadata: a JSON object of strings, or ``None``.
         priority: 0 the first attempt for an event, 1 a retry or a replay.
         probe: the subscription's breaker is open; this one finds out whether its endpoint is back.
+        operational: the event is one of the service's own.
     """
 
     id: str
@@ -106,6 +112,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     metadata: bytes | None = None
     priority: int = 0
     probe: bool = False
+    operational: bool = False
 
 
 class Rooms(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,10 +150,13 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     """What became of a claimed delivery of an organization.
 
     ``attempt`` is ``None`` when no request was made; the attempt count then stays as it is.
-    ``status`` may be a waiting one without an attempt: the delivery is given back.
+    ``status`` may be a waiting one without an attempt: the delivery is given back. ``details`` are
+    those of the attempt; headers and timings go on file with them and not with the attempt's own fields.
 
     ``notify``: the organization is to be told what this changes beyond the delivery, by a notice about
     each. ``notice`` is what the delivery itself has to tell; it is written down if this is not stale.
+
+    ``sent_to`` is the URL that was asked: what it came to says nothing of another one.
     """
 
     organization_id: str
@@ -157,8 +167,10 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     next_attempt_at: Timestamp | None = None
     attempt: Attempt | None = None
     disable_subscription: str | None = None
+    details: AttemptDetails | None = None
     notify: bool = False
     notice: Notice | None = None
+    sent_to: str | None = None
 
 
 class PendingNotice(msgspec.Struct, frozen=True):
@@ -169,6 +181,40 @@ class PendingNotice(msgspec.Struct, frozen=True):
     notice: Notice
 
 
+class Settled(msgspec.Struct, frozen=True):
+    """What came of a settlement.
+
+    Attributes:
+        stale: the ids of deliveries whose lease was no longer valid; nothing was changed for them.
+        closed_to: subscriptions among the settled ones to which nothing may be sent now, because their
+            breaker is open. What is held for them is to be given back.
+        changes: the turns in the health of their endpoints.
+    """
+
+    stale: tuple[str, ...] = ()
+    closed_to: frozenset[str] = frozenset()
+    changes: tuple[HealthChange, ...] = ()
+
+
+class HealthReset(StrEnum):
+    """What a change of a subscription is to the health of its endpoint.
+
+    ``forget``: it is another endpoint, or somebody says that it works. ``probe``: the same for one that
+    was disabled for failing and stays so, which is tried as soon as possible.
+    """
+
+    KEEP = "keep"
+    FORGET = "forget"
+    PROBE = "probe"
+
+
+class ProbeClaim(msgspec.Struct, frozen=True):
+    """A subscription that was disabled for failing, leased to see whether its endpoint works again."""
+
+    target: SubscriptionRecord
+    health: EndpointHealth
+
+
 class Page(msgspec.Struct, frozen=True):
     """Which part of a list, newest first: up to ``limit`` rows with ids before ``before``."""
 
@@ -177,13 +223,17 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events; ``type`` is a pattern, ``since`` inclusive and ``until`` exclusive on receipt."""
+    """Which events; ``type`` is a pattern, ``since`` inclusive and ``until`` exclusive on receipt.
+
+    Either the service's own, ``operational``, or all others.
+    """
 
     type: str | None = None
     dedup_id: str | None = None
     status: EventStatus | None = None
     since: Timestamp | None = None
     until: Timestamp | None = None
+    operational: bool = False
 
 
 class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,6 +275,7 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
         oldest_age_s: how long the oldest due one has been waiting to be routed; 0 when none.
         deliveries_waiting: pending and retrying.
         deliveries_leased: in a worker's hands.
+        breakers_open: endpoints to which nothing is sent for a while, or only a probe.
     """
 
     depth: int
@@ -234,6 +285,7 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     oldest_age_s: float
     deliveries_waiting: int
     deliveries_leased: int
+    breakers_open: int = 0
 
 
 class Reaped(msgspec.Struct, frozen=True):
@@ -271,6 +323,28 @@ class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
         )
         parts = sum(count for name, count in self.deliveries.items() if name != "total")
         return self.accepted == sum(states) and self.deliveries["total"] == parts
+
+
+class Sealed(msgspec.Struct, frozen=True, kw_only=True):
+    """How the secrets of subscriptions are kept, by the number of subscriptions.
+
+    Attributes:
+        present: encrypted under the key that encrypts now.
+        old: encrypted under another key that is known.
+        clear: not encrypted, by a version that did not.
+        lost: encrypted under a key that is not known, or damaged. Deleted ones do not count as lost.
+    """
+
+    present: int = 0
+    old: int = 0
+    clear: int = 0
+    lost: int = 0
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[Sealing, bool]]) -> Self:
+        """Count rows: how each is kept, and whether the subscription is there still."""
+        counts = Counter(found for found, alive in rows if alive or found is not Sealing.LOST)
+        return cls(**{found.value: counts[found] for found in Sealing})
 
 
 class Durability(msgspec.Struct, frozen=True, kw_only=True):
@@ -349,12 +423,44 @@ class Store(Protocol):
         others from being found, however much is due for it.
         """
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
-        """Write outcomes down, state and attempt together; returns the stale ones' ids.
+    async def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        """Write outcomes down, state and attempt together, and what they say of endpoints with them.
+
+        The health of endpoints follows ``model/health.py``, settlement by settlement in their order:
+        its breaker opens and closes, and a subscription that has failed for too long is disabled, with
+        what waits for it cancelled. An attempt that went to another URL than the subscription's present
+        one says nothing.
 
         A settlement with ``disable_subscription`` also disables the subscription for that reason
-        and cancels what waits for it. Notices are part of the same transaction: its own ``notice``, and
-        with ``notify`` one of ``subscription.disabled`` when it was this settlement that disabled it.
+        and cancels what waits for it; if it went to another URL than the present one, the delivery is
+        due again instead.
+
+        Notices are part of the same transaction: its own ``notice``, and with ``notify`` one of
+        ``subscription.disabled`` when it was this settlement that disabled it, and one for each turn in
+        the health of the endpoint.
+        """
+
+    async def endpoint_health(
+        self, organization_id: str, subscription_ids: Collection[str]
+    ) -> Mapping[str, EndpointHealth]:
+        """What is known of the endpoints of subscriptions, of those that fail."""
+
+    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+        """Lease subscriptions that were disabled for failing, and whose next probe is due.
+
+        Until the lease runs out nobody else is given them.
+        """
+
+    async def settle_probe(
+        self, probe: ProbeClaim, error: str | None, *, notify: bool = False
+    ) -> HealthChange | bool:
+        """Write down what a probe came to; one that succeeded makes the subscription active again.
+
+        With ``notify`` a notice of that is part of the same transaction.
+
+        Returns:
+            What turned, else whether it counted: not when the lease ran out, or the subscription was
+            changed meanwhile.
         """
 
     async def notices(self, limit: int) -> list[PendingNotice]:
@@ -408,7 +514,7 @@ class Store(Protocol):
 
         A reader who goes on from position to position is told of each event once, and skips none: an
         event whose transaction is still under way is behind every position that is given out. Deleted
-        events are left out.
+        events are left out, and those that the service tells of itself.
 
         Raises:
             MalformedValue: the position is not one of this store's.
@@ -491,8 +597,10 @@ class Store(Protocol):
     async def revoke_key(self, organization_id: str, key_id: str) -> bool:
         """End a key."""
 
-    async def save_subscription(self, record: SubscriptionRecord) -> None:
-        """Store a subscription, new or changed."""
+    async def save_subscription(
+        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+    ) -> None:
+        """Store a subscription, new or changed, and what that is to the health of its endpoint."""
 
     async def subscription(
         self, organization_id: str, subscription_id: str
@@ -507,6 +615,19 @@ class Store(Protocol):
 
     async def save_controls(self, controls: Controls) -> None:
         """Store the switches."""
+
+    async def sealed(self) -> Sealed:
+        """How the secrets of all subscriptions are kept."""
+
+    async def seal(self) -> int:
+        """Encrypt under the present key what is in the clear or under another known one.
+
+        Subscriptions stay as they are otherwise, and other processes may go on meanwhile: what they save
+        stands. Cut off, it goes on where it was when it is called again.
+
+        Returns:
+            How many subscriptions' secrets were encrypted anew.
+        """
 
     # ── itself ────────────────────────────────────────────────────────────────────────────────
 

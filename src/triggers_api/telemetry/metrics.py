@@ -128,6 +128,12 @@ class Metrics:
             registry=registry,
         )
 
+        self.operational_events = Counter(
+            "triggers_operational_events",
+            "Events of the service's own that organizations have asked for.",
+            registry=registry,
+        )
+
         self.deliveries = Counter(
             "triggers_deliveries",
             "Deliveries by the state that an attempt brought them to.",
@@ -163,6 +169,21 @@ class Metrics:
             "triggers_deliveries_put_off",
             "Deliveries claimed and given back unsent, by what they would have had to wait for.",
             ["reason"],
+            registry=registry,
+        )
+        self.breakers_open = Gauge(
+            "triggers_breakers_open",
+            "Endpoints that keep failing, to which nothing is sent for a while, or only a probe.",
+            registry=registry,
+        )
+        self.breakers_opened = Counter(
+            "triggers_breakers_opened",
+            "Times that an endpoint that had worked was left alone because it kept failing.",
+            registry=registry,
+        )
+        self.subscriptions_disabled = Counter(
+            "triggers_subscriptions_disabled",
+            "Subscriptions disabled because their endpoint had failed for too long.",
             registry=registry,
         )
         self.stale_leases = Counter(

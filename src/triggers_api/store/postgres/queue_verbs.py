@@ -85,6 +85,8 @@ class QueueVerbs:
         if statement == "append_routed":
             columns += _delivery_columns(events)
             columns.append([event.settings_version for event in events])
+        else:
+            columns.append(_sparse([event.operational or None for event in events]))
         self._hit("append.before_commit", len(events))
         row = await db.fetchrow(SQL[statement], *columns, secrets.randbelow(_SLOTS))
         self._hit("append.after_commit", len(events))

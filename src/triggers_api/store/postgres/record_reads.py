@@ -22,7 +22,7 @@ from triggers_api.model.event import Event, EventDetail
 from triggers_api.model.ids import received_ms
 from triggers_api.model.timeline import Tried, timeline
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store import codes
+from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     DeliveryFilter,
     EventFilter,
@@ -100,6 +100,7 @@ class RecordReads:
             wanted.dedup_id,
             None if wanted.status is None else codes.EVENT_STATUS[wanted.status],
             now,
+            wanted.operational,
         )
         return [_event(row, now) for row in rows]
 
@@ -152,14 +153,14 @@ class RecordReads:
         attempts = await db.fetch(SQL["delivery_attempts"], organization, delivery)
         return DeliveryDetail(
             **{name: getattr(plain, name) for name in Delivery.__struct_fields__},
-            attempts=tuple(_attempt(attempt) for attempt in attempts),
+            attempts=tuple(_attempt(attempt, plain) for attempt in attempts),
         )
 
     async def depths(self, db: Connection, now: Timestamp) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""
         row = await db.fetchrow(SQL["queue_depths"], now)
         assert row is not None
-        queued, scheduled, oldest, held, stuck, open_, delivering = row
+        queued, scheduled, oldest, held, stuck, open_, delivering, breakers = row
         return QueueStats(
             depth=queued - scheduled,
             scheduled=scheduled,
@@ -168,6 +169,7 @@ class RecordReads:
             oldest_age_s=max(0, now - oldest) / 1000 if oldest is not None else 0.0,
             deliveries_waiting=open_ - delivering,
             deliveries_leased=delivering,
+            breakers_open=breakers,
         )
 
     async def accounts(self, db: Connection, now: Timestamp) -> list[OrganizationAccount]:
@@ -231,6 +233,7 @@ def _event(row: Iterable[Any], now: Timestamp) -> Event:
         deliver_at,
         state,
         queued,
+        operational,
     ) = row
     event_id = text(ids.EVENT, identifier)
     return Event(
@@ -245,6 +248,7 @@ def _event(row: Iterable[Any], now: Timestamp) -> Event:
         received_at=Timestamp(received_ms(event_id)),
         occurred_at=_moment(occurred_at),
         deliver_at=_moment(deliver_at),
+        operational=operational,
     )
 
 
@@ -279,8 +283,8 @@ def _delivery(row: Iterable[Any]) -> Delivery:
     )
 
 
-def _attempt(row: Iterable[Any]) -> Attempt:
-    identifier, count, started_at, duration_ms, status_code, error, body = row
+def _attempt(row: Iterable[Any], delivery: Delivery) -> Attempt:
+    identifier, count, started_at, duration_ms, status_code, error, body, details = row
     return Attempt(
         id=text(ids.ATTEMPT, identifier),
         number=count,
@@ -289,6 +293,7 @@ def _attempt(row: Iterable[Any]) -> Attempt:
         status_code=status_code,
         error=error,
         response_body=None if body is None else body.decode(),
+        **bodies.shown_details(details, delivery, count),
     )
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import itertools
+import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -20,6 +21,13 @@ from triggers_api.model import ids
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import Delivery, DeliveryDetail
 from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.health import (
+    DEFAULT_POLICY,
+    EndpointHealth,
+    HealthChange,
+    HealthPolicy,
+    evidence,
+)
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -33,17 +41,22 @@ from triggers_api.store.base import (
     Durability,
     EventFilter,
     FailedEvent,
+    HealthReset,
     LogPage,
     OrganizationAccount,
     Page,
     PendingNotice,
+    ProbeClaim,
     QueueClaim,
     QueueStats,
     Reaped,
     Rooms,
     RoutedEvent,
+    Sealed,
+    Settled,
     Settlement,
 )
+from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.connect import StoreOptions
 from triggers_api.store.notice import Notice
@@ -61,6 +74,7 @@ from triggers_api.store.postgres.connection import (
     standing,
 )
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.postgres.health_verbs import HealthVerbs
 from triggers_api.store.postgres.listener import DELIVERIES, QUEUE, Announcer, Listener
 from triggers_api.store.postgres.notice_verbs import forget_notices, pending_notices
 from triggers_api.store.postgres.pool import Pool
@@ -127,6 +141,8 @@ class PostgresStore:
         worker_number: int,
         metrics: Metrics,
         failpoints: Failpoints,
+        health: HealthPolicy,
+        cipher: Cipher,
     ) -> None:
         """Use :meth:`open`."""
         self._sessions = sessions
@@ -143,8 +159,9 @@ class PostgresStore:
 
         self._ids = ids.IdGenerator(self._clock, after=last.sequence)
         self._queue = QueueVerbs(sessions, failpoints=failpoints)
-        self._settings = SettingsVerbs()
-        self._deliveries = DeliveryVerbs(self._settings)
+        self._settings = SettingsVerbs(cipher)
+        self._health = HealthVerbs(self._settings, policy=health, draw=random.random)
+        self._deliveries = DeliveryVerbs(self._settings, self._health)
         self._records = RecordReads()
 
         self._queue_notice = Notice()
@@ -177,6 +194,7 @@ class PostgresStore:
         metrics: Metrics,
         failpoints: Failpoints,
         keeps_own_time: bool = False,
+        health: HealthPolicy = DEFAULT_POLICY,
     ) -> Self:
         """Connect; make or migrate the schema if need be.
 
@@ -186,6 +204,7 @@ class PostgresStore:
             metrics: is told about the store's work.
             failpoints: for tests.
             keeps_own_time: time is what ``clock`` says, whatever the database's says.
+            health: when endpoints that fail are left alone.
 
         Raises:
             StartError: it cannot be reached, or must not be used as it is.
@@ -204,6 +223,9 @@ class PostgresStore:
                 async with first.transaction():
                     await first.execute(DURABLE.format(local="true"))
                     worker_number = await first.fetchval(SQL["next_worker_number"])
+                    if not options.secret_keys:
+                        await first.execute(SQL["make_signing_key"], _new_signing_key())
+                    kept = await first.fetchval(SQL["signing_key"])
             finally:
                 await first.close()
         except Unavailable as problem:
@@ -229,6 +251,8 @@ class PostgresStore:
             worker_number=worker_number,
             metrics=metrics,
             failpoints=failpoints,
+            health=health,
+            cipher=Cipher.of(options.secret_keys, kept),
         )
 
     # ── itself ────────────────────────────────────────────────────────────────────────────────
@@ -245,7 +269,7 @@ class PostgresStore:
         return self._database_clock.skew_ms
 
     async def signing_key(self) -> bytes:
-        made = secrets.token_hex(32).encode()
+        made = _new_signing_key()
 
         async def kept(db: Connection) -> bytes:
             await db.execute(SQL["make_signing_key"], made)
@@ -402,20 +426,52 @@ class PostgresStore:
             lambda db: self._deliveries.claim(
                 db, limit, rooms=rooms, now=now, until=until, token=token
             ),
+            atomic=True,
         )
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
-        stale, ended = await self._hot(
-            "settle",
-            lambda db: self._deliveries.settle(db, settlements, now=self.now()),
-            atomic=any(
-                each.disable_subscription is not None or each.notice is not None
-                for each in settlements
-            ),
-        )
+    async def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        failing = any(_tells(each) for each in settlements)
+        answer = None if failing else await self._settle(settlements, with_health=False)
+        if answer is None:
+            answer = await self._settle(settlements, with_health=True)
+        assert answer is not None
+        settled, ended = answer
         if ended:
             await self._tidy_up()
-        return stale
+        return settled
+
+    async def _settle(
+        self, settlements: Sequence[Settlement], *, with_health: bool
+    ) -> tuple[Settled, bool] | None:
+        return await self._hot(
+            "settle",
+            lambda db: self._deliveries.settle(
+                db, settlements, now=self.now(), with_health=with_health
+            ),
+            atomic=with_health,
+        )
+
+    async def endpoint_health(
+        self, organization_id: str, subscription_ids: Collection[str]
+    ) -> Mapping[str, EndpointHealth]:
+        organization = _organization(organization_id)
+        asked = [find(ids.SUBSCRIPTION, each) for each in subscription_ids]
+        return await self._sessions.read(lambda db: self._health.of(db, organization, asked))
+
+    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+        now = self.now()
+        until = now.after(seconds=lease_s)
+        return await self._write(
+            lambda db: self._health.claim_probes(db, limit, now=now, until=until), atomic=True
+        )
+
+    async def settle_probe(
+        self, probe: ProbeClaim, error: str | None, *, notify: bool = False
+    ) -> HealthChange | bool:
+        return await self._write(
+            lambda db: self._health.settle_probe(db, probe, error, notify=notify, now=self.now()),
+            atomic=True,
+        )
 
     async def notices(self, limit: int) -> list[PendingNotice]:
         return await self._sessions.read(lambda db: pending_notices(db, limit))
@@ -427,6 +483,7 @@ class PostgresStore:
         events, deliveries = await self._write(lambda db: self._deliveries.free(db, now=self.now()))
         await self._write(lambda db: db.execute(SQL["end_expired_subscriptions"], self.now()))
         self._wake_for(events, deliveries)
+        await self._write(lambda db: db.execute(SQL["forget_deleted_health"]))
         return Reaped(events, deliveries, await self._cancel_ended())
 
     async def beat(self, worker: Worker) -> Reaped:
@@ -654,8 +711,18 @@ class PostgresStore:
             atomic=True,
         )
 
-    async def save_subscription(self, record: SubscriptionRecord) -> None:
-        await self._write(lambda db: self._settings.save_subscription(db, record), atomic=True)
+    async def save_subscription(
+        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+    ) -> None:
+        organization = _organization(record.organization_id)
+        subscription = find(ids.SUBSCRIPTION, record.subscription.id)
+
+        async def save(db: Connection) -> None:
+            # The version first, as everybody takes it.
+            await self._settings.save_subscription(db, record)
+            await self._health.reset(db, organization, subscription, health)
+
+        await self._write(save, atomic=True)
         self.wake_deliveries(everywhere=True)
 
     async def subscription(
@@ -695,6 +762,16 @@ class PostgresStore:
         self._announcer.announce(QUEUE)
         self.wake_deliveries(everywhere=True)
 
+    async def sealed(self) -> Sealed:
+        return await self._sessions.read(self._settings.sealing)
+
+    async def seal(self) -> int:
+        return await self._write(self._settings.seal)
+
+
+def _new_signing_key() -> bytes:
+    return secrets.token_hex(32).encode()
+
 
 def _pool(options: StoreOptions, opened: Callable[[], Awaitable[Connection]]) -> Pool:
     return Pool(
@@ -726,6 +803,16 @@ async def _look(connection: Connection, *, pooled: bool) -> None:
             await connection.execute(DURABLE.format(local="false"))
     except FAILED as error:
         raise StoreUnavailable(f"cannot connect to the database: {said(error)}") from None
+
+
+def _tells(settlement: Settlement) -> bool:
+    """Whether it changes or tells more than a delivery whose endpoint works."""
+    said = evidence(settlement.attempt, settlement.status)
+    return (
+        settlement.disable_subscription is not None
+        or settlement.notice is not None
+        or (said is not None and said.error is not None)
+    )
 
 
 def _organization(organization_id: str) -> str | UUID:

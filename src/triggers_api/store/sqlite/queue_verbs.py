@@ -57,6 +57,9 @@ class QueueVerbs(Tables):
         holders = self._insert(db, numbered, now)
         taken = [(number, event) for number, event in numbered if number not in holders]
         run_many(db, "append_payloads", [(number, event.payload) for number, event in taken])
+        own = [number for number, event in taken if event.operational]
+        if own:
+            db.execute(SQL["mark_operational"], (numbers(own),))
         self._queue(db, taken)
         self._count(db, taken)
         if not holders:
@@ -158,11 +161,12 @@ class QueueVerbs(Tables):
                     received_at=ids.made_at(number),
                     due_at=Timestamp(due_at),
                     attempts=attempts + 1,
+                    operational=bool(operational),
                     **contents.get(number, _NO_CONTENT),
                 )
-                for due_at, number, attempts, _, organization_id, event_type in rows
+                for due_at, number, attempts, _, organization_id, event_type, operational in rows
             ),
-            recovered=sum(held_by != tokens.NOBODY for _, _, _, held_by, _, _ in rows),
+            recovered=sum(held_by != tokens.NOBODY for _, _, _, held_by, *_ in rows),
         )
 
     def _contents(
@@ -170,7 +174,7 @@ class QueueVerbs(Tables):
     ) -> dict[int, dict[str, Any]]:
         """What filters read, of the claimed events of these organizations."""
         asking = {self._organizations[organization] for organization in contents_of}
-        wanted = [number for _, number, _, _, organization, _ in rows if organization in asking]
+        wanted = [number for _, number, _, _, organization, *_ in rows if organization in asking]
         found = db.execute(SQL["claimed_contents"], (numbers(wanted),)) if wanted else ()
         return {
             number: {"payload": payload, "source": source, "key": key, "metadata": metadata}

@@ -19,7 +19,7 @@ from triggers_api.model.delivery import (
 from triggers_api.model.event import Event, EventDetail
 from triggers_api.model.timeline import Tried, timeline
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store import codes
+from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     DeliveryFilter,
     EventFilter,
@@ -81,6 +81,7 @@ class RecordReads(Tables):
             "organization_id": organization,
             "type": wanted.type,
             "status": None if wanted.status is None else codes.EVENT_STATUS[wanted.status],
+            "operational": wanted.operational,
             "now": now,
             **self._span(ids.EVENT, wanted.since, wanted.until, page),
         }
@@ -137,13 +138,13 @@ class RecordReads(Tables):
             attempts = db.execute(SQL["delivery_attempts"], (delivery,))
             return DeliveryDetail(
                 **{name: getattr(plain, name) for name in Delivery.__struct_fields__},
-                attempts=tuple(self._attempt(attempt) for attempt in attempts),
+                attempts=tuple(self._attempt(attempt, plain) for attempt in attempts),
             )
         return None
 
     def depths(self, db: apsw.Connection, now: int) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""
-        ((queued, scheduled, oldest, held, stuck, open_, delivering),) = db.execute(
+        ((queued, scheduled, oldest, held, stuck, open_, delivering, breakers),) = db.execute(
             SQL["queue_depths"], (now,)
         )
         return QueueStats(
@@ -154,6 +155,7 @@ class RecordReads(Tables):
             oldest_age_s=max(0, now - oldest) / 1000 if oldest is not None else 0.0,
             deliveries_waiting=open_ - delivering,
             deliveries_leased=delivering,
+            breakers_open=breakers,
         )
 
     def accounts(self, db: apsw.Connection, now: int) -> list[OrganizationAccount]:
@@ -196,7 +198,19 @@ class RecordReads(Tables):
         }
 
     def _event(self, row: Sequence[Any], now: int) -> Event:
-        number, event_type, payload, dedup_id, source, key, metadata, status, occurred, due = row
+        (
+            number,
+            event_type,
+            payload,
+            dedup_id,
+            source,
+            key,
+            metadata,
+            status,
+            occurred,
+            due,
+            operational,
+        ) = row
         return Event(
             id=self.keys.event(number),
             type=event_type,
@@ -209,6 +223,7 @@ class RecordReads(Tables):
             received_at=ids.made_at(number),
             occurred_at=_moment(occurred),
             deliver_at=_moment(due),
+            operational=bool(operational),
         )
 
     def _delivery(self, row: Sequence[Any]) -> Delivery:
@@ -228,8 +243,8 @@ class RecordReads(Tables):
             finished_at=Timestamp(status_at) if status in FINISHED else None,
         )
 
-    def _attempt(self, row: Sequence[Any]) -> Attempt:
-        number, count, started_at, duration_ms, status_code, error, body = row
+    def _attempt(self, row: Sequence[Any], delivery: Delivery) -> Attempt:
+        number, count, started_at, duration_ms, status_code, error, body, details = row
         return Attempt(
             id=self.keys.attempt(number),
             number=count,
@@ -238,6 +253,7 @@ class RecordReads(Tables):
             status_code=status_code,
             error=error,
             response_body=body,
+            **bodies.shown_details(details, delivery, count),
         )
 
 

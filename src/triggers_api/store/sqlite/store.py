@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import random
 import secrets
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -18,6 +19,7 @@ from triggers_api.model import ids
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import Delivery, DeliveryDetail
 from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -29,17 +31,22 @@ from triggers_api.store.base import (
     Durability,
     EventFilter,
     FailedEvent,
+    HealthReset,
     LogPage,
     OrganizationAccount,
     Page,
     PendingNotice,
+    ProbeClaim,
     QueueClaim,
     QueueStats,
     Reaped,
     Rooms,
     RoutedEvent,
+    Sealed,
+    Settled,
     Settlement,
 )
+from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.notice import Notice
 from triggers_api.store.sqlite import schema, tokens
@@ -51,13 +58,14 @@ from triggers_api.store.sqlite.connection import (
     plain,
 )
 from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.sqlite.health_verbs import HealthVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.queue_verbs import QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
-from triggers_api.store.sqlite.secret import kept_secret
+from triggers_api.store.sqlite.secret import found_secret, kept_secret, secret_path
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
 from triggers_api.store.sqlite.tables import SQL
 from triggers_api.store.sqlite.writer import APPEND, Operation, Writer
@@ -90,6 +98,8 @@ class SqliteStore:
         vfs: str | None,
         synchronous: int,
         fatal: Callable[[BaseException], None],
+        health: HealthPolicy,
+        cipher: Cipher,
     ) -> None:
         """Use :meth:`open`."""
         self._path = path
@@ -106,8 +116,9 @@ class SqliteStore:
         keys = self._keys = Keys(tail)
         self._ids = ids.IdGenerator(clock, tail=tail, after=last)
         self._queue = QueueVerbs(keys)
-        self._settings = SettingsVerbs(keys)
-        self._deliveries = DeliveryVerbs(keys, self._settings)
+        self._settings = SettingsVerbs(keys, cipher)
+        self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
+        self._deliveries = DeliveryVerbs(keys, self._settings, self._health)
         self._records = RecordReads(keys)
         self._notices = NoticeVerbs(keys)
 
@@ -140,6 +151,8 @@ class SqliteStore:
         fatal: Callable[[BaseException], None],
         vfs: str | None = None,
         synchronous: int = 2,
+        health: HealthPolicy = DEFAULT_POLICY,
+        secret_keys: Sequence[str] = (),
     ) -> Self:
         """Open the file, made and migrated if need be, and take over what its last owner left.
 
@@ -151,6 +164,8 @@ class SqliteStore:
             fatal: called in the event loop when the disk failed for good; the process must end.
             vfs: another file layer, for tests.
             synchronous: less than 2 only for the test that shows what it loses.
+            health: when endpoints that fail are left alone.
+            secret_keys: see :class:`~triggers_api.store.connect.StoreOptions`.
 
         Raises:
             StartError: it must not be used as it is; the message says why and what to do.
@@ -168,6 +183,8 @@ class SqliteStore:
                 store_clock = StoreClock(clock, not_before=ids.made_at(last))
                 # Whoever held a lease was a process that had this lock: it is gone.
                 schema.free_all_leases(connection, now=store_clock())
+                beside = secret_path(path)
+                kept = found_secret(beside) if secret_keys else kept_secret(beside)
                 return cls(
                     path,
                     lock,
@@ -180,6 +197,8 @@ class SqliteStore:
                     vfs=vfs,
                     synchronous=synchronous,
                     fatal=fatal,
+                    health=health,
+                    cipher=Cipher.of(secret_keys, kept),
                 )
             except apsw.Error as error:
                 raise StartError(f"cannot use {path}: {plain(error)}") from None
@@ -201,7 +220,7 @@ class SqliteStore:
         return 0
 
     async def signing_key(self) -> bytes:
-        return await asyncio.to_thread(kept_secret, Path(f"{self._path}.secret"))
+        return await asyncio.to_thread(kept_secret, secret_path(self._path))
 
     def durability(self) -> Durability:
         names = {0: "off", 1: "normal", 2: "full"}
@@ -321,13 +340,35 @@ class SqliteStore:
             ),
         )
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
-        stale, ended = await self._write(
+    async def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        settled, ended = await self._write(
             "settle", lambda db: self._deliveries.settle(db, settlements, now=self.now())
         )
         if ended:
             await self._cancel_ended()
-        return stale
+        return settled
+
+    async def endpoint_health(
+        self, organization_id: str, subscription_ids: Collection[str]
+    ) -> Mapping[str, EndpointHealth]:
+        organization = self._organization(organization_id)
+        asked = [self._keys.find(ids.SUBSCRIPTION, each) for each in subscription_ids]
+        return await self._readers.run(lambda db: self._health.of(db, organization, asked))
+
+    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+        def claim(db: apsw.Connection) -> Sequence[ProbeClaim]:
+            now = self.now()
+            return self._health.claim_probes(db, limit, now=now, until=now.after(seconds=lease_s))
+
+        return await self._write("claim_probes", claim)
+
+    async def settle_probe(
+        self, probe: ProbeClaim, error: str | None, *, notify: bool = False
+    ) -> HealthChange | bool:
+        return await self._write(
+            "settle_probe",
+            lambda db: self._health.settle_probe(db, probe, error, notify=notify, now=self.now()),
+        )
 
     async def notices(self, limit: int) -> list[PendingNotice]:
         return await self._readers.run(lambda db: self._notices.notices(db, limit))
@@ -345,6 +386,7 @@ class SqliteStore:
             self._queue_notice.give()
         if deliveries:
             self._delivery_notice.give()
+        await self._write("reap", self._health.forget_deleted)
         return Reaped(events, deliveries, await self._cancel_ended())
 
     async def _cancel_ended(self, subscription: int = 0) -> int:
@@ -521,10 +563,14 @@ class SqliteStore:
             lambda db: self._settings.revoke_key(db, organization, key, now=self.now()),
         )
 
-    async def save_subscription(self, record: SubscriptionRecord) -> None:
-        await self._write(
-            "save_subscription", lambda db: self._settings.save_subscription(db, record)
-        )
+    async def save_subscription(
+        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+    ) -> None:
+        def save(db: apsw.Connection) -> None:
+            self._settings.save_subscription(db, record)
+            self._health.reset(db, self._keys.of(record.subscription.id), health)
+
+        await self._write("save_subscription", save)
         self._delivery_notice.give()
 
     async def subscription(
@@ -559,6 +605,12 @@ class SqliteStore:
         await self._write("save_controls", lambda db: self._settings.save_controls(db, controls))
         self._queue_notice.give()
         self._delivery_notice.give()
+
+    async def sealed(self) -> Sealed:
+        return await self._readers.run(self._settings.sealing)
+
+    async def seal(self) -> int:
+        return await self._write("seal", self._settings.seal)
 
     def _organization(self, organization_id: str) -> int:
         return self._keys.find(ids.ORGANIZATION, organization_id)

@@ -10,17 +10,20 @@ item AS MATERIALIZED (
     FROM durable
     CROSS JOIN unnest(
         $1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[],
-        $8::bigint[], $9::bigint[], $10::bytea[], $11::bigint[]
+        $8::bigint[], $9::bigint[], $10::bytea[], $11::bigint[], $12::boolean[]
     ) AS i (
-        id, organization_id, type, payload, dedup_id, source, key, occurred_at, deliver_at, metadata, due_at
+        id, organization_id, type, payload, dedup_id, source, key, occurred_at, deliver_at, metadata, due_at,
+        operational
     )
 ),
 -- The commit decides duplicates: who comes second changes nothing here.
 stored AS (
     INSERT INTO events (
-        organization_id, id, type, dedup_id, source, key, occurred_at, deliver_at, metadata, payload
+        organization_id, id, type, dedup_id, source, key, occurred_at, deliver_at, metadata, operational,
+        payload
     )
-    SELECT organization_id, id, type, dedup_id, source, key, occurred_at, deliver_at, metadata, payload
+    SELECT organization_id, id, type, dedup_id, source, key, occurred_at, deliver_at, metadata,
+           coalesce(operational, false), payload
     FROM item
     ON CONFLICT (organization_id, dedup_id) WHERE dedup_id IS NOT NULL DO NOTHING
     RETURNING organization_id, id
@@ -33,7 +36,7 @@ queued AS (
 ),
 counted AS (
     INSERT INTO accounts AS a (organization_id, slot, events, deliveries)
-    SELECT organization_id, $12::smallint, count(*), 0 FROM stored GROUP BY organization_id
+    SELECT organization_id, $13::smallint, count(*), 0 FROM stored GROUP BY organization_id
     ORDER BY organization_id
     ON CONFLICT (organization_id, slot) DO UPDATE SET events = a.events + excluded.events
 )

@@ -25,7 +25,7 @@ leased AS (
     RETURNING q.organization_id, q.event_id
 )
 SELECT c.organization_id, c.event_id, e.type, c.due_at, c.attempts + 1,
-       e.payload, e.source, e.key, e.metadata, c.lease_token <> 0,
+       e.payload, e.source, e.key, e.metadata, e.operational, c.lease_token <> 0,
        (SELECT version FROM settings_version)
 FROM chosen AS c
 -- Only what was leased: a row that changed since the snapshot is locked in its new version, which the update
@@ -33,7 +33,7 @@ FROM chosen AS c
 JOIN leased AS l ON l.organization_id = c.organization_id AND l.event_id = c.event_id
 CROSS JOIN LATERAL (
     -- A payload that is not asked for is not read from where it lies apart.
-    SELECT e.type,
+    SELECT e.type, e.operational,
            CASE WHEN asked THEN e.payload END AS payload, CASE WHEN asked THEN e.source END AS source,
            CASE WHEN asked THEN e.key END AS key, CASE WHEN asked THEN e.metadata END AS metadata
     FROM events AS e, (SELECT c.organization_id = ANY ($6::uuid[]) AS asked) AS wish

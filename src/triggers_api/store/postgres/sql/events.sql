@@ -1,6 +1,6 @@
--- $8: the status wanted, $9: now.
+-- $8: the status wanted, $9: now, $10: which kind.
 SELECT e.id, e.type, e.payload, e.dedup_id, e.source, e.key, e.metadata, e.occurred_at, e.deliver_at,
-       s.status, q.event_id IS NOT NULL
+       s.status, q.event_id IS NOT NULL, e.operational
 FROM events AS e
 LEFT JOIN LATERAL (
     SELECT q.event_id
@@ -16,6 +16,7 @@ LEFT JOIN LATERAL (
 ) AS s ON true
 WHERE e.organization_id = $1 AND e.id < $2 AND e.id >= $3 AND e.id < $4
   AND s.status IS DISTINCT FROM 6
+  AND e.operational = $10
   AND ($6::text IS NULL OR e.type LIKE $6)
   AND ($7::text IS NULL OR e.dedup_id = $7)
   AND ($8::smallint IS NULL OR $8 = CASE

@@ -1,7 +1,7 @@
 -- In the order of the transactions that stored them, as far as none is still under way: what commits later
 -- has a later xid.
 SELECT e.id, e.type, e.payload, e.dedup_id, e.source, e.key, e.metadata, e.occurred_at, e.deliver_at,
-       s.status, q.event_id IS NOT NULL, e.xid::text
+       s.status, q.event_id IS NOT NULL, e.operational, e.xid::text
 FROM events AS e
 LEFT JOIN LATERAL (
     SELECT q.event_id
@@ -17,6 +17,6 @@ LEFT JOIN LATERAL (
 ) AS s ON true
 WHERE e.organization_id = $1 AND e.xid >= $2::text::xid8 AND (e.xid, e.id) > ($2::text::xid8, $3)
   AND e.xid < pg_snapshot_xmin(pg_current_snapshot())
-  AND s.status IS DISTINCT FROM 6
+  AND s.status IS DISTINCT FROM 6 AND NOT e.operational
 ORDER BY e.xid, e.id
 LIMIT $4

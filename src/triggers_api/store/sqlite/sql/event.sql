@@ -1,5 +1,5 @@
 SELECT e.id, e.type, p.payload, e.dedup_id, e.source, e.key, e.metadata, e.status, e.occurred_at,
-       e.deliver_at, e.status_at, f.reason
+       e.deliver_at, e.operational, e.status_at, f.reason
 FROM events AS e
 LEFT JOIN event_payloads AS p ON p.event_id = e.id
 LEFT JOIN event_failures AS f ON f.event_id = e.id
