@@ -27,7 +27,7 @@ class Metrics:
 
         ingest = Histogram(
             "triggers_ingest_seconds",
-            "From a request for POST /api/events to its answer, by outcome.",
+            "From a request for POST /api/events, or its batch, to its answer, by outcome.",
             ["outcome"],
             buckets=FAST,
             registry=registry,
@@ -118,6 +118,13 @@ class Metrics:
         self.duplicates = Counter(
             "triggers_duplicates",
             "Events that were not stored because their dedup_id was taken.",
+            registry=registry,
+        )
+
+        self.batch_items = Counter(
+            "triggers_batch_items",
+            "Events that came in batches, by outcome.",
+            ["outcome"],
             registry=registry,
         )
 
