@@ -404,7 +404,7 @@ def test_a_deleted_one_is_gone(service: Service, run: Run, subscription: dict[st
     assert (answer.status, answer.body) == (204, b"")
     for method, suffix in (
         ("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume"),
-        ("POST", "/rotate-secret"),
+        ("POST", "/rotate-secret"), ("POST", "/test"), ("GET", "/stats"),
     ):  # fmt: skip
         body: object = {} if method == "PATCH" else None
         assert_problem(run(service.call(method, path + suffix, body)), 404, "not-found")

@@ -15,7 +15,7 @@ from triggers_api.deliver.webhook import Sent
 from triggers_api.model import ids
 from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.controls import DeliveryMode
-from triggers_api.model.delivery import Attempt, DeliveryStatus, reopened
+from triggers_api.model.delivery import Attempt, DeliveryStatus, Origin, reopened
 from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.outcome import (
     Answered,
@@ -357,12 +357,12 @@ class Dispatcher:
             schedule=self._settings.retry_schedule if schedule is None else schedule,
             now=self._store.now(),
             draw=self._draw(),
+            origin=delivery.origin,
         )
         self._report(delivery, decision, attempt)
         # What the service tells of itself does not make it tell more.
-        notify = not delivery.operational and self._directory.notifies(
-            delivery.target.organization_id
-        )
+        tells = delivery.origin is Origin.TEST or not delivery.operational
+        notify = tells and self._directory.notifies(delivery.target.organization_id)
         return Settlement(
             delivery.target.organization_id,
             delivery.id,

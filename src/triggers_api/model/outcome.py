@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from triggers_api.model.delivery import DeliveryStatus
+from triggers_api.model.delivery import DeliveryStatus, Origin
 from triggers_api.model.retry import asked_delay_s, delay_s
 from triggers_api.model.timestamp import Timestamp
 
@@ -109,6 +109,7 @@ def decide(
     schedule: tuple[float, ...],
     now: Timestamp,
     draw: float,
+    origin: Origin = Origin.EVENT,
 ) -> Decision:
     """What follows from an outcome.
 
@@ -118,8 +119,11 @@ def decide(
         schedule: seconds between attempts; ``n`` delays allow ``n + 1`` attempts.
         now: when the outcome was known.
         draw: a random number in [0, 1) for the jitter.
+        origin: a test is not tried again, and no dead letter.
     """
     final = _final(outcome)
+    if origin is Origin.TEST and (final is None or final.status is DeliveryStatus.DEAD):
+        return Decision(DeliveryStatus.CANCELLED, f"the test failed: {_reason(outcome)}")
     if final is not None:
         return final
     reason = _reason(outcome)
