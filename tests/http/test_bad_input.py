@@ -647,6 +647,10 @@ BAD: Final = (
         timeout_zero={"timeout_s": 0},
         timeout_long={"timeout_s": 31},
         timeout_text={"timeout_s": "30"},
+        rate_zero={"rate_limit": 0},
+        rate_low={"rate_limit": 0.009},
+        rate_high={"rate_limit": 10_000.1},
+        rate_text={"rate_limit": "5"},
         concurrency_zero={"max_concurrency": 0},
         concurrency_huge={"max_concurrency": 1 << 70},
         ordering_other={"ordering": "fifo"},
@@ -1065,7 +1069,8 @@ _FIELDS: Final = {
     ),
     "/api/subscriptions": (
         "url", "event_types", "description", "headers", "auth", "secret", "payload_format",
-        "retry_schedule", "timeout_s", "max_concurrency", "ordering", "enabled", "expires_at",
+        "retry_schedule", "timeout_s", "rate_limit", "max_concurrency", "ordering", "enabled",
+        "expires_at",
         "metadata",
     ),
     "/api/subscriptions/{subscription}": (

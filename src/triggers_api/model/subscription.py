@@ -72,6 +72,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     public_key: str | None = None
     retry_schedule: tuple[float, ...] | None = None
     timeout_s: float | None = None
+    rate_limit: float | None = None
     max_concurrency: int | None = None
     ordering: Ordering = Ordering.NONE
     enabled: bool = True
