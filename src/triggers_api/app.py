@@ -269,6 +269,7 @@ class App:
                 readiness=self.readiness,
                 last_stats=lambda: self.monitor.stats,
                 worker=lambda: self.heartbeat.worker,
+                ending=lambda: self.ingest.draining,
             ),
             api=self._has_api,
         )

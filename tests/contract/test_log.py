@@ -86,3 +86,40 @@ def test_an_event_is_told_with_everything_that_a_list_shows(
 def test_what_is_no_position_is_refused(world: World, organization: str, position: str) -> None:
     with pytest.raises(MalformedValue):
         world.run(world.store.log(organization, position, 10))
+
+
+def test_the_end_of_a_log_is_behind_all_that_can_be_told(world: World, organization: str) -> None:
+    assert world.run(world.store.log_end(organization)) is None
+    world.queued(organization, 3)
+    page = told(world, organization, None, 10)
+    end = world.run(world.store.log_end(organization))
+    assert end == page.position
+    (later,) = world.queued(organization)
+    assert read(world, organization, end) == [later]
+
+
+def test_a_reader_goes_on_behind_any_event_also_one_that_was_deleted(
+    world: World, organization: str
+) -> None:
+    stored = [world.queued(organization)[0] for _ in range(4)]
+    assert world.run(world.store.delete_event(organization, stored[1]))
+    position = world.run(world.store.log_position(organization, stored[1]))
+    assert read(world, organization, position) == stored[2:]
+
+
+def test_there_is_no_position_behind_an_event_that_is_not_there(
+    world: World, organization: str
+) -> None:
+    (theirs,) = world.queued(world.organization())
+    for event_id in (theirs, "evt_nothing"):
+        assert world.run(world.store.log_position(organization, event_id)) is None
+
+
+def test_whoever_waits_for_the_log_hears_of_an_event_and_misses_none(
+    world: World, organization: str
+) -> None:
+    heard = world.run(world.store.wait_log(-1, 0.0))
+    assert world.run(world.store.wait_log(heard, 0.001)) == heard
+    world.queued(organization)
+    after = world.run(world.store.wait_log(heard, PATIENCE_S))
+    assert after != heard

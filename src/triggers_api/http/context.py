@@ -70,6 +70,7 @@ class Context:
         readiness: Callable[[], Readiness],
         last_stats: Callable[[], QueueStats],
         worker: Callable[[], Worker],
+        ending: Callable[[], bool],
     ) -> None:
         """Hold them.
 
@@ -86,6 +87,7 @@ class Context:
             pool: how a database on a server is talked to; ``None`` for the embedded one.
             readiness: whether traffic should come here.
             last_stats: the depths as they were seen last, for when the store does not answer.
+            ending: whether the service is about to end.
             worker: this process as it was at its last heartbeat.
         """
         self.settings = settings
@@ -101,6 +103,7 @@ class Context:
         self.readiness = readiness
         self.last_stats = last_stats
         self.worker = worker
+        self.ending = ending
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager

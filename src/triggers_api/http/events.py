@@ -1,11 +1,11 @@
 """``/api/events``: list, read, delete. Sending one is in ``hot.py``."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Final, cast
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 import structlog
-from litestar import Router, delete, get, post
+from litestar import Request, Router, delete, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Operation
@@ -19,6 +19,7 @@ from triggers_api.http.deliveries import DeliveryPage
 from triggers_api.http.documentation import batch_request_body, event_request_body
 from triggers_api.http.parameters import Cursor, Limit, Since, Until, check_type_pattern
 from triggers_api.http.request import OPTIONAL_BODY
+from triggers_api.http.stream import EventStream
 from triggers_api.model import ids
 from triggers_api.model.delivery import WAITING, NewDelivery
 from triggers_api.model.event import Event, EventDetail, EventStatus
@@ -34,6 +35,11 @@ log = structlog.get_logger(__name__)
 REPLAYED_TO_LIMIT: Final = 100
 
 _NO_EVENT: Final = "there is no such event"
+
+
+TypePattern = Annotated[
+    str | None, QueryParameter(name="type", description="A type; `*` is any run of characters.")
+]
 
 
 class EventPage(msgspec.Struct, frozen=True):
@@ -144,9 +150,7 @@ async def send_events(context: NamedDependency[Context]) -> ASGIApp:
 async def list_events(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
-    type_: Annotated[
-        str | None, QueryParameter(name="type", description="A type; `*` is any run of characters.")
-    ] = None,
+    type_: TypePattern = None,
     dedup_id: FromQuery[str | None] = None,
     status: FromQuery[EventStatus | None] = None,
     since: Since = None,
@@ -171,6 +175,44 @@ async def list_events(
     page = context.cursors.page(cursor, limit, *bound_to)
     events = await context.store.events(organization_id, wanted, page)
     return EventPage(*context.cursors.next(events, limit, *bound_to))
+
+
+@get(
+    "/stream",
+    summary="Follow events as they come in",
+    opt={ACCESS: (Scope.READ,)},
+    responses={
+        200: ResponseSpec(
+            str,
+            generate_examples=False,
+            media_type="text/event-stream",
+            description="Server-sent events: `id` is the event's, `data` the event object.",
+        )
+    },
+)
+async def stream_events(
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    request: Request[Any, Any, Any],
+    type_: TypePattern = None,
+) -> ASGIApp:
+    """In the order of their commits, from now on, or behind the event that `Last-Event-ID` names."""
+    check_type_pattern(type_)
+    last = request.headers.get("last-event-id")
+    if last is None:
+        after = await context.store.log_end(organization_id)
+    else:
+        after = await context.store.log_position(organization_id, last)
+        if after is None:
+            raise ValidationFailed.of("Last-Event-ID", "unknown-event", "there is no such event")
+    stream = EventStream(
+        context.store,
+        organization_id,
+        after=after,
+        pattern=type_,
+        ending=context.ending,
+    )
+    return cast("ASGIApp", stream)
 
 
 @get("/{event_id:str}", summary="Get an event", opt={ACCESS: (Scope.READ,)})
@@ -319,6 +361,7 @@ def router() -> Router:
             send_event,
             send_events,
             list_events,
+            stream_events,
             get_event,
             explain_event,
             replay_event,

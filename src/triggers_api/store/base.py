@@ -629,6 +629,15 @@ class Store(Protocol):
             MalformedValue: the position is not one of this store's.
         """
 
+    async def log_end(self, organization_id: str) -> str | None:
+        """The position behind everything that can be told now, ``None`` when that is nothing."""
+
+    async def log_position(self, organization_id: str, event_id: str) -> str | None:
+        """The position behind an event, a deleted one too; ``None`` when there is no such event."""
+
+    async def wait_log(self, heard: int, timeout_s: float) -> int:
+        """Return when the log may have grown since a call returned ``heard`` (0 at first), or in time."""
+
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         """Erase an event: payload gone, waiting deliveries cancelled, its dedup_id free again."""
 

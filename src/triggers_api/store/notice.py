@@ -22,3 +22,38 @@ class Notice:
             return
         finally:
             self._event.clear()
+
+
+class News:
+    """A notice for many: each of them says what it has heard, and misses nothing that came since."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def give(self) -> None:
+        """Wake everybody who waits."""
+        self._count += 1
+        waiting, self._waiting = self._waiting, set()
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
+
+    async def wait(self, heard: int, timeout_s: float) -> int:
+        """Until there is something new, at most this long.
+
+        Args:
+            heard: what the call before returned; 0 at first.
+            timeout_s: seconds.
+        """
+        if heard == self._count:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.add(waiter)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await waiter
+            except TimeoutError:
+                pass
+            finally:
+                self._waiting.discard(waiter)
+        return self._count

@@ -120,6 +120,16 @@ class RecordReads:
         events = [_event(row[:-1], now) for row in rows]
         return LogPage(events, f"{rows[-1][-1]}-{rows[-1][0].hex}" if rows else after)
 
+    async def log_end(self, db: Connection, organization: Key) -> str | None:
+        """Behind the last event that can be told."""
+        row = await db.fetchrow(SQL["log_end"], organization)
+        return None if row is None else f"{row[0]}-{row[1].hex}"
+
+    async def log_position(self, db: Connection, organization: Key, event: Key) -> str | None:
+        """Behind an event, if it is there."""
+        row = await db.fetchrow(SQL["log_position"], organization, event)
+        return None if row is None else f"{row[0]}-{row[1].hex}"
+
     async def deliveries(
         self,
         db: Connection,

@@ -73,7 +73,7 @@ from triggers_api.store.base import (
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.connect import StoreOptions
-from triggers_api.store.notice import Notice
+from triggers_api.store.notice import News, Notice
 from triggers_api.store.postgres import schema
 from triggers_api.store.postgres.clock import DatabaseClock
 from triggers_api.store.postgres.connection import (
@@ -181,6 +181,7 @@ class PostgresStore:
         self._jobs = JobVerbs()
 
         self._queue_notice = Notice()
+        self._log_news = News()
         self._delivery_notice = Notice()
         self._job_notice = Notice()
         self._stats: tuple[float, QueueStats] | None = None
@@ -200,7 +201,7 @@ class PostgresStore:
             self._listener = Listener(
                 options.direct_url or options.database_url,
                 {
-                    QUEUE: self._queue_notice.give,
+                    QUEUE: self._heard_of_events,
                     DELIVERIES: self._delivery_notice.give,
                     JOBS: self._job_notice.give,
                 },
@@ -396,8 +397,12 @@ class PostgresStore:
     def appended(self, calls: int, *, seconds: float) -> None:
         self._metrics.commit_seconds.observe(seconds)
         self._metrics.commit_operations.observe(calls)
-        self._queue_notice.give()
+        self._heard_of_events()
         self._announcer.announce(QUEUE)
+
+    def _heard_of_events(self) -> None:
+        self._queue_notice.give()
+        self._log_news.give()
 
     def append_failed(self, reason: Unavailable) -> None:
         self._refused = reason
@@ -641,6 +646,19 @@ class PostgresStore:
         return await self._sessions.read(
             lambda db: self._records.log(db, organization, after, limit, self.now())
         )
+
+    async def log_end(self, organization_id: str) -> str | None:
+        organization = _organization(organization_id)
+        return await self._sessions.read(lambda db: self._records.log_end(db, organization))
+
+    async def log_position(self, organization_id: str, event_id: str) -> str | None:
+        organization, event = _organization(organization_id), find(ids.EVENT, event_id)
+        return await self._sessions.read(
+            lambda db: self._records.log_position(db, organization, event)
+        )
+
+    async def wait_log(self, heard: int, timeout_s: float) -> int:
+        return await self._log_news.wait(heard, timeout_s)
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = _organization(organization_id), find(ids.EVENT, event_id)

@@ -108,6 +108,16 @@ class RecordReads(Tables):
         ]
         return LogPage(events, events[-1].id if events else after)
 
+    def log_end(self, db: apsw.Connection, organization: int) -> str | None:
+        """The id of the last event there is."""
+        ((last,),) = db.execute(SQL["log_end"], (organization,))
+        return None if last is None else self.keys.event(last)
+
+    def log_position(self, db: apsw.Connection, organization: int, event: int) -> str | None:
+        """The id of an event, if it is there."""
+        found = list(db.execute(SQL["log_position"], (event, organization)))
+        return self.keys.event(event) if found else None
+
     def _position(self, text: str) -> int:
         position = self.keys.find(ids.EVENT, text)
         if not position:

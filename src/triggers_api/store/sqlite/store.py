@@ -56,7 +56,7 @@ from triggers_api.store.base import (
 )
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
-from triggers_api.store.notice import Notice
+from triggers_api.store.notice import News, Notice
 from triggers_api.store.sqlite import schema, tokens
 from triggers_api.store.sqlite.checkpointer import Checkpointer
 from triggers_api.store.sqlite.connection import (
@@ -133,6 +133,7 @@ class SqliteStore:
         self._notices = NoticeVerbs(keys)
 
         self._queue_notice = Notice()
+        self._log_news = News()
         self._delivery_notice = Notice()
         self._job_notice = Notice()
         self._stats: tuple[float, QueueStats] | None = None
@@ -284,6 +285,7 @@ class SqliteStore:
         self._metrics.commit_operations.observe(verbs.total())
         if APPEND in verbs:
             self._queue_notice.give()
+            self._log_news.give()
 
     def commit_failed(self, reason: Unavailable) -> None:
         self._refused = reason
@@ -484,6 +486,19 @@ class SqliteStore:
         return await self._readers.run(
             lambda db: self._records.log(db, organization, after, limit, self.now())
         )
+
+    async def log_end(self, organization_id: str) -> str | None:
+        organization = self._organization(organization_id)
+        return await self._readers.run(lambda db: self._records.log_end(db, organization))
+
+    async def log_position(self, organization_id: str, event_id: str) -> str | None:
+        organization, event = self._organization(organization_id), self._event(event_id)
+        return await self._readers.run(
+            lambda db: self._records.log_position(db, organization, event)
+        )
+
+    async def wait_log(self, heard: int, timeout_s: float) -> int:
+        return await self._log_news.wait(heard, timeout_s)
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = self._organization(organization_id), self._event(event_id)
