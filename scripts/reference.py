@@ -285,7 +285,8 @@ async def _key(service: Service, scope: Scope) -> str:
 
 async def _scopes(service: Service, method: str, path: str, keys: dict[Scope, str]) -> str:
     """The scopes with which a route does not answer 401 or 403; the ids in its path are nobody's."""
-    asked = re.sub(r"\{[a-z_]+\}", "nobody", path)
+    # A parameter that no route knows is refused after the key: nothing is done, and nothing streamed.
+    asked = re.sub(r"\{[a-z_]+\}", "nobody", path) + "?nothing="
     if (await service.call(method, asked, key=None)).status != 401:
         return "none"
     taken = [

@@ -13,6 +13,7 @@ _COMMANDS: Final = {
     "serve": ("serve", "Run the service (the default command)."),
     "worker": ("worker", "Route and deliver beside other processes, on PostgreSQL."),
     "trigger": ("trigger", "Send an event."),
+    "tail": ("tail", "Print events as they come in."),
     "explain": ("explain", "Say why a subscription gets an event, or why not."),
     "migrate": ("migrate", "Bring a database's schema up to date."),
     "encrypt": ("encrypt", "Encrypt secrets in the database under the present key."),

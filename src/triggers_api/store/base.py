@@ -636,7 +636,7 @@ class Store(Protocol):
         """The position behind an event, a deleted one too; ``None`` when there is no such event."""
 
     async def wait_log(self, heard: int, timeout_s: float) -> int:
-        """Return when the log may have grown since a call returned ``heard`` (0 at first), or in time."""
+        """Return when the log may have grown since a call returned ``heard``, or after the timeout."""
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         """Erase an event: payload gone, waiting deliveries cancelled, its dedup_id free again."""

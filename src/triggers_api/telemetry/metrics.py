@@ -25,19 +25,7 @@ class Metrics:
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
 
-        ingest = Histogram(
-            "triggers_ingest_seconds",
-            "From a request for POST /api/events, or its batch, to its answer, by outcome.",
-            ["outcome"],
-            buckets=FAST,
-            registry=registry,
-        )
-        self.ingest_accepted = ingest.labels("accepted")
-        self.ingest_duplicate = ingest.labels("duplicate")
-        self.ingest_rejected = ingest.labels("rejected")
-        self.ingest_limited = ingest.labels("limited")
-        self.ingest_unavailable = ingest.labels("unavailable")
-
+        self._of_ingest(registry)
         self.commit_seconds = Histogram(
             "triggers_commit_seconds",
             "A transaction of the embedded engine, or a group of events on PostgreSQL, with its flush.",
@@ -118,13 +106,6 @@ class Metrics:
         self.duplicates = Counter(
             "triggers_duplicates",
             "Events that were not stored because their dedup_id was taken.",
-            registry=registry,
-        )
-
-        self.batch_items = Counter(
-            "triggers_batch_items",
-            "Events that came in batches, by outcome.",
-            ["outcome"],
             registry=registry,
         )
 
@@ -221,6 +202,26 @@ class Metrics:
             "triggers_loop_crashes",
             "Times that a background loop raised and was started again.",
             ["loop"],
+            registry=registry,
+        )
+
+    def _of_ingest(self, registry: CollectorRegistry) -> None:
+        ingest = Histogram(
+            "triggers_ingest_seconds",
+            "From a request for POST /api/events, or its batch, to its answer, by outcome.",
+            ["outcome"],
+            buckets=FAST,
+            registry=registry,
+        )
+        self.ingest_accepted = ingest.labels("accepted")
+        self.ingest_duplicate = ingest.labels("duplicate")
+        self.ingest_rejected = ingest.labels("rejected")
+        self.ingest_limited = ingest.labels("limited")
+        self.ingest_unavailable = ingest.labels("unavailable")
+        self.batch_items = Counter(
+            "triggers_batch_items",
+            "Events that came in batches, by outcome.",
+            ["outcome"],
             registry=registry,
         )
 
