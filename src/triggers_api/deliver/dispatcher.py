@@ -135,14 +135,25 @@ class Dispatcher:
             await asyncio.wait(self._running)
         return bool(await self._settle())
 
-    async def finish(self) -> None:
-        """The end: wait for what is being sent, give back what takes too long or waits, settle."""
+    async def finish(self, hurried: asyncio.Event) -> None:
+        """The end: wait for what is being sent, give back what takes too long or waits, settle.
+
+        Once it is ``hurried`` it waits no longer; what is known by then is settled all the same.
+        """
         self._over = True
         if self._alarm is not None:
             self._alarm.cancel()
         self._give_back_waiting("the service was shut down")
         if self._running:
-            await asyncio.wait(self._running, timeout=self._settings.grace_s)
+            sent = asyncio.ensure_future(asyncio.wait(self._running))
+            in_a_hurry = asyncio.ensure_future(hurried.wait())
+            await asyncio.wait(
+                (sent, in_a_hurry),
+                timeout=self._settings.grace_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            sent.cancel()
+            in_a_hurry.cancel()
         late = dict(self._running)
         for task, flight in late.items():
             task.cancel()
