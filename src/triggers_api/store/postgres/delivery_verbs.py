@@ -43,7 +43,7 @@ from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.health_verbs import Endpoint, HealthVerbs
 from triggers_api.store.postgres.notice_verbs import write_notices
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
-from triggers_api.store.postgres.tables import SQL, number, text
+from triggers_api.store.postgres.tables import SQL, first_at, number, text
 from triggers_api.store.turns import Turns
 
 CANCELLED_AT_ONCE: Final = 5000
@@ -348,6 +348,20 @@ class DeliveryVerbs:
         """Cancel some of what waits for subscriptions that have ended; returns how many."""
         return changed(
             await db.execute(SQL["cancel_ended"], now, _ENDED, subscription, CANCELLED_AT_ONCE)
+        )
+
+    async def prune_attempts(
+        self,
+        db: Connection,
+        *,
+        organization: UUID,
+        after: tuple[UUID, int],
+        before: Timestamp,
+        limit: int,
+    ) -> Any:  # noqa: ANN401 - a row
+        """Delete old attempts; how many, how many were looked at, and the last one of these."""
+        return await db.fetchrow(
+            SQL["prune_attempts"], organization, *after, first_at(before), limit, before
         )
 
     async def free(
