@@ -174,3 +174,22 @@ def _final_answer(answer: Answered) -> Decision | None:
     if control is Control.ABORT_MESSAGE:
         return Decision(DeliveryStatus.CANCELLED, asked_for)
     return None
+
+
+def is_success(outcome: Outcome) -> bool:
+    """Whether the receiver has taken the event."""
+    return isinstance(outcome, Answered) and 200 <= outcome.status_code < 300
+
+
+def is_trouble(outcome: Outcome) -> bool:
+    """Whether the receiver seems to be asked for more than it can take."""
+    if isinstance(outcome, Answered):
+        return outcome.status_code in _THROTTLE
+    return isinstance(outcome, NoAnswer) and not outcome.permanent
+
+
+def asks_to_wait_s(outcome: Outcome) -> float | None:
+    """Seconds for which the receiver wants to be left alone, if it says so."""
+    if isinstance(outcome, Answered) and outcome.status_code in _THROTTLE:
+        return outcome.retry_after_s
+    return None
