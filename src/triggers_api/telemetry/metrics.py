@@ -205,6 +205,10 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self._upkeep(registry)
+
+    def _upkeep(self, registry: CollectorRegistry) -> None:
+        """Of what runs beside requests and deliveries."""
         self.jobs_open = Gauge(
             "triggers_jobs_open", "Jobs that are not finished.", registry=registry
         )
