@@ -36,6 +36,7 @@ from triggers_api.model.organization import (
 )
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.operate.heartbeat import Heartbeat
+from triggers_api.operate.jobs import JobRunner
 from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
@@ -153,6 +154,7 @@ class App:
                 metrics=metrics,
             )
             stack.push_async_callback(self._finish_deliveries)
+            self.jobs = JobRunner(store, directory, metrics=metrics)
             self.outbox = Outbox(store, directory, metrics=metrics)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
             self._build_http()
@@ -229,7 +231,14 @@ class App:
     def _parts(self) -> tuple[Part, ...]:
         if self.settings.role == "api":
             return (self.monitor,)
-        return self.reaper, self.monitor, self.processor, self.dispatcher, self.outbox
+        return (
+            self.reaper,
+            self.monitor,
+            self.processor,
+            self.dispatcher,
+            self.outbox,
+            self.jobs,
+        )
 
     def _build_http(self) -> None:
         settings, directory = self.settings, self.directory

@@ -174,6 +174,18 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self.jobs_open = Gauge(
+            "triggers_jobs_open", "Jobs that are not finished.", registry=registry
+        )
+        self.jobs = Counter(
+            "triggers_jobs", "Jobs that came to their end.", ["kind", "status"], registry=registry
+        )
+        self.replayed = Counter(
+            "triggers_replayed", "Deliveries that replays made.", registry=registry
+        )
+        self.purged = Counter(
+            "triggers_purged", "Dead letters that were deleted by request.", registry=registry
+        )
         self.loop_crashes = Counter(
             "triggers_loop_crashes",
             "Times that a background loop raised and was started again.",
