@@ -632,7 +632,10 @@ class Store(Protocol):
         """
 
     async def stats(self) -> QueueStats:
-        """Depths, at most 1 s old."""
+        """Depths: up to 100,000 rows of a kind exact and at most 1 s old.
+
+        Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
+        """
 
     async def accounts(self) -> list[OrganizationAccount]:
         """Every organization's books, counted now in one snapshot."""
