@@ -294,6 +294,18 @@ PLANS: Final = {
         "delivery_queue_due (priority =)", "endpoint_health from end to end",
         "pg_class_oid_index (oid =)",
     ],
+    # of one subscription
+    "append_test": [SUBSCRIPTION_BY_ID],
+    "subscription_deliveries": [
+        "deliveries_subscription (id <, id >=, organization_id =, subscription_id =)",
+        DELIVERY_IN_QUEUE,
+    ],
+    "subscription_attempts": [
+        "deliveries_subscription (id <, id >=, organization_id =, subscription_id =)", ATTEMPTS,
+    ],
+    "subscription_next": [
+        "delivery_queue_lane (due_at <, organization_id =, priority =, subscription_id =)",
+    ],
     # settings, asked for twice a second
     "changed_keys": ["api_keys_version (version >)"],
     "changed_organizations": ["organizations_version (version >)"],
