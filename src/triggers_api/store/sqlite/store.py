@@ -43,6 +43,7 @@ from triggers_api.store.base import (
     Page,
     PendingNotice,
     ProbeClaim,
+    Pruned,
     QueueClaim,
     QueueStats,
     Reaped,
@@ -542,6 +543,13 @@ class SqliteStore:
         )
         self._delivery_notice.give()
         return found
+
+    async def prune_attempts(self, before: Timestamp, *, after: str | None, limit: int) -> Pruned:
+        deleted, position = await self._write(
+            "prune_attempts",
+            lambda db: self._deliveries.prune_attempts(db, before, int(after or 0), limit),
+        )
+        return Pruned(deleted, None if position is None else str(position))
 
     async def stats(self) -> QueueStats:
         moment = self._loop.time()
