@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from triggers_api.deliver.health import report_health
-from triggers_api.deliver.lanes import Flight, Lanes
+from triggers_api.deliver.lanes import Flight, Lanes, any_room
 from triggers_api.deliver.webhook import Sent
 from triggers_api.model import ids
 from triggers_api.model.attempt import AttemptDetails
@@ -197,9 +197,9 @@ class Dispatcher:
         if not lanes.wanted:
             return False
         start_by = self._store.now().after(seconds=lease_s - self._settings.timeout_s)
-        claim = await self._store.claim_deliveries(
-            lanes.wanted, lease_s, rooms=lanes.rooms(self._now_s())
-        )
+        # What is only skipped is in no endpoint's way.
+        rooms = any_room(lanes.wanted) if mode is DeliveryMode.SKIP else lanes.rooms(self._now_s())
+        claim = await self._store.claim_deliveries(lanes.wanted, lease_s, rooms=rooms)
         self.claimed = len(claim.deliveries)
         # What another process has changed about their subscriptions counts for them.
         await self._directory.catch_up(claim.settings_version)

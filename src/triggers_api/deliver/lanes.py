@@ -211,11 +211,10 @@ class Lanes:
                 slow_left -= free
             subscriptions[lane.id] = free
         if not self.shared:
-            return Rooms(
+            return msgspec.structs.replace(
+                any_room(self.wanted),
                 subscriptions=subscriptions,
                 default_subscription=FIRST_WINDOW,
-                organizations={},
-                default_organization=self.wanted,
             )
         slots, held = self._in_hand, self._waiting + self._fast.total
         return Rooms(
@@ -578,6 +577,16 @@ class Lanes:
         lane.tenant.lanes -= 1
         if not lane.tenant.lanes:
             del self._tenants[lane.tenant.id]
+
+
+def any_room(most: int) -> Rooms:
+    """Rooms that limit nobody in particular."""
+    return Rooms(
+        subscriptions={},
+        default_subscription=most,
+        organizations={},
+        default_organization=most,
+    )
 
 
 def _is_again(delivery: ClaimedDelivery) -> bool:
