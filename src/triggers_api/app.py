@@ -18,8 +18,10 @@ from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.webhook import Sender
 from triggers_api.errors import Problem, StartError, Unavailable
 from triggers_api.failpoints import Failpoints, armed
+from triggers_api.http.admission import Admission
 from triggers_api.http.application import Application
 from triggers_api.http.auth import Authenticator
+from triggers_api.http.batch import PostBatch
 from triggers_api.http.context import Context, QueueHealth, Readiness
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
@@ -149,6 +151,7 @@ class App:
                     lease_s=settings.lease_s,
                     max_poll_ms=settings.max_poll_ms,
                     grace_s=settings.shutdown_grace_s,
+                    host_rates=dict(settings.host_rates),
                 ),
                 wall=self._clock,
                 metrics=metrics,
@@ -243,14 +246,14 @@ class App:
     def _build_http(self) -> None:
         settings, directory = self.settings, self.directory
         authenticator = Authenticator(directory)
-        self.post_event = PostEvent(
-            self.ingest,
+        self.admission = Admission(
             directory,
             RateLimiter(),
             authenticator=authenticator,
-            metrics=self.metrics,
             rate=Rate(settings.rate_limit, settings.rate_burst),
         )
+        self.post_event = PostEvent(self.ingest, self.admission, metrics=self.metrics)
+        post_batch = PostBatch(self.ingest, self.admission, metrics=self.metrics)
         self.asgi = Application(
             Context(
                 settings=settings,
@@ -261,6 +264,7 @@ class App:
                 cursors=Cursors(self._secret),
                 metrics=self.metrics,
                 post_event=self.post_event,
+                post_batch=post_batch,
                 pool=store_options(settings) if is_postgres(settings.database_url) else None,
                 readiness=self.readiness,
                 last_stats=lambda: self.monitor.stats,

@@ -13,9 +13,10 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.types import ASGIApp
 
 from triggers_api.errors import FieldError, InvalidState, NotFound, ValidationFailed
+from triggers_api.http.batch import BatchResult
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.deliveries import DeliveryPage
-from triggers_api.http.documentation import event_request_body
+from triggers_api.http.documentation import batch_request_body, event_request_body
 from triggers_api.http.parameters import Cursor, Limit, Since, Until, check_type_pattern
 from triggers_api.http.request import OPTIONAL_BODY
 from triggers_api.model import ids
@@ -80,6 +81,13 @@ class PostEventOperation(Operation):
         self.request_body = event_request_body()
 
 
+class PostBatchOperation(Operation):
+    """The documentation of a body that no handler parameter shows."""
+
+    def __post_init__(self) -> None:
+        self.request_body = batch_request_body()
+
+
 @post(
     "/",
     operation_id="SendEvent",
@@ -103,6 +111,33 @@ class PostEventOperation(Operation):
 async def send_event(context: NamedDependency[Context]) -> ASGIApp:
     """Stored durably when the answer comes. Counts against the organization's rate limit."""
     return cast("ASGIApp", context.post_event)
+
+
+@post(
+    "/batch",
+    operation_id="SendEvents",
+    operation_class=PostBatchOperation,
+    summary="Send many events",
+    status_code=202,
+    responses={
+        201: ResponseSpec(
+            BatchResult,
+            generate_examples=False,
+            description="As 202, and the routing is stored, too (sync mode).",
+        ),
+        202: ResponseSpec(
+            BatchResult,
+            generate_examples=False,
+            description="Some are stored durably, or were there already.",
+        ),
+        422: ResponseSpec(
+            BatchResult, generate_examples=False, description="None of them was acceptable."
+        ),
+    },
+)
+async def send_events(context: NamedDependency[Context]) -> ASGIApp:
+    """Each is checked alone and has its own result; what is accepted is stored in one commit."""
+    return cast("ASGIApp", context.post_batch)
 
 
 @get("/", summary="List events", opt={ACCESS: (Scope.READ,)})
@@ -282,6 +317,7 @@ def router() -> Router:
         "/api/events",
         route_handlers=[
             send_event,
+            send_events,
             list_events,
             get_event,
             explain_event,

@@ -27,7 +27,7 @@ class Metrics:
 
         ingest = Histogram(
             "triggers_ingest_seconds",
-            "From a request for POST /api/events to its answer, by outcome.",
+            "From a request for POST /api/events, or its batch, to its answer, by outcome.",
             ["outcome"],
             buckets=FAST,
             registry=registry,
@@ -121,6 +121,13 @@ class Metrics:
             registry=registry,
         )
 
+        self.batch_items = Counter(
+            "triggers_batch_items",
+            "Events that came in batches, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+
         self._filter_faults = Counter(
             "triggers_filter_faults",
             "Filters that had no answer for an event, which then does not match, by why.",
@@ -145,6 +152,30 @@ class Metrics:
             "One request to a receiver, by its outcome.",
             ["outcome"],
             buckets=SLOW,
+            registry=registry,
+        )
+        sending = Gauge(
+            "triggers_requests_in_flight",
+            "Requests to receivers under way in this process: young ones, and those put aside as slow.",
+            ["pool"],
+            registry=registry,
+        )
+        self.sending_fast = sending.labels("fast")
+        self.sending_slow = sending.labels("slow")
+        self.endpoints_slow = Gauge(
+            "triggers_endpoints_slow",
+            "Subscriptions with deliveries in this process's hands that are slow.",
+            registry=registry,
+        )
+        self.endpoints_throttled = Counter(
+            "triggers_endpoints_throttled",
+            "Answers by which a receiver asked to be left alone for a while.",
+            registry=registry,
+        )
+        self.deliveries_put_off = Counter(
+            "triggers_deliveries_put_off",
+            "Deliveries claimed and given back unsent, by what they would have had to wait for.",
+            ["reason"],
             registry=registry,
         )
         self.breakers_open = Gauge(
