@@ -17,7 +17,7 @@ from triggers_api.model.health import (
     judge,
     open_for_s,
     probed,
-    shown,
+    shown_health,
 )
 from triggers_api.model.timestamp import Timestamp
 
@@ -240,7 +240,7 @@ def test_what_was_cancelled_or_not_sent_says_nothing() -> None:
 
 def test_what_is_shown_tells_when_the_next_probe_may_be(endpoint: Endpoint) -> None:
     endpoint.fails(10)
-    seen = shown(endpoint.known, endpoint.now)
+    seen = shown_health(endpoint.known, endpoint.now)
     assert (seen.state, seen.open_until) == (BreakerState.OPEN, endpoint.known.open_until)
     assert (seen.consecutive_failures, seen.last_error) == (10, "timeout")
     assert seen.next_probe_at is None

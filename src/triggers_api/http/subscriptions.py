@@ -1,6 +1,7 @@
 """``/api/subscriptions``."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -30,6 +31,7 @@ from triggers_api.model.auth import Auth, BearerAuth, shown
 from triggers_api.model.cel.syntax import ExpressionFault
 from triggers_api.model.filter import compile_filter
 from triggers_api.model.headers import AUTHORIZATION, is_ours
+from triggers_api.model.health import HealthShown, shown_health
 from triggers_api.model.organization import Scope
 from triggers_api.model.subscription import (
     PayloadFormat,
@@ -39,6 +41,7 @@ from triggers_api.model.subscription import (
     SubscriptionStatus,
 )
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.store.base import HealthReset
 
 Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
@@ -111,10 +114,16 @@ class SecretRotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     signature: SignatureScheme | None = None
 
 
+class SubscriptionShown(Subscription, frozen=True, kw_only=True):
+    """A subscription, with the health of its endpoint while that fails."""
+
+    health: HealthShown | None = None
+
+
 class SubscriptionPage(msgspec.Struct, frozen=True):
     """Subscriptions, newest first."""
 
-    data: list[Subscription]
+    data: list[SubscriptionShown]
     next_cursor: str | None
 
 
@@ -170,7 +179,7 @@ async def list_subscriptions(
     page = context.cursors.page(cursor, limit, *bound_to)
     found = await context.store.subscriptions(organization_id, page)
     shown, next_cursor = context.cursors.next(found, limit, *bound_to)
-    return SubscriptionPage([_seen(context, each) for each in shown], next_cursor)
+    return SubscriptionPage(await _with_health(context, organization_id, shown), next_cursor)
 
 
 @get(
@@ -180,10 +189,11 @@ async def get_subscription(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
     subscription_id: FromPath[str],
-) -> Subscription:
+) -> SubscriptionShown:
     """Without its secret."""
     record = await _find(context, organization_id, subscription_id)
-    return _seen(context, record.subscription)
+    (shown,) = await _with_health(context, organization_id, [record.subscription])
+    return shown
 
 
 @patch("/{subscription_id:str}", summary="Change a subscription", opt={ACCESS: (Scope.MANAGE,)})
@@ -204,7 +214,7 @@ async def change_subscription(
         changed = await _checked(context, given, record.subscription, url_is_checked=True)
         if "auth" in given:
             record = msgspec.structs.replace(record, auth=given["auth"])
-        return await _save(context, record, changed)
+        return await _save(context, record, changed, health=_reset(given, record, changed))
 
 
 @delete("/{subscription_id:str}", summary="Unsubscribe", opt={ACCESS: (Scope.MANAGE,)})
@@ -311,17 +321,52 @@ async def _set_status(
         context,
         record,
         msgspec.structs.replace(subscription, enabled=True, status=status, disabled_reason=None),
+        health=HealthReset.FORGET if status is SubscriptionStatus.ACTIVE else HealthReset.KEEP,
     )
 
 
 async def _save(
-    context: Context, record: SubscriptionRecord, subscription: Subscription
+    context: Context,
+    record: SubscriptionRecord,
+    subscription: Subscription,
+    *,
+    health: HealthReset = HealthReset.KEEP,
 ) -> Subscription:
     subscription = msgspec.structs.replace(subscription, updated_at=context.store.now())
     await context.store.save_subscription(
-        msgspec.structs.replace(record, subscription=subscription)
+        msgspec.structs.replace(record, subscription=subscription), health=health
     )
     return _seen(context, subscription)
+
+
+def _reset(given: dict[str, Any], before: SubscriptionRecord, changed: Subscription) -> HealthReset:
+    """What a change is to the health of the endpoint."""
+    if "enabled" in given and (
+        changed.status is SubscriptionStatus.DISABLED
+        or changed.status is not before.subscription.status
+    ):
+        return HealthReset.FORGET
+    if changed.url == before.subscription.url:
+        return HealthReset.KEEP
+    # One that was disabled for failing may be in order now, and is found to be.
+    disabled = changed.status is SubscriptionStatus.DISABLED
+    return HealthReset.PROBE if disabled else HealthReset.FORGET
+
+
+async def _with_health(
+    context: Context, organization_id: str, subscriptions: Sequence[Subscription]
+) -> list[SubscriptionShown]:
+    now = context.store.now()
+    known = await context.store.endpoint_health(
+        organization_id, [each.id for each in subscriptions]
+    )
+    return [
+        SubscriptionShown(
+            **{name: getattr(each, name) for name in each.__struct_fields__},
+            health=shown_health(known[each.id], now) if each.id in known else None,
+        )
+        for each in (_seen(context, each) for each in subscriptions)
+    ]
 
 
 def _seen(context: Context, subscription: Subscription) -> Subscription:
@@ -385,7 +430,7 @@ async def _checked(
         _check_signature(errors, merged["signature"], secret)
     if errors:
         raise ValidationFailed("the subscription is not acceptable", errors=errors)
-    if ("enabled" in given and merged["enabled"] != base.enabled) or not merged["enabled"]:
+    if "enabled" in given and (merged["enabled"] != base.enabled or not merged["enabled"]):
         merged |= _switched(enabled=merged["enabled"])
     return Subscription(**merged)
 

@@ -105,7 +105,7 @@ class HealthShown(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str
 
 
-def shown(health: EndpointHealth, now: int) -> HealthShown:
+def shown_health(health: EndpointHealth, now: int) -> HealthShown:
     """What the API tells of an endpoint that fails."""
     waits = health.disabled_at is None and health.opened > 0
     return HealthShown(
