@@ -98,6 +98,7 @@ def _taken(parse: Callable[[str], Any]) -> str:
         "_schedule": "numbers, 0 to 604800",
         "_networks": "networks in CIDR form",
         "_given_key": "16 to 256 printable ASCII characters, no space",
+        "_given_keys": "such keys, separated by spaces",
         "_delivery_switch": "`running`, `paused`, `skip`; `true` means `skip`",
     }[parse.__name__]
 

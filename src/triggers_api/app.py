@@ -195,6 +195,7 @@ class App:
         # Ends after the last delivery: without a heartbeat others would send again what is under way.
         stack.push_async_callback(self._beating.stop)
         try:
+            await self._look_at_secrets()
             await self.directory.refresh()
             await self._settle_in()
             given = settings.secret_key
@@ -204,6 +205,28 @@ class App:
             url = shown_url(settings.database_url)
             raise StartError(f"cannot use {url}: {problem.detail}") from None
         return store
+
+    async def _look_at_secrets(self) -> None:
+        """Refuse to start without the key of subscriptions' secrets; encrypt what is not yet."""
+        store = self.store
+        found = await store.sealed()
+        if found.lost:
+            raise StartError(
+                f"the secrets of {found.lost} subscription(s) are encrypted under a key that is not "
+                "here: give it as TRIGGERS_SECRET_KEY or among TRIGGERS_OLD_SECRET_KEYS, or put the "
+                ".secret file back beside the database (triggers encrypt --give-up-lost if it is gone)"
+            )
+        if not found.old and not found.clear:
+            return
+        if is_postgres(self.settings.database_url):
+            # Others on this database may be older, or not have the key yet.
+            log.warning(
+                "secrets of subscriptions are not under the present key; run triggers encrypt",
+                in_the_clear=found.clear,
+                under_an_old_key=found.old,
+            )
+        else:
+            log.info("secrets of subscriptions encrypted", count=await store.seal())
 
     async def __aexit__(self, *_: object) -> None:
         self.ingest.draining = True
@@ -388,7 +411,15 @@ def store_options(settings: Settings) -> StoreOptions:
         max_overflow=settings.db_max_overflow,
         pool_wait_s=settings.db_pool_wait_s,
         pool_recycle_s=settings.db_pool_recycle_s,
+        secret_keys=secret_keys(settings),
     )
+
+
+def secret_keys(settings: Settings) -> tuple[str, ...]:
+    """What the settings give for the secrets of subscriptions: the first encrypts."""
+    if settings.secret_key is None:
+        return ()
+    return settings.secret_key, *settings.old_secret_keys
 
 
 def _forced(settings: Settings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from triggers_api.model.delivery import DeliveryStatus, NewDelivery
 from triggers_api.model.health import DEFAULT_POLICY
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.store.base import Settlement
+from triggers_api.store.cipher import Cipher
 from triggers_api.store.postgres.delivery_verbs import DeliveryVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tests.conftest import Run
     from tests.postgres.conftest import Database
 
-    from triggers_api.store.postgres.store import PostgresStore
+from triggers_api.store.postgres.store import PostgresStore
 
 GATE: Final = 7
 DUE: Final = "WHERE q.due_at <= $1"
@@ -64,7 +65,7 @@ async def due(
 
 def delivery_verbs() -> DeliveryVerbs:
     """For what a transaction of the test's own does."""
-    settings = SettingsVerbs()
+    settings = SettingsVerbs(Cipher(b"key"))
     return DeliveryVerbs(settings, HealthVerbs(settings, policy=DEFAULT_POLICY, draw=lambda: 0.0))
 
 

@@ -16,10 +16,11 @@ Rules that hold for every verb of every engine, and are tested once in ``tests/c
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, Self
 
 import msgspec
 
@@ -47,6 +48,7 @@ from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
+from triggers_api.store.bodies import Sealing
 
 
 class QueueClaim(msgspec.Struct, frozen=True):
@@ -323,6 +325,28 @@ class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
         return self.accepted == sum(states) and self.deliveries["total"] == parts
 
 
+class Sealed(msgspec.Struct, frozen=True, kw_only=True):
+    """How the secrets of subscriptions are kept, by the number of subscriptions.
+
+    Attributes:
+        present: encrypted under the key that encrypts now.
+        old: encrypted under another key that is known.
+        clear: not encrypted, by a version that did not.
+        lost: encrypted under a key that is not known, or damaged. Deleted ones do not count as lost.
+    """
+
+    present: int = 0
+    old: int = 0
+    clear: int = 0
+    lost: int = 0
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[Sealing, bool]]) -> Self:
+        """Count rows: how each is kept, and whether the subscription is there still."""
+        counts = Counter(found for found, alive in rows if alive or found is not Sealing.LOST)
+        return cls(**{found.value: counts[found] for found in Sealing})
+
+
 class Durability(msgspec.Struct, frozen=True, kw_only=True):
     """What a 202 is worth on this store, for health: the engine, its version and settings in force."""
 
@@ -591,6 +615,19 @@ class Store(Protocol):
 
     async def save_controls(self, controls: Controls) -> None:
         """Store the switches."""
+
+    async def sealed(self) -> Sealed:
+        """How the secrets of all subscriptions are kept."""
+
+    async def seal(self) -> int:
+        """Encrypt under the present key what is in the clear or under another known one.
+
+        Subscriptions stay as they are otherwise, and other processes may go on meanwhile: what they save
+        stands. Cut off, it goes on where it was when it is called again.
+
+        Returns:
+            How many subscriptions' secrets were encrypted anew.
+        """
 
     # ── itself ────────────────────────────────────────────────────────────────────────────────
 

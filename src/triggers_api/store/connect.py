@@ -94,6 +94,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
         max_overflow: connections beyond these that are opened while they are needed.
         pool_wait_s: seconds to wait for a free connection.
         pool_recycle_s: seconds after which a connection is replaced.
+        secret_keys: for the secrets of subscriptions: the first encrypts, all decrypt. Without one the
+            store's signing key does; it decrypts in any case.
     """
 
     database_url: str
@@ -103,6 +105,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_overflow: int = 20
     pool_wait_s: float = 30.0
     pool_recycle_s: float = 3600.0
+    secret_keys: tuple[str, ...] = ()
 
 
 def is_postgres(url: str) -> bool:
@@ -167,4 +170,5 @@ async def open_store(
         failpoints=failpoints,
         fatal=fatal,
         health=health,
+        secret_keys=options.secret_keys,
     )

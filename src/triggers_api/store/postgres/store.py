@@ -52,9 +52,11 @@ from triggers_api.store.base import (
     Reaped,
     Rooms,
     RoutedEvent,
+    Sealed,
     Settled,
     Settlement,
 )
+from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.connect import StoreOptions
 from triggers_api.store.notice import Notice
@@ -140,6 +142,7 @@ class PostgresStore:
         metrics: Metrics,
         failpoints: Failpoints,
         health: HealthPolicy,
+        cipher: Cipher,
     ) -> None:
         """Use :meth:`open`."""
         self._sessions = sessions
@@ -156,7 +159,7 @@ class PostgresStore:
 
         self._ids = ids.IdGenerator(self._clock, after=last.sequence)
         self._queue = QueueVerbs(sessions, failpoints=failpoints)
-        self._settings = SettingsVerbs()
+        self._settings = SettingsVerbs(cipher)
         self._health = HealthVerbs(self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(self._settings, self._health)
         self._records = RecordReads()
@@ -220,6 +223,9 @@ class PostgresStore:
                 async with first.transaction():
                     await first.execute(DURABLE.format(local="true"))
                     worker_number = await first.fetchval(SQL["next_worker_number"])
+                    if not options.secret_keys:
+                        await first.execute(SQL["make_signing_key"], _new_signing_key())
+                    kept = await first.fetchval(SQL["signing_key"])
             finally:
                 await first.close()
         except Unavailable as problem:
@@ -246,6 +252,7 @@ class PostgresStore:
             metrics=metrics,
             failpoints=failpoints,
             health=health,
+            cipher=Cipher.of(options.secret_keys, kept),
         )
 
     # ── itself ────────────────────────────────────────────────────────────────────────────────
@@ -262,7 +269,7 @@ class PostgresStore:
         return self._database_clock.skew_ms
 
     async def signing_key(self) -> bytes:
-        made = secrets.token_hex(32).encode()
+        made = _new_signing_key()
 
         async def kept(db: Connection) -> bytes:
             await db.execute(SQL["make_signing_key"], made)
@@ -753,6 +760,16 @@ class PostgresStore:
         self._queue_notice.give()
         self._announcer.announce(QUEUE)
         self.wake_deliveries(everywhere=True)
+
+    async def sealed(self) -> Sealed:
+        return await self._sessions.read(self._settings.sealing)
+
+    async def seal(self) -> int:
+        return await self._write(self._settings.seal)
+
+
+def _new_signing_key() -> bytes:
+    return secrets.token_hex(32).encode()
 
 
 def _pool(options: StoreOptions, opened: Callable[[], Awaitable[Connection]]) -> Pool:

@@ -42,9 +42,11 @@ from triggers_api.store.base import (
     Reaped,
     Rooms,
     RoutedEvent,
+    Sealed,
     Settled,
     Settlement,
 )
+from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.notice import Notice
 from triggers_api.store.sqlite import schema, tokens
@@ -63,7 +65,7 @@ from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.queue_verbs import QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
-from triggers_api.store.sqlite.secret import kept_secret
+from triggers_api.store.sqlite.secret import found_secret, kept_secret, secret_path
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
 from triggers_api.store.sqlite.tables import SQL
 from triggers_api.store.sqlite.writer import APPEND, Operation, Writer
@@ -97,6 +99,7 @@ class SqliteStore:
         synchronous: int,
         fatal: Callable[[BaseException], None],
         health: HealthPolicy,
+        cipher: Cipher,
     ) -> None:
         """Use :meth:`open`."""
         self._path = path
@@ -113,7 +116,7 @@ class SqliteStore:
         keys = self._keys = Keys(tail)
         self._ids = ids.IdGenerator(clock, tail=tail, after=last)
         self._queue = QueueVerbs(keys)
-        self._settings = SettingsVerbs(keys)
+        self._settings = SettingsVerbs(keys, cipher)
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(keys, self._settings, self._health)
         self._records = RecordReads(keys)
@@ -149,6 +152,7 @@ class SqliteStore:
         vfs: str | None = None,
         synchronous: int = 2,
         health: HealthPolicy = DEFAULT_POLICY,
+        secret_keys: Sequence[str] = (),
     ) -> Self:
         """Open the file, made and migrated if need be, and take over what its last owner left.
 
@@ -161,6 +165,7 @@ class SqliteStore:
             vfs: another file layer, for tests.
             synchronous: less than 2 only for the test that shows what it loses.
             health: when endpoints that fail are left alone.
+            secret_keys: see :class:`~triggers_api.store.connect.StoreOptions`.
 
         Raises:
             StartError: it must not be used as it is; the message says why and what to do.
@@ -178,6 +183,8 @@ class SqliteStore:
                 store_clock = StoreClock(clock, not_before=ids.made_at(last))
                 # Whoever held a lease was a process that had this lock: it is gone.
                 schema.free_all_leases(connection, now=store_clock())
+                beside = secret_path(path)
+                kept = found_secret(beside) if secret_keys else kept_secret(beside)
                 return cls(
                     path,
                     lock,
@@ -191,6 +198,7 @@ class SqliteStore:
                     synchronous=synchronous,
                     fatal=fatal,
                     health=health,
+                    cipher=Cipher.of(secret_keys, kept),
                 )
             except apsw.Error as error:
                 raise StartError(f"cannot use {path}: {plain(error)}") from None
@@ -212,7 +220,7 @@ class SqliteStore:
         return 0
 
     async def signing_key(self) -> bytes:
-        return await asyncio.to_thread(kept_secret, Path(f"{self._path}.secret"))
+        return await asyncio.to_thread(kept_secret, secret_path(self._path))
 
     def durability(self) -> Durability:
         names = {0: "off", 1: "normal", 2: "full"}
@@ -597,6 +605,12 @@ class SqliteStore:
         await self._write("save_controls", lambda db: self._settings.save_controls(db, controls))
         self._queue_notice.give()
         self._delivery_notice.give()
+
+    async def sealed(self) -> Sealed:
+        return await self._readers.run(self._settings.sealing)
+
+    async def seal(self) -> int:
+        return await self._write("seal", self._settings.seal)
 
     def _organization(self, organization_id: str) -> int:
         return self._keys.find(ids.ORGANIZATION, organization_id)
