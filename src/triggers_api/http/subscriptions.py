@@ -100,7 +100,13 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     metadata: dict[str, str] | UnsetType | None = UNSET
 
 
-class SubscriptionCreated(Subscription, frozen=True, kw_only=True):
+class SubscriptionShown(Subscription, frozen=True, kw_only=True):
+    """A subscription, with the health of its endpoint while that fails."""
+
+    health: HealthShown | None = None
+
+
+class SubscriptionCreated(SubscriptionShown, frozen=True, kw_only=True):
     """A subscription with a new signing secret, which is shown this once; of ``v1a`` nothing is."""
 
     secret: str | None
@@ -111,12 +117,6 @@ class SecretRotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     grace_s: float | None = None
     signature: SignatureScheme | None = None
-
-
-class SubscriptionShown(Subscription, frozen=True, kw_only=True):
-    """A subscription, with the health of its endpoint while that fails."""
-
-    health: HealthShown | None = None
 
 
 class SubscriptionPage(msgspec.Struct, frozen=True):
@@ -191,8 +191,7 @@ async def get_subscription(
 ) -> SubscriptionShown:
     """Without its secret."""
     record = await _find(context, organization_id, subscription_id)
-    (shown,) = await _with_health(context, organization_id, [record.subscription])
-    return shown
+    return await _shown(context, organization_id, record.subscription)
 
 
 @patch("/{subscription_id:str}", summary="Change a subscription", opt={ACCESS: (Scope.MANAGE,)})
@@ -201,7 +200,7 @@ async def change_subscription(
     organization_id: NamedDependency[str],
     subscription_id: FromPath[str],
     data: JSONBody[SubscriptionChange],
-) -> Subscription:
+) -> SubscriptionShown:
     """A merge patch. Attempts from now on use what it says."""
     given = changes(data)
     # Looked at before anybody has to wait: a URL's host may take long to be resolved.
@@ -239,7 +238,7 @@ async def pause_subscription(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
     subscription_id: FromPath[str],
-) -> Subscription:
+) -> SubscriptionShown:
     """Its events wait until it is resumed."""
     async with context.changing(organization_id):
         record = await _find(context, organization_id, subscription_id)
@@ -257,7 +256,7 @@ async def resume_subscription(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
     subscription_id: FromPath[str],
-) -> Subscription:
+) -> SubscriptionShown:
     """Sends what waited. Also brings back one that was disabled."""
     async with context.changing(organization_id):
         record = await _find(context, organization_id, subscription_id)
@@ -312,10 +311,11 @@ async def _find(context: Context, organization_id: str, subscription_id: str) ->
 
 async def _set_status(
     context: Context, record: SubscriptionRecord, status: SubscriptionStatus
-) -> Subscription:
+) -> SubscriptionShown:
     subscription = record.subscription
     if status is SubscriptionStatus.PAUSED and not subscription.enabled:
-        return _seen(context, subscription)  # disabled is more than paused
+        # Disabled is more than paused.
+        return await _shown(context, record.organization_id, subscription)
     return await _save(
         context,
         record,
@@ -330,12 +330,12 @@ async def _save(
     subscription: Subscription,
     *,
     health: HealthReset = HealthReset.KEEP,
-) -> Subscription:
+) -> SubscriptionShown:
     subscription = msgspec.structs.replace(subscription, updated_at=context.store.now())
     await context.store.save_subscription(
         msgspec.structs.replace(record, subscription=subscription), health=health
     )
-    return _seen(context, subscription)
+    return await _shown(context, record.organization_id, subscription)
 
 
 def _reset(given: dict[str, Any], before: SubscriptionRecord, changed: Subscription) -> HealthReset:
@@ -350,6 +350,13 @@ def _reset(given: dict[str, Any], before: SubscriptionRecord, changed: Subscript
     # One that was disabled for failing may be in order now, and is found to be.
     disabled = changed.status is SubscriptionStatus.DISABLED
     return HealthReset.PROBE if disabled else HealthReset.FORGET
+
+
+async def _shown(
+    context: Context, organization_id: str, subscription: Subscription
+) -> SubscriptionShown:
+    (found,) = await _with_health(context, organization_id, [subscription])
+    return found
 
 
 async def _with_health(
