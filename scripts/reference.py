@@ -47,7 +47,15 @@ _BLOCK: Final = re.compile(
 _SETTING: Final = "VALUE"
 """The metavar of a flag that ``cli/options.py`` makes from a setting."""
 
-_TAGS: Final = ("Events", "Subscriptions", "Deliveries", "Organization", "Operator", "Health")
+_TAGS: Final = (
+    "Events",
+    "Subscriptions",
+    "Deliveries",
+    "Jobs",
+    "Organization",
+    "Operator",
+    "Health",
+)
 _SCOPES: Final[list[str]] = list(Scope)
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error", "exception", "critical"})

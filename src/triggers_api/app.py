@@ -19,8 +19,10 @@ from triggers_api.deliver.prober import Prober
 from triggers_api.deliver.webhook import Sender
 from triggers_api.errors import Problem, StartError, Unavailable
 from triggers_api.failpoints import Failpoints, armed
+from triggers_api.http.admission import Admission
 from triggers_api.http.application import Application
 from triggers_api.http.auth import Authenticator
+from triggers_api.http.batch import PostBatch
 from triggers_api.http.context import Context, QueueHealth, Readiness
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
@@ -38,6 +40,7 @@ from triggers_api.model.organization import (
 )
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.operate.heartbeat import Heartbeat
+from triggers_api.operate.jobs import JobRunner
 from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
@@ -164,6 +167,7 @@ class App:
                 metrics=self.metrics,
             )
             stack.push_async_callback(self._finish_deliveries)
+            self.jobs = JobRunner(store, directory, metrics=metrics)
             self.outbox = Outbox(store, directory, metrics=metrics)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
             self._build_http()
@@ -252,19 +256,20 @@ class App:
             self.dispatcher,
             self.prober,
             self.outbox,
+            self.jobs,
         )
 
     def _build_http(self) -> None:
         settings, directory = self.settings, self.directory
         authenticator = Authenticator(directory)
-        self.post_event = PostEvent(
-            self.ingest,
+        self.admission = Admission(
             directory,
             RateLimiter(),
             authenticator=authenticator,
-            metrics=self.metrics,
             rate=Rate(settings.rate_limit, settings.rate_burst),
         )
+        self.post_event = PostEvent(self.ingest, self.admission, metrics=self.metrics)
+        post_batch = PostBatch(self.ingest, self.admission, metrics=self.metrics)
         self.asgi = Application(
             Context(
                 settings=settings,
@@ -275,6 +280,7 @@ class App:
                 cursors=Cursors(self._secret),
                 metrics=self.metrics,
                 post_event=self.post_event,
+                post_batch=post_batch,
                 pool=store_options(settings) if is_postgres(settings.database_url) else None,
                 readiness=self.readiness,
                 last_stats=lambda: self.monitor.stats,

@@ -43,6 +43,7 @@ from triggers_api.model.event import (
 )
 from triggers_api.model.health import EndpointHealth, HealthChange
 from triggers_api.model.ids import IdGenerator
+from triggers_api.model.job import Job, Replay, Selection, Then
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
@@ -325,6 +326,85 @@ class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
         return self.accepted == sum(states) and self.deliveries["total"] == parts
 
 
+class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A leased job; ``position`` is the id of the last event or delivery that was dealt with.
+
+    ``recovered`` says that it was taken over from a lease that had run out.
+    """
+
+    organization_id: str
+    job: Job
+    position: str | None
+    due_at: Timestamp
+    token: int
+    recovered: bool = False
+
+
+class JobStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a job's work, with how far it brings it.
+
+    Attributes:
+        position: behind this event or delivery the job goes on; ``None`` is the beginning.
+        counted: matches found while counting.
+        replays: deliveries to be made.
+        purges: ids of dead deliveries to be deleted.
+        due_at: when the next step may come.
+        error: why the job cannot go on, with ``Then.FAILED``.
+    """
+
+    claimed: ClaimedJob
+    then: Then
+    position: str | None = None
+    counted: int = 0
+    replays: tuple[Replay, ...] = ()
+    purges: tuple[str, ...] = ()
+    due_at: Timestamp
+    error: str | None = None
+
+
+class JobBacklog(msgspec.Struct, frozen=True):
+    """Jobs that are not finished, and when one of them can be claimed (``None``: there is none)."""
+
+    open: int
+    next_at: Timestamp | None
+
+
+class WalkedEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event that a job comes by.
+
+    Attributes:
+        routed: it was decided who gets it, and it is not deleted.
+        operational: it is one of the service's own.
+        delivered: the subscription that was asked about has a delivery of it.
+    """
+
+    id: str
+    type: str
+    routed: bool
+    operational: bool
+    delivered: bool
+
+
+class WalkedDelivery(msgspec.Struct, frozen=True, gc=False):
+    """A delivery that a job comes by; ``origin_id`` is the job that made it, if one did."""
+
+    id: str
+    event_id: str
+    event_type: str
+    subscription_id: str
+    status: DeliveryStatus
+    origin_id: str | None
+
+
+class EventContent(msgspec.Struct, frozen=True, gc=False):
+    """What filters read of an event, besides its type."""
+
+    payload: bytes
+    source: str | None
+    key: str | None
+    metadata: bytes | None
+
+
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
     """How the secrets of subscriptions are kept, by the number of subscriptions.
 
@@ -557,6 +637,89 @@ class Store(Protocol):
     async def accounts(self) -> list[OrganizationAccount]:
         """Every organization's books, counted now in one snapshot."""
 
+    # ── jobs ──────────────────────────────────────────────────────────────────────────────────
+
+    async def replay_event(
+        self, organization_id: str, event_id: str, deliveries: Sequence[NewDelivery]
+    ) -> list[Delivery] | None:
+        """Make deliveries of an event once more, due now, behind first attempts and in no order.
+
+        Returns:
+            The new deliveries in the order of the input; ``None`` if there is no such event.
+
+        Raises:
+            InvalidState: the event has not been routed, or a subscription is not there any more.
+        """
+
+    async def create_job(
+        self, organization_id: str, job: Job, *, position: str | None = None, most_open: int
+    ) -> None:
+        """Store a job, due now; finished ones that are long over are forgotten.
+
+        Raises:
+            InvalidState: the organization has ``most_open`` jobs that are not finished.
+        """
+
+    async def job(self, organization_id: str, job_id: str) -> Job | None:
+        """One job."""
+
+    async def jobs(self, organization_id: str, page: Page) -> list[Job]:
+        """A page of jobs, newest first."""
+
+    async def cancel_job(self, organization_id: str, job_id: str) -> Job | None:
+        """End a job that is not finished; a step that is under way will change nothing.
+
+        Returns:
+            The job as it is now; ``None`` if there is no such job.
+
+        Raises:
+            InvalidState: it is finished.
+        """
+
+    async def job_backlog(self) -> JobBacklog:
+        """How many jobs are open."""
+
+    async def claim_job(self, lease_s: float) -> ClaimedJob | None:
+        """Lease a job that is due, if there is one. Organizations take turns, then the longest due."""
+
+    async def advance_job(self, step: JobStep) -> Job | None:
+        """Store a step in one transaction, what it did and how far it came, and end the lease.
+
+        A replay of an event that was deleted, or to a subscription that has ended, counts as failed.
+        One that the job has made before is not made again, nor, for a job about missed events, one to
+        a subscription that has a delivery of the event by now. What is not dead any more is not purged.
+
+        Returns:
+            The job as it is now; ``None`` if the lease was no longer valid, and nothing was changed.
+        """
+
+    async def walk_events(
+        self, organization_id: str, selection: Selection, after: str | None, limit: int
+    ) -> list[WalkedEvent]:
+        """The first ``limit`` events of the selection's time behind a position, oldest first.
+
+        They are not chosen by anything but their time: fewer than ``limit`` are the last ones.
+        """
+
+    async def event_contents(
+        self, organization_id: str, event_ids: Sequence[str]
+    ) -> dict[str, EventContent]:
+        """What filters read, of those of these events that are not deleted."""
+
+    async def walk_deliveries(
+        self, organization_id: str, selection: Selection, after: str | None, limit: int
+    ) -> list[WalkedDelivery]:
+        """The first ``limit`` deliveries of the selection's time behind a position, oldest first.
+
+        Among them are all that the selection is about; fewer than ``limit`` are the last ones.
+        """
+
+    async def wait_jobs(self, timeout_s: float) -> None:
+        """Return when jobs may be due, or after the timeout. May return for nothing."""
+
+    def wake_jobs(self) -> None:
+        """End the waiting of whoever is in :meth:`wait_jobs` in this process."""
+
     # ── the settings half ─────────────────────────────────────────────────────────────────────
 
     def one_change(self) -> AbstractAsyncContextManager[None]:
@@ -586,7 +749,7 @@ class Store(Protocol):
         """Store a tenant's new fields."""
 
     async def delete_organization(self, organization_id: str) -> bool:
-        """Hide a tenant, revoke its keys, delete its subscriptions."""
+        """Hide a tenant, revoke its keys, delete its subscriptions, cancel its jobs."""
 
     async def create_key(self, key: KeyRecord) -> None:
         """Store a key; one with the same digest is brought back to life with the new fields."""
