@@ -112,7 +112,8 @@ def test_a_patch_changes_what_it_names_and_nothing_else(
         "url": "http://127.0.0.1:10/other", "event_types": ["a"], "description": "other",
         "headers": {"X-New": "1"}, "auth": {"type": "basic", "username": "u", "password": "p"},
         "payload_format": "standard", "retry_schedule": [], "timeout_s": 0.5, "max_concurrency": 1,
-        "metadata": {}, "filter": "payload == 1", "operational": False,
+        "metadata": {}, "filter": "payload == 1", "health": None,
+        "operational": False,
     }[name]  # fmt: skip
     shown = change(service, run, subscription["id"], **{name: new})
     assert shown == subscription | {name: {"type": "basic"} if name == "auth" else new}
