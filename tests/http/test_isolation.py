@@ -36,6 +36,8 @@ SCOPES: Final = {
     "POST /api/subscriptions/{subscription_id}/pause": MANAGE,
     "POST /api/subscriptions/{subscription_id}/resume": MANAGE,
     "POST /api/subscriptions/{subscription_id}/rotate-secret": MANAGE,
+    "POST /api/subscriptions/{subscription_id}/test": MANAGE,
+    "GET /api/subscriptions/{subscription_id}/stats": READ_OR_MANAGE,
     "GET /api/deliveries": READ,
     "GET /api/deliveries/{delivery_id}": READ,
     "POST /api/deliveries/{delivery_id}/retry": MANAGE,

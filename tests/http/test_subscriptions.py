@@ -26,6 +26,7 @@ FULL: Final[dict[str, Any]] = {
     "payload_format": "raw",
     "retry_schedule": [1.5, 10.0],
     "timeout_s": 5.0,
+    "rate_limit": 0.5,
     "max_concurrency": 3,
     "enabled": True,
     "expires_at": "2026-06-01T00:00:00.000Z",
@@ -40,6 +41,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "payload_format": "standard",
     "retry_schedule": None,
     "timeout_s": None,
+    "rate_limit": None,
     "max_concurrency": None,
     "enabled": True,
     "expires_at": None,
@@ -47,7 +49,7 @@ DEFAULTS: Final[dict[str, Any]] = {
 }
 SHOWN: Final = FULL | {"auth": {"type": "bearer"}}
 STATE: Final = {
-    "id", "status", "disabled_reason", "created_at", "updated_at", "signature", "public_key",
+    "id", "health", "status", "disabled_reason", "created_at", "updated_at", "signature", "public_key",
 }  # fmt: skip
 
 
@@ -112,8 +114,7 @@ def test_a_patch_changes_what_it_names_and_nothing_else(
         "url": "http://127.0.0.1:10/other", "event_types": ["a"], "description": "other",
         "headers": {"X-New": "1"}, "auth": {"type": "basic", "username": "u", "password": "p"},
         "payload_format": "standard", "retry_schedule": [], "timeout_s": 0.5, "max_concurrency": 1,
-        "metadata": {}, "filter": "payload == 1", "health": None,
-        "operational": False,
+        "metadata": {}, "filter": "payload == 1", "operational": False, "rate_limit": 10_000.0,
     }[name]  # fmt: skip
     shown = change(service, run, subscription["id"], **{name: new})
     assert shown == subscription | {name: {"type": "basic"} if name == "auth" else new}
@@ -403,7 +404,7 @@ def test_a_deleted_one_is_gone(service: Service, run: Run, subscription: dict[st
     assert (answer.status, answer.body) == (204, b"")
     for method, suffix in (
         ("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume"),
-        ("POST", "/rotate-secret"),
+        ("POST", "/rotate-secret"), ("POST", "/test"), ("GET", "/stats"),
     ):  # fmt: skip
         body: object = {} if method == "PATCH" else None
         assert_problem(run(service.call(method, path + suffix, body)), 404, "not-found")

@@ -288,6 +288,18 @@ PLANS: Final = {
         "dead_letters_pkey (delivery_id <, delivery_id >=, organization_id =)", DELIVERY_BY_ID,
         DELIVERY_IN_QUEUE, EVENT_BY_ID,
     ],
+    # of one subscription
+    "append_test": [SUBSCRIPTION_BY_ID],
+    "subscription_deliveries": [
+        "deliveries_subscription (id <, id >=, organization_id =, subscription_id =)",
+        DELIVERY_IN_QUEUE,
+    ],
+    "subscription_attempts": [
+        "deliveries_subscription (id <, id >=, organization_id =, subscription_id =)", ATTEMPTS,
+    ],
+    "subscription_next": [
+        "delivery_queue_lane (due_at <, organization_id =, priority =, subscription_id =)",
+    ],
     # settings, asked for twice a second
     "changed_keys": ["api_keys_version (version >)"],
     "changed_organizations": ["organizations_version (version >)"],

@@ -18,6 +18,7 @@ from triggers_api.http import (
     jobs,
     organization,
     problems,
+    subscription_work,
     subscriptions,
 )
 from triggers_api.http.batch import BATCH_PATH, PostBatch
@@ -69,6 +70,7 @@ def _api_routers() -> list[Router]:
         route_handlers=[
             events.router(),
             subscriptions.router(),
+            subscription_work.router(),
             deliveries.router(),
             jobs.router(),
             organization.router(),

@@ -177,7 +177,7 @@ def judge(
 ) -> tuple[EndpointHealth | None, list[tuple[HealthEvent, EndpointHealth]]]:
     """What is known of an endpoint after some attempts, and what turned meanwhile.
 
-    The subscription is one that is delivered to: what is on file of one that was disabled is of the past.
+    The subscription is delivered to: what is on file of one that was disabled is of the past.
 
     Args:
         health: what was known before.

@@ -64,6 +64,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     public_key: str | None = None
     retry_schedule: tuple[float, ...] | None = None
     timeout_s: float | None = None
+    rate_limit: float | None = None
     max_concurrency: int | None = None
     enabled: bool = True
     expires_at: Timestamp | None = None

@@ -32,6 +32,7 @@ from triggers_api.model.delivery import (
     DeliveryDetail,
     DeliveryStatus,
     NewDelivery,
+    Origin,
 )
 from triggers_api.model.event import (
     Event,
@@ -46,6 +47,7 @@ from triggers_api.model.ids import IdGenerator
 from triggers_api.model.job import Job, Replay, Selection, Then
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
@@ -93,6 +95,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
         failures: attempts since the delivery was opened, by the event or by a retry by hand.
         sent_at: the timestamp inside the ``standard`` format: ``occurred_at``, else received.
         metadata: a JSON object of strings, or ``None``.
+        origin: what made it.
         priority: 0 the first attempt for an event, 1 a retry or a replay.
         probe: the subscription's breaker is open; this one finds out whether its endpoint is back.
         operational: the event is one of the service's own.
@@ -111,6 +114,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     key: str | None = None
     dedup_id: str | None = None
     metadata: bytes | None = None
+    origin: Origin = Origin.EVENT
     priority: int = 0
     probe: bool = False
     operational: bool = False
@@ -474,6 +478,19 @@ class Store(Protocol):
             OutcomeUnknown: the commit's answer was lost.
         """
 
+    async def append_test(self, event: NewEvent) -> bool:
+        """Store an event made to test a subscription, routed to that one alone and due at once.
+
+        It has one delivery, of origin ``test``. No other subscription is asked about it, and the log
+        leaves it out; the books count both.
+
+        Returns:
+            Whether there is such a subscription.
+
+        Raises:
+            InvalidState: the subscription has ended.
+        """
+
     async def claim_queue(
         self, limit: int, lease_s: float, *, contents_of: Collection[str] = ()
     ) -> QueueClaim:
@@ -610,6 +627,16 @@ class Store(Protocol):
 
     async def delivery(self, organization_id: str, delivery_id: str) -> DeliveryDetail | None:
         """One delivery with its attempts."""
+
+    async def subscription_stats(
+        self, organization_id: str, subscription_id: str, *, since: Timestamp, until: Timestamp
+    ) -> SubscriptionStats:
+        """How the deliveries made for a subscription within a window have fared.
+
+        At most ``DELIVERIES_LIMIT`` of them are looked at, the newest, and ``ATTEMPTS_LIMIT`` of their
+        attempts. ``since`` is inclusive, ``until`` exclusive. All zero for a subscription that does not
+        exist.
+        """
 
     async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:
         """Open a dead, skipped or cancelled delivery again, or bring a waiting one forward: due now.

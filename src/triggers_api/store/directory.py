@@ -106,6 +106,11 @@ class Directory:
         """One tenant."""
         return self._organizations.get(organization_id)
 
+    @property
+    def organization_count(self) -> int:
+        """How many tenants there are."""
+        return len(self._organizations)
+
     def organizations(self) -> list[Organization]:
         """All tenants, newest first."""
         return sorted(self._organizations.values(), key=lambda each: each.id, reverse=True)

@@ -212,6 +212,7 @@ class DeliveryVerbs:
             dedup_id,
             metadata,
             operational,
+            origin,
         ) = row
         event_id = text(ids.EVENT, event)
         return ClaimedDelivery(
@@ -231,6 +232,7 @@ class DeliveryVerbs:
             priority=due.priority,
             probe=due.probe,
             operational=bool(operational),
+            origin=codes.ORIGIN_OF[origin],
         )
 
     async def _target(

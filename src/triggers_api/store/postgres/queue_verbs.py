@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from triggers_api.errors import OutcomeUnknown, StoreUnavailable, Unavailable
+from triggers_api.errors import InvalidState, OutcomeUnknown, StoreUnavailable, Unavailable
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEvent
@@ -15,7 +15,7 @@ from triggers_api.store import codes
 from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.sessions import Sessions
-from triggers_api.store.postgres.tables import SQL, number, text
+from triggers_api.store.postgres.tables import SQL, find, number, text
 
 _ALONE_AFTER: Final = 2
 """Claims without success after which an event is handed out alone."""
@@ -126,6 +126,24 @@ class QueueVerbs:
                 payload_matches=bool(matches),
             )
         return found
+
+    async def append_test(self, db: Connection, event: NewEvent, *, now: Timestamp) -> bool:
+        """Store an event for one subscription, with its delivery."""
+        (delivery,) = event.deliveries or ()
+        ended = await db.fetchval(
+            SQL["append_test"],
+            number(event.organization_id),
+            number(event.id),
+            event.type,
+            event.payload,
+            number(delivery.id),
+            find(ids.SUBSCRIPTION, delivery.subscription_id),
+            now,
+            secrets.randbelow(SLOTS),
+        )
+        if ended:
+            raise InvalidState("the subscription has ended: it was disabled or expired")
+        return ended is not None
 
     async def claim(
         self,

@@ -20,6 +20,13 @@ from triggers_api.model.delivery import (
 )
 from triggers_api.model.event import Event, EventDetail
 from triggers_api.model.ids import received_ms
+from triggers_api.model.statistics import (
+    ATTEMPTS_LIMIT,
+    DELIVERIES_LIMIT,
+    SubscriptionStats,
+    Taken,
+    summary,
+)
 from triggers_api.model.timeline import Tried, timeline
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
@@ -154,6 +161,33 @@ class RecordReads:
         return DeliveryDetail(
             **{name: getattr(plain, name) for name in Delivery.__struct_fields__},
             attempts=tuple(_attempt(attempt, plain) for attempt in attempts),
+        )
+
+    async def subscription_stats(
+        self,
+        db: Connection,
+        organization: Key,
+        subscription: Key,
+        *,
+        since: Timestamp,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> SubscriptionStats:
+        """What became of the newest deliveries made within a window."""
+        window = (organization, subscription, first_at(since), first_at(until), DELIVERIES_LIMIT)
+        deliveries = {
+            codes.DELIVERY_STATUS_OF[status]: count
+            for status, count in await db.fetch(SQL["subscription_deliveries"], *window)
+        }
+        rows = await db.fetch(SQL["subscription_attempts"], *window, ATTEMPTS_LIMIT)
+        due = await db.fetchval(SQL["subscription_next"], organization, subscription, codes.PARKED)
+        return summary(
+            deliveries,
+            [Taken(*row) for row in rows],
+            since=since,
+            until=until,
+            next_due=_moment(due),
+            now=now,
         )
 
     async def depths(self, db: Connection, now: Timestamp) -> QueueStats:

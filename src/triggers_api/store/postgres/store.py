@@ -30,6 +30,7 @@ from triggers_api.model.health import (
 )
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
@@ -406,6 +407,13 @@ class PostgresStore:
             stored.add_done_callback(lambda _: self.wake_deliveries(everywhere=True))
         return stored
 
+    async def append_test(self, event: NewEvent) -> bool:
+        stored = await self._write(
+            lambda db: self._queue.append_test(db, event, now=self.now()), atomic=True
+        )
+        self.wake_deliveries(everywhere=True)
+        return stored
+
     async def _append(self, events: Sequence[NewEvent]) -> Sequence[Answer]:
         return await self._queue.append(events, self.now())
 
@@ -640,6 +648,17 @@ class PostgresStore:
         organization, delivery = _organization(organization_id), find(ids.DELIVERY, delivery_id)
         return await self._sessions.read(
             lambda db: self._records.delivery(db, organization, delivery)
+        )
+
+    async def subscription_stats(
+        self, organization_id: str, subscription_id: str, *, since: Timestamp, until: Timestamp
+    ) -> SubscriptionStats:
+        organization = _organization(organization_id)
+        subscription = find(ids.SUBSCRIPTION, subscription_id)
+        return await self._listed.read(
+            lambda db: self._records.subscription_stats(
+                db, organization, subscription, since=since, until=until, now=self.now()
+            )
         )
 
     async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:

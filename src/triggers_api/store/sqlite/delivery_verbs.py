@@ -171,6 +171,7 @@ class DeliveryVerbs(Tables):
             dedup_id,
             metadata,
             operational,
+            origin,
         ) = row
         return ClaimedDelivery(
             id=self.keys.delivery(number),
@@ -189,6 +190,7 @@ class DeliveryVerbs(Tables):
             priority=due.priority,
             probe=bool(due.probe),
             operational=bool(operational),
+            origin=codes.ORIGIN_OF[origin],
         )
 
     def _target(self, db: apsw.Connection, number: int, version: int) -> SubscriptionRecord:

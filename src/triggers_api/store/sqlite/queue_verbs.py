@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import apsw
 
+from triggers_api.errors import InvalidState
 from triggers_api.model import ids
-from triggers_api.model.delivery import NewDelivery
+from triggers_api.model.delivery import NewDelivery, Origin
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEvent
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
@@ -70,6 +71,23 @@ class QueueVerbs(Tables):
             if number in holders
         }
         return [[answers.get(self.keys.of(event.id)) for event in call] for call in calls]
+
+    def append_test(self, db: apsw.Connection, event: NewEvent, *, now: int) -> bool:
+        """Store an event for one subscription, with its delivery."""
+        (delivery,) = event.deliveries or ()
+        number, organization = self.keys.of(event.id), self._organizations[event.organization_id]
+        subscription = self.keys.find(ids.SUBSCRIPTION, delivery.subscription_id)
+        for (ended,) in list(db.execute(SQL["test_target"], (subscription, organization, now))):
+            if ended:
+                raise InvalidState("the subscription has ended: it was disabled or expired")
+            db.execute(SQL["append_test"], (number, organization, now, event.type))
+            run_many(db, "append_payloads", [(number, event.payload)])
+            db.execute(SQL["count_accepted"], (organization, 1, 0))
+            self._insert_deliveries(
+                db, self.delivery_rows(number, organization, (delivery,), now, origin=Origin.TEST)
+            )
+            return True
+        return False
 
     def _insert(
         self, db: apsw.Connection, numbered: Sequence[tuple[int, NewEvent]], now: int
@@ -245,7 +263,12 @@ class QueueVerbs(Tables):
             db.execute(SQL["set_event_status"], (status, now, numbers(events)))
 
     def delivery_rows(
-        self, event: int, organization: int, deliveries: Sequence[NewDelivery], now: int
+        self,
+        event: int,
+        organization: int,
+        deliveries: Sequence[NewDelivery],
+        now: int,
+        origin: Origin = Origin.EVENT,
     ) -> list[tuple[int, ...]]:
         """Rows for ``fan_out_deliveries``."""
         return [
@@ -254,8 +277,8 @@ class QueueVerbs(Tables):
                 organization,
                 event,
                 self.keys.of(delivery.subscription_id),
-                0,
-                0,
+                codes.ORIGIN[origin],
+                0 if origin is Origin.EVENT else self.keys.of(delivery.id),
                 2,
                 now,
                 0,

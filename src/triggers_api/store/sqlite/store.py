@@ -22,6 +22,7 @@ from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
 from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
@@ -315,6 +316,13 @@ class SqliteStore:
             stored.add_done_callback(lambda _: self._delivery_notice.give())
         return stored
 
+    async def append_test(self, event: NewEvent) -> bool:
+        stored = await self._write(
+            "append_test", lambda db: self._queue.append_test(db, event, now=self.now())
+        )
+        self._delivery_notice.give()
+        return stored
+
     async def claim_queue(
         self, limit: int, lease_s: float, *, contents_of: Collection[str] = ()
     ) -> QueueClaim:
@@ -492,6 +500,17 @@ class SqliteStore:
         delivery = self._keys.find(ids.DELIVERY, delivery_id)
         return await self._readers.run(
             lambda db: self._records.delivery(db, organization, delivery)
+        )
+
+    async def subscription_stats(
+        self, organization_id: str, subscription_id: str, *, since: Timestamp, until: Timestamp
+    ) -> SubscriptionStats:
+        organization = self._organization(organization_id)
+        subscription = self._keys.find(ids.SUBSCRIPTION, subscription_id)
+        return await self._readers.run(
+            lambda db: self._records.subscription_stats(
+                db, organization, subscription, since=since, until=until, now=self.now()
+            )
         )
 
     async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:
