@@ -653,6 +653,7 @@ BAD: Final = (
         rate_text={"rate_limit": "5"},
         concurrency_zero={"max_concurrency": 0},
         concurrency_huge={"max_concurrency": 1 << 70},
+        ordering_other={"ordering": "fifo"},
         concurrency_true={"max_concurrency": True},
         schedule_negative={"retry_schedule": [-1]},
         schedule_long={"retry_schedule": [604_801]},
@@ -1068,7 +1069,8 @@ _FIELDS: Final = {
     ),
     "/api/subscriptions": (
         "url", "event_types", "description", "headers", "auth", "secret", "payload_format",
-        "retry_schedule", "timeout_s", "rate_limit", "max_concurrency", "enabled", "expires_at",
+        "retry_schedule", "timeout_s", "rate_limit", "max_concurrency", "ordering", "enabled",
+        "expires_at",
         "metadata",
     ),
     "/api/subscriptions/{subscription}": (

@@ -28,6 +28,7 @@ FULL: Final[dict[str, Any]] = {
     "timeout_s": 5.0,
     "rate_limit": 0.5,
     "max_concurrency": 3,
+    "ordering": "key",
     "enabled": True,
     "expires_at": "2026-06-01T00:00:00.000Z",
     "metadata": {"team": "billing"},
@@ -43,6 +44,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "timeout_s": None,
     "rate_limit": None,
     "max_concurrency": None,
+    "ordering": "none",
     "enabled": True,
     "expires_at": None,
     "metadata": None,
@@ -114,7 +116,8 @@ def test_a_patch_changes_what_it_names_and_nothing_else(
         "url": "http://127.0.0.1:10/other", "event_types": ["a"], "description": "other",
         "headers": {"X-New": "1"}, "auth": {"type": "basic", "username": "u", "password": "p"},
         "payload_format": "standard", "retry_schedule": [], "timeout_s": 0.5, "max_concurrency": 1,
-        "metadata": {}, "filter": "payload == 1", "operational": False, "rate_limit": 10_000.0,
+        "ordering": "strict", "rate_limit": 10_000.0,
+        "metadata": {}, "filter": "payload == 1", "operational": False,
     }[name]  # fmt: skip
     shown = change(service, run, subscription["id"], **{name: new})
     assert shown == subscription | {name: {"type": "basic"} if name == "auth" else new}

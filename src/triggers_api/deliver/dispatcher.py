@@ -381,6 +381,7 @@ class Dispatcher:
             if notify and decision.status is DeliveryStatus.DEAD
             else None,
             sent_to=subscription.url,
+            in_line=delivery.sequence is not None,
         )
 
     def _report(

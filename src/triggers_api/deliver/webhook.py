@@ -103,6 +103,8 @@ def compose(
         "x-triggers-delivery-id": delivery.id,
         "x-triggers-attempt": str(attempt_number),
     }
+    if delivery.sequence is not None:
+        headers["x-triggers-sequence"] = str(delivery.sequence)
     for name, value in (subscription.headers or {}).items():
         if not is_ours(name):
             headers.pop(name.lower(), None)

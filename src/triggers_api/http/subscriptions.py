@@ -33,6 +33,7 @@ from triggers_api.model.headers import AUTHORIZATION, is_ours
 from triggers_api.model.health import HealthShown, shown_health
 from triggers_api.model.organization import Scope
 from triggers_api.model.subscription import (
+    Ordering,
     PayloadFormat,
     SignatureScheme,
     Subscription,
@@ -77,6 +78,7 @@ class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     timeout_s: float | None = None
     rate_limit: float | None = None
     max_concurrency: int | None = None
+    ordering: Ordering | None = None
     enabled: bool | None = None
     expires_at: Moment | None = None
     metadata: dict[str, str] | None = None
@@ -97,6 +99,7 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     timeout_s: float | UnsetType | None = UNSET
     rate_limit: float | UnsetType | None = UNSET
     max_concurrency: int | UnsetType | None = UNSET
+    ordering: Ordering | UnsetType | None = UNSET
     enabled: bool | UnsetType | None = UNSET
     expires_at: Moment | UnsetType | None = UNSET
     metadata: dict[str, str] | UnsetType | None = UNSET
@@ -446,6 +449,7 @@ async def _checked(
 def _defaults(given: dict[str, Any]) -> dict[str, Any]:
     default = {
         "payload_format": PayloadFormat.STANDARD,
+        "ordering": Ordering.NONE,
         "enabled": True,
         "operational": False,
     }

@@ -94,6 +94,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         failures: attempts since the delivery was opened, by the event or by a retry by hand.
         sent_at: the timestamp inside the ``standard`` format: ``occurred_at``, else received.
+        sequence: its place among those of its subscription and key, where they are ordered.
         metadata: a JSON object of strings, or ``None``.
         origin: what made it.
         priority: 0 the first attempt for an event, 1 a retry or a replay.
@@ -118,6 +119,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     priority: int = 0
     probe: bool = False
     operational: bool = False
+    sequence: int | None = None
 
 
 class Rooms(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,6 +159,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     ``attempt`` is ``None`` when no request was made; the attempt count then stays as it is.
     ``status`` may be a waiting one without an attempt: the delivery is given back. ``details`` are
     those of the attempt; headers and timings go on file with them and not with the attempt's own fields.
+    ``in_line`` says that the delivery has a sequence; a store finds that out by itself, only later.
 
     ``notify``: the organization is to be told what this changes beyond the delivery, by a notice about
     each. ``notice`` is what the delivery itself has to tell; it is written down if this is not stale.
@@ -176,6 +179,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     notify: bool = False
     notice: Notice | None = None
     sent_to: str | None = None
+    in_line: bool = False
 
 
 class PendingNotice(msgspec.Struct, frozen=True):
@@ -294,11 +298,19 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reaped(msgspec.Struct, frozen=True):
-    """What a sweep found: leases that had run out, and rows of deleted subscriptions it ended."""
+    """What a sweep found.
+
+    Attributes:
+        events: leases on events that had run out.
+        deliveries: leases on deliveries that had run out.
+        cancelled: rows of deleted subscriptions that it ended.
+        mended: lines whose first delivery waited for none: it is due now.
+    """
 
     events: int = 0
     deliveries: int = 0
     cancelled: int = 0
+    mended: int = 0
 
 
 class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):

@@ -299,6 +299,7 @@ def _delivery(row: Iterable[Any]) -> Delivery:
         status_at,
         due_at,
         leased,
+        sequence,
     ) = row
     delivery_id = text(ids.DELIVERY, identifier)
     status = DeliveryStatus.DELIVERING if leased else codes.DELIVERY_STATUS_OF[code]
@@ -311,7 +312,8 @@ def _delivery(row: Iterable[Any]) -> Delivery:
         reason=reason,
         origin=codes.ORIGIN_OF[origin],
         attempt_count=count,
-        next_attempt_at=_moment(due_at) if status in WAITING else None,
+        next_attempt_at=_moment(due_at) if status in WAITING and due_at != codes.PARKED else None,
+        sequence=sequence,
         created_at=Timestamp(received_ms(delivery_id)),
         finished_at=Timestamp(status_at) if status in FINISHED else None,
     )

@@ -16,7 +16,7 @@ from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEv
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent
-from triggers_api.store.sqlite import tokens
+from triggers_api.store.sqlite import lines, tokens
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_many
 
@@ -225,7 +225,8 @@ class QueueVerbs(Tables):
         self._set_status(db, [number for _, number in finished], _PROCESSED, now)
         return stale
 
-    def _insert_deliveries(self, db: apsw.Connection, rows: Sequence[tuple[int, ...]]) -> None:
+    def _insert_deliveries(self, db: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        rows = lines.place(db, rows)
         before = db.total_changes()
         run_many(db, "fan_out_deliveries", rows)
         if db.total_changes() - before != len(rows):
@@ -269,7 +270,7 @@ class QueueVerbs(Tables):
         deliveries: Sequence[NewDelivery],
         now: int,
         origin: Origin = Origin.EVENT,
-    ) -> list[tuple[int, ...]]:
+    ) -> list[tuple[Any, ...]]:
         """Rows for ``fan_out_deliveries``."""
         return [
             (
@@ -286,6 +287,8 @@ class QueueVerbs(Tables):
                 now,
                 now,
                 tokens.NOBODY,
+                delivery.order_key,
+                None,
             )
             for delivery in deliveries
         ]

@@ -272,7 +272,19 @@ class RecordReads(Tables):
         )
 
     def _delivery(self, row: Sequence[Any]) -> Delivery:
-        number, event, event_type, subscription, code, reason, origin, count, due, status_at = row
+        (
+            number,
+            event,
+            event_type,
+            subscription,
+            code,
+            reason,
+            origin,
+            count,
+            due,
+            status_at,
+            sequence,
+        ) = row
         status = codes.DELIVERY_STATUS_OF[code]
         return Delivery(
             id=self.keys.delivery(number),
@@ -283,7 +295,8 @@ class RecordReads(Tables):
             reason=reason,
             origin=codes.ORIGIN_OF[origin],
             attempt_count=count,
-            next_attempt_at=_moment(due) if status in WAITING else None,
+            next_attempt_at=_moment(due) if status in WAITING and due != codes.PARKED else None,
+            sequence=sequence,
             created_at=ids.made_at(number),
             finished_at=Timestamp(status_at) if status in FINISHED else None,
         )

@@ -359,9 +359,11 @@ class SqliteStore:
         )
 
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
-        settled, ended = await self._write(
+        settled, ended, go_on = await self._write(
             "settle", lambda db: self._deliveries.settle(db, settlements, now=self.now())
         )
+        if go_on:
+            self._delivery_notice.give()
         if ended:
             await self._cancel_ended()
         return settled
@@ -403,10 +405,13 @@ class SqliteStore:
         await self._write("reap", lambda db: self._jobs.free(db, ran_out=now, now=now))
         if events:
             self._queue_notice.give()
-        if deliveries:
+        mended = await self._write(
+            "reap", lambda db: self._deliveries.mend_order(db, now=self.now())
+        )
+        if deliveries or mended:
             self._delivery_notice.give()
         await self._write("reap", self._health.forget_deleted)
-        return Reaped(events, deliveries, await self._cancel_ended())
+        return Reaped(events, deliveries, await self._cancel_ended(), mended)
 
     async def _cancel_ended(self, subscription: int = 0) -> int:
         total = 0
@@ -482,10 +487,12 @@ class SqliteStore:
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = self._organization(organization_id), self._event(event_id)
-        return await self._write(
+        found = await self._write(
             "delete_event",
             lambda db: self._deliveries.erase_event(db, organization, event, now=self.now()),
         )
+        self._delivery_notice.give()
+        return found
 
     async def deliveries(
         self, organization_id: str, wanted: DeliveryFilter, page: Page
@@ -526,10 +533,12 @@ class SqliteStore:
     async def cancel_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization = self._organization(organization_id)
         delivery = self._keys.find(ids.DELIVERY, delivery_id)
-        return await self._write(
+        found = await self._write(
             "cancel_delivery",
             lambda db: self._deliveries.cancel(db, organization, delivery, now=self.now()),
         )
+        self._delivery_notice.give()
+        return found
 
     async def stats(self) -> QueueStats:
         moment = self._loop.time()
