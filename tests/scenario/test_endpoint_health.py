@@ -44,6 +44,72 @@ def test_an_endpoint_that_works_has_no_health_to_show(ask: Ask, receiver: Receiv
     assert listed["health"] is None
 
 
+def test_a_dead_endpoint_with_a_backlog_gets_few_requests_and_then_everything(
+    ask: Ask, receiver: Receiver, clock: FrozenClock, metric: Metric
+) -> None:
+    receiver.always(500)
+    subscription = subscribed(ask, receiver.url, retry_schedule=[5.0] * 40)
+    sent = backlog(ask, 1000)
+    ask.drain()
+    first = len(receiver.requests)
+    # What was under way when the tenth failure was settled, and not one more.
+    assert 10 <= first <= ask.service.settings.delivery_concurrency + 10
+    health = ask.subscription(subscription)["health"]
+    assert health["state"] == "open"
+    assert health["consecutive_failures"] == first
+    assert health["last_error"] == "receiver answered 500"
+    assert health["failing_since"] == str(clock())
+    assert metric("triggers_breakers_opened_total") == 1
+    for _ in range(60):
+        clock.advance(seconds=10)
+        ask.drain()
+    # Ten minutes: probes after about 10, 20, 40 … up to 300 s.
+    assert len(receiver.requests) - first <= 8
+    assert ask.subscription(subscription)["health"]["state"] in {"open", "half-open"}
+    untried = [each for each in sent if ask.delivery(each)["attempt_count"] == 0]
+    assert len(untried) >= 1000 - first - 8
+    receiver.always(204)
+    receiver.requests.clear()
+    for _ in range(60):
+        clock.advance(seconds=10)
+        ask.drain()
+    assert ask.subscription(subscription)["health"] is None
+    assert sorted(receiver.ids) == sorted(sent)
+    assert statuses(ask) == {"succeeded": 1000, "total": 1000}
+
+
+def test_the_reason_for_waiting_is_explained(ask: Ask, receiver: Receiver) -> None:
+    receiver.always(500)
+    subscription = subscribed(ask, receiver.url, retry_schedule=[1.0] * 40)
+    backlog(ask, 10)
+    ask.drain()
+    waiting = ask.event()
+    ask.drain()
+    (told,) = ask.get(f"/api/events/{waiting}/explain")["subscriptions"]
+    until = ask.subscription(subscription)["health"]["open_until"]
+    assert told["reason"] == "limit"
+    assert f"breaker open until {until}" in told["detail"]
+
+
+def test_a_probe_that_fails_waits_longer(ask: Ask, receiver: Receiver, clock: FrozenClock) -> None:
+    receiver.always(500)
+    subscribed(ask, receiver.url, retry_schedule=[1.0] * 50)
+    backlog(ask, 10)
+    ask.drain()
+    waits, asked_at = [], clock()
+    for _ in range(400):
+        before = len(receiver.requests)
+        clock.advance(seconds=1)
+        ask.drain()
+        if len(receiver.requests) > before:
+            assert len(receiver.requests) == before + 1
+            waits.append((clock() - asked_at) / 1000)
+            asked_at = clock()
+    assert len(waits) == 5
+    for wait, longest in zip(waits, (10, 20, 40, 80, 160), strict=True):
+        assert 0.75 * longest <= wait <= longest + 1
+
+
 def test_others_are_served_while_an_endpoint_is_left_alone(
     ask: Ask, receiver: Receiver, enter: Enter
 ) -> None:
