@@ -191,6 +191,10 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self._upkeep(registry)
+
+    def _upkeep(self, registry: CollectorRegistry) -> None:
+        """Of what runs beside requests and deliveries."""
         self.jobs_open = Gauge(
             "triggers_jobs_open", "Jobs that are not finished.", registry=registry
         )
@@ -202,6 +206,12 @@ class Metrics:
         )
         self.purged = Counter(
             "triggers_purged", "Dead letters that were deleted by request.", registry=registry
+        )
+        self.pruned = Counter(
+            "triggers_pruned",
+            "Rows deleted because they had been kept for as long as they were to be kept.",
+            ["kind"],
+            registry=registry,
         )
         self.loop_crashes = Counter(
             "triggers_loop_crashes",
