@@ -178,6 +178,49 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self._add_health(registry)
+        self.stale_leases = Counter(
+            "triggers_stale_leases",
+            "Writes that changed nothing because their lease was no longer valid.",
+            ["verb"],
+            registry=registry,
+        )
+        self.recovered = Counter(
+            "triggers_recovered",
+            "Rows taken over from a lease that had run out, or from a process that fell silent.",
+            ["kind"],
+            registry=registry,
+        )
+        self._upkeep(registry)
+
+    def _upkeep(self, registry: CollectorRegistry) -> None:
+        """Of what runs beside requests and deliveries."""
+        self.jobs_open = Gauge(
+            "triggers_jobs_open", "Jobs that are not finished.", registry=registry
+        )
+        self.jobs = Counter(
+            "triggers_jobs", "Jobs that came to their end.", ["kind", "status"], registry=registry
+        )
+        self.replayed = Counter(
+            "triggers_replayed", "Deliveries that replays made.", registry=registry
+        )
+        self.purged = Counter(
+            "triggers_purged", "Dead letters that were deleted by request.", registry=registry
+        )
+        self.pruned = Counter(
+            "triggers_pruned",
+            "Rows deleted because they had been kept for as long as they were to be kept.",
+            ["kind"],
+            registry=registry,
+        )
+        self.loop_crashes = Counter(
+            "triggers_loop_crashes",
+            "Times that a background loop raised and was started again.",
+            ["loop"],
+            registry=registry,
+        )
+
+    def _add_health(self, registry: CollectorRegistry) -> None:
         self.breakers_open = Gauge(
             "triggers_breakers_open",
             "Endpoints that keep failing, to which nothing is sent for a while, or only a probe.",
@@ -191,36 +234,6 @@ class Metrics:
         self.subscriptions_disabled = Counter(
             "triggers_subscriptions_disabled",
             "Subscriptions disabled because their endpoint had failed for too long.",
-            registry=registry,
-        )
-        self.stale_leases = Counter(
-            "triggers_stale_leases",
-            "Writes that changed nothing because their lease was no longer valid.",
-            ["verb"],
-            registry=registry,
-        )
-        self.recovered = Counter(
-            "triggers_recovered",
-            "Rows taken over from a lease that had run out, or from a process that fell silent.",
-            ["kind"],
-            registry=registry,
-        )
-        self.jobs_open = Gauge(
-            "triggers_jobs_open", "Jobs that are not finished.", registry=registry
-        )
-        self.jobs = Counter(
-            "triggers_jobs", "Jobs that came to their end.", ["kind", "status"], registry=registry
-        )
-        self.replayed = Counter(
-            "triggers_replayed", "Deliveries that replays made.", registry=registry
-        )
-        self.purged = Counter(
-            "triggers_purged", "Dead letters that were deleted by request.", registry=registry
-        )
-        self.loop_crashes = Counter(
-            "triggers_loop_crashes",
-            "Times that a background loop raised and was started again.",
-            ["loop"],
             registry=registry,
         )
 
