@@ -313,6 +313,16 @@ class Reaped(msgspec.Struct, frozen=True):
     mended: int = 0
 
 
+class Pruned(msgspec.Struct, frozen=True):
+    """What one piece of a sweep for old rows deleted.
+
+    ``position`` is where the next piece begins, ``None`` at the end.
+    """
+
+    deleted: int
+    position: str | None
+
+
 class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
     """One organization's books: ``accepted`` is counted when an event is stored, the rest by row."""
 
@@ -504,12 +514,20 @@ class Store(Protocol):
         """
 
     async def claim_queue(
-        self, limit: int, lease_s: float, *, contents_of: Collection[str] = ()
+        self,
+        limit: int,
+        lease_s: float,
+        *,
+        contents_of: Collection[str] = (),
+        in_order_of: Collection[str] = (),
     ) -> QueueClaim:
         """Lease up to ``limit`` due events, oldest first, those with a lease that ran out included.
 
-        Events of the organizations in ``contents_of`` come with what filters read: payload, source, key
-        and metadata.
+        Events of the organizations in ``contents_of`` come with what filters read besides the key:
+        payload, source and metadata.
+
+        Events of the organizations in ``in_order_of`` are handed out in the order in which they were
+        accepted, and to one claimer at a time: to nobody while one of them is in somebody's hands.
 
         An event claimed often without being routed is handed out alone, so that one that kills its
         worker does not take its neighbours with it.
@@ -679,8 +697,22 @@ class Store(Protocol):
             InvalidState: it is finished.
         """
 
+    async def prune_attempts(self, before: Timestamp, *, after: str | None, limit: int) -> Pruned:
+        """Delete attempts from before a moment whose deliveries are finished.
+
+        A delivery keeps its count of attempts. Attempts of one that is open are kept, however old.
+
+        Args:
+            before: the moment.
+            after: the position that the last call returned; ``None`` begins with the oldest.
+            limit: how many attempts to look at, about.
+        """
+
     async def stats(self) -> QueueStats:
-        """Depths, at most 1 s old."""
+        """Depths: up to 100,000 rows of a kind exact and at most 1 s old.
+
+        Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
+        """
 
     async def accounts(self) -> list[OrganizationAccount]:
         """Every organization's books, counted now in one snapshot."""

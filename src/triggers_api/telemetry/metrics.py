@@ -22,7 +22,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """The metrics of one process. ``registry`` is what ``/metrics`` shows."""
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: PLR0915 - one after the other
         registry = self.registry = CollectorRegistry()
 
         self._of_ingest(registry)
@@ -122,6 +122,9 @@ class Metrics:
             registry=registry,
         )
 
+        self._count_deliveries(registry)
+
+    def _count_deliveries(self, registry: CollectorRegistry) -> None:
         self.deliveries = Counter(
             "triggers_deliveries",
             "Deliveries by the state that an attempt brought them to.",
@@ -159,6 +162,49 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self._add_health(registry)
+        self.stale_leases = Counter(
+            "triggers_stale_leases",
+            "Writes that changed nothing because their lease was no longer valid.",
+            ["verb"],
+            registry=registry,
+        )
+        self.recovered = Counter(
+            "triggers_recovered",
+            "Rows taken over from a lease that had run out, or from a process that fell silent.",
+            ["kind"],
+            registry=registry,
+        )
+        self._upkeep(registry)
+
+    def _upkeep(self, registry: CollectorRegistry) -> None:
+        """Of what runs beside requests and deliveries."""
+        self.jobs_open = Gauge(
+            "triggers_jobs_open", "Jobs that are not finished.", registry=registry
+        )
+        self.jobs = Counter(
+            "triggers_jobs", "Jobs that came to their end.", ["kind", "status"], registry=registry
+        )
+        self.replayed = Counter(
+            "triggers_replayed", "Deliveries that replays made.", registry=registry
+        )
+        self.purged = Counter(
+            "triggers_purged", "Dead letters that were deleted by request.", registry=registry
+        )
+        self.pruned = Counter(
+            "triggers_pruned",
+            "Rows deleted because they had been kept for as long as they were to be kept.",
+            ["kind"],
+            registry=registry,
+        )
+        self.loop_crashes = Counter(
+            "triggers_loop_crashes",
+            "Times that a background loop raised and was started again.",
+            ["loop"],
+            registry=registry,
+        )
+
+    def _add_health(self, registry: CollectorRegistry) -> None:
         self.breakers_open = Gauge(
             "triggers_breakers_open",
             "Endpoints that keep failing, to which nothing is sent for a while, or only a probe.",
@@ -172,36 +218,6 @@ class Metrics:
         self.subscriptions_disabled = Counter(
             "triggers_subscriptions_disabled",
             "Subscriptions disabled because their endpoint had failed for too long.",
-            registry=registry,
-        )
-        self.stale_leases = Counter(
-            "triggers_stale_leases",
-            "Writes that changed nothing because their lease was no longer valid.",
-            ["verb"],
-            registry=registry,
-        )
-        self.recovered = Counter(
-            "triggers_recovered",
-            "Rows taken over from a lease that had run out, or from a process that fell silent.",
-            ["kind"],
-            registry=registry,
-        )
-        self.jobs_open = Gauge(
-            "triggers_jobs_open", "Jobs that are not finished.", registry=registry
-        )
-        self.jobs = Counter(
-            "triggers_jobs", "Jobs that came to their end.", ["kind", "status"], registry=registry
-        )
-        self.replayed = Counter(
-            "triggers_replayed", "Deliveries that replays made.", registry=registry
-        )
-        self.purged = Counter(
-            "triggers_purged", "Dead letters that were deleted by request.", registry=registry
-        )
-        self.loop_crashes = Counter(
-            "triggers_loop_crashes",
-            "Times that a background loop raised and was started again.",
-            ["loop"],
             registry=registry,
         )
 
