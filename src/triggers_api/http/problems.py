@@ -72,6 +72,7 @@ def allowed(scope: Scope) -> str:
     """The methods that the routes under a request's path take, as ``Allow`` lists them."""
     segments = [segment for segment in scope["path"].split("/") if segment]
     found: set[str] = set()
+    spelled: set[str] = set()
     for route in scope["litestar_app"].routes:
         parts = route.path_components
         if len(parts) == len(segments) and all(
@@ -79,6 +80,10 @@ def allowed(scope: Scope) -> str:
             for part, segment in zip(parts, segments, strict=True)
         ):
             found.update(getattr(route, "methods", ()))
+            if all(isinstance(part, str) for part in parts):
+                spelled.update(getattr(route, "methods", ()))
+    # A path that is spelled out is not an id, and goes before one that may be.
+    found = spelled or found
     if "GET" in found:
         found.add("HEAD")
     return ", ".join(sorted(found))
