@@ -157,6 +157,26 @@ class DeliveryVerbs:
             operational=bool(operational),
         )
 
+    async def claim_for_session(
+        self,
+        db: Connection,
+        organization: str | UUID,
+        subscription: str | UUID,
+        limit: int,
+        *,
+        now: Timestamp,
+        until: Timestamp,
+        token: int,
+    ) -> DeliveryClaim:
+        """Lease due deliveries of one subscription, which nobody else claims."""
+        rows = await db.fetch(
+            SQL["claim_for_session"], now, limit, organization, subscription, token, until
+        )
+        return DeliveryClaim(
+            tuple([await self._claimed(db, row, token) for row in rows]),
+            recovered=sum(row[4] for row in rows),
+        )
+
     async def _target(
         self, db: Connection, organization: UUID, subscription: UUID, version: int
     ) -> SubscriptionRecord:

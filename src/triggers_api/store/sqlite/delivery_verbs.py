@@ -161,6 +161,30 @@ class DeliveryVerbs(Tables):
             operational=bool(operational),
         )
 
+    def claim_for_session(
+        self,
+        db: apsw.Connection,
+        organization: int,
+        subscription: int,
+        limit: int,
+        *,
+        now: int,
+        until: int,
+        token: int,
+    ) -> DeliveryClaim:
+        """Lease due deliveries of one subscription, which nobody else claims."""
+        asked = (subscription, organization, now, limit)
+        chosen = dict(list(db.execute(SQL["claim_for_session"], asked)))
+        if not chosen:
+            return DeliveryClaim(())
+        leased = numbers(chosen)
+        db.execute(SQL["claim_deliveries_lease"], (now, token, until, leased))
+        rows = {row[0]: row for row in list(db.execute(SQL["claimed_deliveries"], (leased,)))}
+        return DeliveryClaim(
+            tuple(self._claimed(db, rows[each], token) for each in chosen),
+            recovered=sum(status == _DELIVERING for status in chosen.values()),
+        )
+
     def _target(self, db: apsw.Connection, number: int, version: int) -> SubscriptionRecord:
         known = self._targets.get((number, version))
         if known is None:
