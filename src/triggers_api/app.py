@@ -15,6 +15,7 @@ import structlog
 
 from triggers_api.deliver.dispatcher import Dispatcher, DispatcherSettings
 from triggers_api.deliver.egress import Egress
+from triggers_api.deliver.sessions import Sessions
 from triggers_api.deliver.webhook import Sender
 from triggers_api.errors import Problem, StartError, Unavailable
 from triggers_api.failpoints import Failpoints, armed
@@ -40,6 +41,7 @@ from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.reaper import Reaper
+from triggers_api.operate.sessions import EndedSessions
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
 from triggers_api.settings import table as settings_table
@@ -153,6 +155,7 @@ class App:
                 metrics=metrics,
             )
             stack.push_async_callback(self._finish_deliveries)
+            self.sessions = EndedSessions(store, directory)
             self.outbox = Outbox(store, directory, metrics=metrics)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
             self._build_http()
@@ -206,7 +209,14 @@ class App:
     def _parts(self) -> tuple[Part, ...]:
         if self.settings.role == "api":
             return (self.monitor,)
-        return self.reaper, self.monitor, self.processor, self.dispatcher, self.outbox
+        return (
+            self.reaper,
+            self.monitor,
+            self.processor,
+            self.dispatcher,
+            self.outbox,
+            self.sessions,
+        )
 
     def _build_http(self) -> None:
         settings, directory = self.settings, self.directory
@@ -229,6 +239,15 @@ class App:
                 cursors=Cursors(self._secret),
                 metrics=self.metrics,
                 post_event=self.post_event,
+                sessions=Sessions(
+                    self.store,
+                    directory,
+                    secret=self._secret,
+                    retry_schedule=settings.retry_schedule,
+                    wall=self._clock,
+                    metrics=self.metrics,
+                ),
+                draining=lambda: self.ingest.draining,
                 pool=store_options(settings) if is_postgres(settings.database_url) else None,
                 readiness=self.readiness,
                 last_stats=lambda: self.monitor.stats,

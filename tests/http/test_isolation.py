@@ -35,6 +35,9 @@ SCOPES: Final = {
     "POST /api/subscriptions/{subscription_id}/pause": MANAGE,
     "POST /api/subscriptions/{subscription_id}/resume": MANAGE,
     "POST /api/subscriptions/{subscription_id}/rotate-secret": MANAGE,
+    "POST /api/listen": MANAGE,
+    "POST /api/listen/{subscription_id}/fetch": MANAGE,
+    "POST /api/listen/{subscription_id}/settle": MANAGE,
     "GET /api/deliveries": READ,
     "GET /api/deliveries/{delivery_id}": READ,
     "POST /api/deliveries/{delivery_id}/retry": MANAGE,
@@ -67,6 +70,11 @@ BODIES: Final[dict[str, object]] = {
     "POST /api/events": {"type": "a", "payload": 1},
     "POST /api/subscriptions": {"url": "http://127.0.0.1:9/", "event_types": ["*"]},
     "PATCH /api/subscriptions/{subscription_id}": {"description": "changed", "enabled": False},
+    "POST /api/listen": {},
+    "POST /api/listen/{subscription_id}/fetch": {"wait_s": 0},
+    "POST /api/listen/{subscription_id}/settle": {
+        "results": [{"receipt": "r", "status_code": 200}]
+    },
     "PATCH /api/organization": {"name": "changed"},
     "POST /api/admin/organizations": {"name": "made"},
     "PATCH /api/admin/organizations/{organization_id}": {"name": "changed", "rate_limit": 1},

@@ -14,7 +14,7 @@ from triggers_api.model import ids
 from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.controls import DeliveryMode
 from triggers_api.model.delivery import Attempt, DeliveryStatus, reopened
-from triggers_api.model.notice import Notice, NoticeType
+from triggers_api.model.notice import dead_letter
 from triggers_api.model.outcome import Answered, Decision, NoAnswer, NotSent, Outcome, decide
 from triggers_api.model.subscription import SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
@@ -299,7 +299,16 @@ class Dispatcher:
             decision.disable_subscription,
             details,
             notify,
-            _dead(delivery, decision, attempt, self._store.now())
+            dead_letter(
+                at=self._store.now(),
+                subscription_id=subscription.id,
+                delivery_id=delivery.id,
+                event_id=delivery.event_id,
+                event_type=delivery.event_type,
+                reason=decision.reason,
+                attempts=delivery.attempt_count if attempt is None else attempt.number,
+                last=attempt,
+            )
             if notify and decision.status is DeliveryStatus.DEAD
             else None,
         )
@@ -335,20 +344,3 @@ class Dispatcher:
         if due_at is None:
             return longest_s
         return min(longest_s, max(0.001, (due_at - self._store.now()) / 1000))
-
-
-def _dead(
-    delivery: ClaimedDelivery, decision: Decision, attempt: Attempt | None, now: Timestamp
-) -> Notice:
-    return Notice(
-        type=NoticeType.DELIVERY_DEAD,
-        at=now,
-        subscription_id=delivery.target.subscription.id,
-        delivery_id=delivery.id,
-        event_id=delivery.event_id,
-        event_type=delivery.event_type,
-        reason=decision.reason,
-        attempt_count=delivery.attempt_count if attempt is None else attempt.number,
-        status_code=None if attempt is None else attempt.status_code,
-        error=None if attempt is None else attempt.error,
-    )

@@ -15,6 +15,7 @@ from triggers_api.http import (
     documentation,
     events,
     health,
+    listen,
     organization,
     problems,
     subscriptions,
@@ -65,6 +66,7 @@ def _api_routers() -> list[Router]:
         route_handlers=[
             events.router(),
             subscriptions.router(),
+            listen.router(),
             deliveries.router(),
             organization.router(),
         ],

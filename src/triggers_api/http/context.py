@@ -13,6 +13,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
 
 from triggers_api.deliver.egress import Egress
+from triggers_api.deliver.sessions import Sessions
 from triggers_api.errors import Unavailable
 from triggers_api.http.auth import Authenticator, check_operator, organization_of
 from triggers_api.http.cursor import Cursors
@@ -64,6 +65,8 @@ class Context:
         cursors: Cursors,
         metrics: Metrics,
         post_event: PostEvent,
+        sessions: Sessions,
+        draining: Callable[[], bool],
         pool: StoreOptions | None,
         readiness: Callable[[], Readiness],
         last_stats: Callable[[], QueueStats],
@@ -80,6 +83,8 @@ class Context:
             cursors: signed places in lists.
             metrics: of this process.
             post_event: the hot route.
+            sessions: what sessions fetch and report.
+            draining: whether the service is about to end, and nobody should wait.
             pool: how a database on a server is talked to; ``None`` for the embedded one.
             readiness: whether traffic should come here.
             last_stats: the depths as they were seen last, for when the store does not answer.
@@ -93,6 +98,8 @@ class Context:
         self.cursors = cursors
         self.metrics = metrics
         self.post_event = post_event
+        self.sessions = sessions
+        self.draining = draining
         self.pool = pool
         self.readiness = readiness
         self.last_stats = last_stats
