@@ -19,8 +19,10 @@ from triggers_api.deliver.sessions import Sessions
 from triggers_api.deliver.webhook import Sender
 from triggers_api.errors import Problem, StartError, Unavailable
 from triggers_api.failpoints import Failpoints, armed
+from triggers_api.http.admission import Admission
 from triggers_api.http.application import Application
 from triggers_api.http.auth import Authenticator
+from triggers_api.http.batch import PostBatch
 from triggers_api.http.context import Context, QueueHealth, Readiness
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
@@ -37,6 +39,7 @@ from triggers_api.model.organization import (
 )
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.operate.heartbeat import Heartbeat
+from triggers_api.operate.jobs import JobRunner
 from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
@@ -156,6 +159,7 @@ class App:
             )
             stack.push_async_callback(self._finish_deliveries)
             self.sessions = EndedSessions(store, directory)
+            self.jobs = JobRunner(store, directory, metrics=metrics)
             self.outbox = Outbox(store, directory, metrics=metrics)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
             self._build_http()
@@ -182,6 +186,7 @@ class App:
         # Ends after the last delivery: without a heartbeat others would send again what is under way.
         stack.push_async_callback(self._beating.stop)
         try:
+            await self._look_at_secrets()
             await self.directory.refresh()
             await self._settle_in()
             given = settings.secret_key
@@ -191,6 +196,28 @@ class App:
             url = shown_url(settings.database_url)
             raise StartError(f"cannot use {url}: {problem.detail}") from None
         return store
+
+    async def _look_at_secrets(self) -> None:
+        """Refuse to start without the key of subscriptions' secrets; encrypt what is not yet."""
+        store = self.store
+        found = await store.sealed()
+        if found.lost:
+            raise StartError(
+                f"the secrets of {found.lost} subscription(s) are encrypted under a key that is not "
+                "here: give it as TRIGGERS_SECRET_KEY or among TRIGGERS_OLD_SECRET_KEYS, or put the "
+                ".secret file back beside the database (triggers encrypt --give-up-lost if it is gone)"
+            )
+        if not found.old and not found.clear:
+            return
+        if is_postgres(self.settings.database_url):
+            # Others on this database may be older, or not have the key yet.
+            log.warning(
+                "secrets of subscriptions are not under the present key; run triggers encrypt",
+                in_the_clear=found.clear,
+                under_an_old_key=found.old,
+            )
+        else:
+            log.info("secrets of subscriptions encrypted", count=await store.seal())
 
     async def __aexit__(self, *_: object) -> None:
         self.ingest.draining = True
@@ -216,19 +243,20 @@ class App:
             self.dispatcher,
             self.outbox,
             self.sessions,
+            self.jobs,
         )
 
     def _build_http(self) -> None:
         settings, directory = self.settings, self.directory
         authenticator = Authenticator(directory)
-        self.post_event = PostEvent(
-            self.ingest,
+        self.admission = Admission(
             directory,
             RateLimiter(),
             authenticator=authenticator,
-            metrics=self.metrics,
             rate=Rate(settings.rate_limit, settings.rate_burst),
         )
+        self.post_event = PostEvent(self.ingest, self.admission, metrics=self.metrics)
+        post_batch = PostBatch(self.ingest, self.admission, metrics=self.metrics)
         self.asgi = Application(
             Context(
                 settings=settings,
@@ -248,6 +276,7 @@ class App:
                     metrics=self.metrics,
                 ),
                 draining=lambda: self.ingest.draining,
+                post_batch=post_batch,
                 pool=store_options(settings) if is_postgres(settings.database_url) else None,
                 readiness=self.readiness,
                 last_stats=lambda: self.monitor.stats,
@@ -384,7 +413,15 @@ def store_options(settings: Settings) -> StoreOptions:
         max_overflow=settings.db_max_overflow,
         pool_wait_s=settings.db_pool_wait_s,
         pool_recycle_s=settings.db_pool_recycle_s,
+        secret_keys=secret_keys(settings),
     )
+
+
+def secret_keys(settings: Settings) -> tuple[str, ...]:
+    """What the settings give for the secrets of subscriptions: the first encrypts."""
+    if settings.secret_key is None:
+        return ()
+    return settings.secret_key, *settings.old_secret_keys
 
 
 def _forced(settings: Settings) -> dict[str, Any]:

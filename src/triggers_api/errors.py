@@ -4,7 +4,6 @@
 
     TriggersError
     ├── MalformedValue             a text that is not what it should be; the caller names the field
-    ├── MissingExtra               an optional package is not installed
     ├── EgressRefused              a URL or an address that deliveries may not go to (deliver/egress.py)
     ├── SettingsError              a setting that cannot be used; ends the start with exit code 2
     ├── StartError                 the service must not start on what it found
@@ -39,13 +38,6 @@ class TriggersError(Exception):
 
 class MalformedValue(TriggersError):
     """A text that does not have the form it should; the message completes "it is ..."."""
-
-
-class MissingExtra(TriggersError):
-    """What is asked for needs an optional package; the message says how to install it."""
-
-    def __init__(self, extra: str) -> None:
-        super().__init__(f"needs an extra: pip install 'triggers-api[{extra}]'")
 
 
 class SettingsError(TriggersError):

@@ -73,6 +73,11 @@ def _given_key(value: str) -> str:
     return value
 
 
+def _given_keys(value: str) -> tuple[str, ...]:
+    # Spaces: a key may hold a comma.
+    return tuple(map(_given_key, value.split()))
+
+
 def _delivery_switch(value: str) -> DeliveryMode | None:
     # DISABLE_WEBHOOK_DELIVERY=true is the older spelling of "skip".
     if value.lower() in {"false", "0", "no", ""}:
@@ -232,7 +237,14 @@ class Settings:
     secret_key: str | None = _setting(
         None,
         _given_key,
-        "Signs cursors. Without it one is made and kept beside the database.",
+        "Encrypts the secrets of subscriptions, and signs cursors. Without it one is made and kept "
+        "beside the database: in `<database>.secret` with SQLite, in a table with PostgreSQL.",
+        secret=True,
+    )
+    old_secret_keys: tuple[str, ...] = _setting(
+        (),
+        _given_keys,
+        "Keys that were `secret_key` before and still decrypt, separated by spaces.",
         secret=True,
     )
     shutdown_grace_s: float = _setting(
@@ -257,6 +269,8 @@ class Settings:
         if self.api_key is not None and self.api_key == self.admin_key:
             # A key stands for an organization or for the operator; one cannot be both.
             raise SettingsError("TRIGGERS_API_KEY and TRIGGERS_ADMIN_KEY must differ")
+        if self.old_secret_keys and self.secret_key is None:
+            raise SettingsError("TRIGGERS_OLD_SECRET_KEYS needs TRIGGERS_SECRET_KEY beside it")
         if self.min_poll_ms > self.max_poll_ms:
             raise SettingsError(
                 f"TRIGGERS_MIN_POLL_MS ({self.min_poll_ms}) must not exceed TRIGGERS_MAX_POLL_MS "

@@ -10,12 +10,14 @@ import asyncio
 import itertools
 import shutil
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
+import apsw
 import pytest
 from tests.rooms import rooms
-from tests.servers.postgres import Postgres
+from tests.servers.postgres import Postgres, PostgresServer
 
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
@@ -38,6 +40,7 @@ from triggers_api.store.base import (
     QueueClaim,
     Reaped,
     RoutedEvent,
+    Settled,
     Settlement,
     Store,
 )
@@ -79,6 +82,14 @@ class Engine(Protocol):
 
     store: Store
     """The store that is open now."""
+    secret_keys: tuple[str, ...]
+    """Given to stores that are opened from now on."""
+
+    def execute(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """One statement on the database, past the store."""
+
+    def files(self) -> Iterator[Path]:
+        """Everything that lies on the disk for the database, when all is in it."""
 
     async def open(self) -> Store:
         """Open a database that nobody has used."""
@@ -105,6 +116,7 @@ class SqliteEngine:
 
     is_shared = False
     store: Store
+    secret_keys: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, clock: FrozenClock) -> None:
         self._folder = folder
@@ -120,8 +132,16 @@ class SqliteEngine:
             metrics=Metrics(),
             failpoints=Failpoints(""),
             fatal=self._given_up.append,
+            secret_keys=self.secret_keys,
         )
         return self.store
+
+    def execute(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+        with closing(apsw.Connection(str(self._path))) as db:
+            return list(db.execute(statement, arguments))
+
+    def files(self) -> Iterator[Path]:
+        yield from self._folder.glob(f"{self._path.name}*")
 
     async def reopen(self) -> Store:
         await self.store.close()
@@ -153,6 +173,7 @@ class PostgresEngine:
 
     is_shared = True
     store: Store
+    secret_keys: tuple[str, ...] = ()
 
     def __init__(self, server: Postgres, clock: FrozenClock) -> None:
         self._server = server
@@ -168,7 +189,9 @@ class PostgresEngine:
         if self._database is None:
             self._database = self._server.migrated_database()
         store = await open_store(
-            StoreOptions(database_url=self._server.url(self._database)),
+            StoreOptions(
+                database_url=self._server.url(self._database), secret_keys=self.secret_keys
+            ),
             clock=self._clock,
             keeps_own_time=True,
             metrics=Metrics(),
@@ -177,6 +200,17 @@ class PostgresEngine:
         )
         self._opened.append(store)
         return store
+
+    def execute(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+        return self._server.execute(statement, *arguments, database=self._database)
+
+    def files(self) -> Iterator[Path]:
+        if not isinstance(self._server, PostgresServer):
+            pytest.skip("the files of a server that was given are not ours to read")
+        self.execute("CHECKPOINT")
+        ((oid,),) = self.execute("SELECT oid FROM pg_database WHERE datname = current_database()")
+        for folder in ("pg_wal", f"base/{oid}"):
+            yield from (each for each in (self._server.data / folder).iterdir() if each.is_file())
 
     async def reopen(self) -> Store:
         await self.store.close()
@@ -428,6 +462,7 @@ class World:
         retry_in_s: float | None = None,
         attempted: bool = True,
         disable_subscription: str | None = None,
+        sent_to: str | None = None,
     ) -> Settlement:
         """A settlement of a claimed delivery, with an attempt unless told otherwise."""
         now = self.clock()
@@ -449,10 +484,15 @@ class World:
             next_attempt_at=None if retry_in_s is None else now.after(seconds=retry_in_s),
             attempt=attempt if attempted else None,
             disable_subscription=disable_subscription,
+            sent_to=sent_to,
         )
 
     def settle(self, *settlements: Settlement) -> Sequence[str]:
         """Write outcomes down; the stale ones' ids."""
+        return list(self.settled(*settlements).stale)
+
+    def settled(self, *settlements: Settlement) -> Settled:
+        """Write outcomes down; what came of it."""
         return self.run(self.store.settle(settlements))
 
     def status_of(self, organization_id: str, delivery_id: str) -> str:

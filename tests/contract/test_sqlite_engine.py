@@ -30,7 +30,7 @@ from triggers_api.model import ids
 from triggers_api.model.delivery import NewDelivery
 from triggers_api.model.event import FirstEvent, NewEvent
 from triggers_api.store import migrations
-from triggers_api.store.base import EventFilter, Page
+from triggers_api.store.base import EventFilter, Page, Settled
 from triggers_api.store.migrations import Applied, Migration
 from triggers_api.store.sql import Statements
 from triggers_api.store.sqlite import checkpointer, lock, schema, writer
@@ -568,7 +568,7 @@ def test_a_writer_that_does_not_come_round_refuses_more_but_not_outcomes(
         free.set()
         await hanging
         assert await waiting == [None]
-        assert await outcome == []
+        assert await outcome == Settled()
 
     owner.run(scenario())
     monkeypatch.undo()

@@ -22,6 +22,7 @@ from triggers_api.model.controls import Controls, DeliveryMode
 from triggers_api.model.filter import EventView
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.store.base import Changes
+from triggers_api.store.cipher import Cipher
 from triggers_api.store.directory import Directory
 from triggers_api.store.postgres import record_reads, settings_verbs
 from triggers_api.store.postgres.queue_verbs import _columns
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from tests.servers.postgres import Postgres
 
     from triggers_api.model.event import NewEvent
-    from triggers_api.store.postgres.connection import Connection
-    from triggers_api.store.postgres.store import PostgresStore
+from triggers_api.store.postgres.connection import Connection
+from triggers_api.store.postgres.store import PostgresStore
 
 
 class Writer:
@@ -351,7 +352,7 @@ async def one_is_saved_late(database: Database, how: str) -> tuple[Follower, str
     late, beside = subscription(store, organization), subscription(other, organization)
     db = await database.connection()
     await db.execute("BEGIN")
-    await SettingsVerbs().save_subscription(db, late)
+    await SettingsVerbs(Cipher(b"key")).save_subscription(db, late)
     saving = asyncio.create_task(other.save_subscription(beside))
     await follower.refresh()
     for _ in range(20):
@@ -382,7 +383,7 @@ def test_who_saves_beside_another_one_waits_for_its_end(run: Run, database: Data
         organization = await database.organization(store)
         db = await database.connection()
         await db.execute("BEGIN")
-        await SettingsVerbs().next_version(db)
+        await SettingsVerbs(Cipher(b"key")).next_version(db)
         saving = asyncio.create_task(store.save_subscription(subscription(store, organization)))
         await database.waiting_for_locks(1)
         assert not saving.done()
@@ -425,7 +426,7 @@ def test_what_is_saved_while_a_follower_is_told_is_told_next_time(
 
         await save()
         interrupted: Any = Interrupted(await database.connection(), save)
-        told = await SettingsVerbs().changes(interrupted, 0)
+        told = await SettingsVerbs(Cipher(b"key")).changes(interrupted, 0)
         rest = await store.changes(told.version)
         known = {each.subscription.id for each in (*told.subscriptions, *rest.subscriptions)}
         assert len(saved) > 4

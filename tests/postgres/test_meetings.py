@@ -12,9 +12,12 @@ from tests.rooms import rooms
 from triggers_api.errors import InvalidState
 from triggers_api.model import ids
 from triggers_api.model.delivery import DeliveryStatus, NewDelivery
+from triggers_api.model.health import DEFAULT_POLICY
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.store.base import Settlement
+from triggers_api.store.cipher import Cipher
 from triggers_api.store.postgres.delivery_verbs import DeliveryVerbs
+from triggers_api.store.postgres.health_verbs import HealthVerbs
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
 from triggers_api.store.postgres.tables import SQL, find
 
@@ -22,11 +25,11 @@ if TYPE_CHECKING:
     from tests.conftest import Run
     from tests.postgres.conftest import Database
 
-    from triggers_api.store.postgres.store import PostgresStore
+from triggers_api.store.postgres.store import PostgresStore
 
 GATE: Final = 7
-DUE: Final = "WHERE q.due_at <= $1"
-IN_A_LANE: Final = "AND q.due_at <= $1 AND q.lease_until <= $1"
+DUE: Final = "WHERE q.priority = 0 AND q.due_at <= $1"
+IN_A_LANE: Final = "AND (q.subscription_id, q.priority) >= (l.subscription_id, 0)"
 
 
 async def subscribed(store: PostgresStore, organization: str) -> str:
@@ -60,6 +63,12 @@ async def due(
     return made
 
 
+def delivery_verbs() -> DeliveryVerbs:
+    """For what a transaction of the test's own does."""
+    settings = SettingsVerbs(Cipher(b"key"))
+    return DeliveryVerbs(settings, HealthVerbs(settings, policy=DEFAULT_POLICY, draw=lambda: 0.0))
+
+
 def hold_up(monkeypatch: pytest.MonkeyPatch, statement: str, place: str) -> None:
     """Let a statement wait, between what it sees and what it locks, until the gate is opened."""
     wait = f"(SELECT pg_advisory_xact_lock_shared({GATE})) IS NOT NULL"
@@ -73,7 +82,7 @@ def hold_up(monkeypatch: pytest.MonkeyPatch, statement: str, place: str) -> None
 
 @pytest.mark.parametrize(
     ("statement", "place"),
-    [("claim_due", DUE), ("claim_lanes", IN_A_LANE)],
+    [("claim_due", DUE), ("claim_lane", IN_A_LANE)],
     ids=["at the front", "lane by lane"],
 )
 def test_a_delivery_that_is_freed_while_it_is_claimed_is_leased_to_one_only(
@@ -84,7 +93,7 @@ def test_a_delivery_that_is_freed_while_it_is_claimed_is_leased_to_one_only(
         organization = await database.organization(gone)
         room = {}
         if (
-            statement == "claim_lanes"
+            statement == "claim_lane"
         ):  # which is asked when nobody at the front of the line has room
             full = await subscribed(gone, organization)
             room[full] = 0
@@ -118,7 +127,7 @@ def test_an_event_that_is_freed_while_it_is_claimed_is_leased_to_one_only(
         database.clock.advance(seconds=46)
         gate = await database.connection()
         await gate.execute(f"SELECT pg_advisory_lock({GATE})")
-        hold_up(monkeypatch, "claim_queue", DUE)
+        hold_up(monkeypatch, "claim_queue", "WHERE q.due_at <= $1")
         claim = asyncio.ensure_future(claiming.claim_queue(9, 45))
         await database.waiting_for_locks(1)
         assert (await sweeping.reap()).events == 3
@@ -172,7 +181,7 @@ def test_a_delivery_of_an_event_that_is_being_deleted_is_not_retried(
         await store.cancel_delivery(organization, delivery)
         db = await database.connection()
         await db.execute("BEGIN")
-        assert await DeliveryVerbs(SettingsVerbs()).erase_event(
+        assert await delivery_verbs().erase_event(
             db, find(ids.ORGANIZATION, organization), find(ids.EVENT, erased), now=store.now()
         )
         retried = asyncio.ensure_future(store.retry_delivery(organization, delivery))
@@ -196,7 +205,7 @@ def test_a_delivery_that_dies_while_it_is_retried_by_hand_is_sent_again(
         dead = Settlement(organization, delivery, claimed.token, DeliveryStatus.DEAD, "gave up")
         db = await database.connection()
         await db.execute("BEGIN")
-        await DeliveryVerbs(SettingsVerbs()).settle(db, [dead], now=store.now())
+        await delivery_verbs().settle(db, [dead], now=store.now())
         retried = asyncio.ensure_future(store.retry_delivery(organization, delivery))
         await database.waiting_for_locks(1)
         await db.execute("COMMIT")

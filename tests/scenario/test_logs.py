@@ -131,6 +131,7 @@ KEYS: Final = {
     "TRIGGERS_API_KEY": f"{CANARY}-api-key-0123456789",
     "TRIGGERS_ADMIN_KEY": f"{CANARY}-admin-key-0123456789",
     "TRIGGERS_SECRET_KEY": f"{CANARY}-secret-key-0123456789",
+    "TRIGGERS_OLD_SECRET_KEYS": f"{CANARY}-old-key-0123456789 {CANARY}-older-key-0123456789",
 }
 SECRET: Final = "whsec_" + base64.b64encode(f"{CANARY}-signing-secret-01".encode()).decode()
 HEADERS: Final = (

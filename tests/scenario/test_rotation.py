@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -227,24 +226,6 @@ def test_a_secret_of_the_other_kind_is_refused(service: Service, run: Run, signa
     assert [(e["pointer"], e["code"]) for e in answer.json["errors"]] == [
         ("/secret", "invalid-secret")
     ]
-
-
-def test_where_the_extra_is_missing_it_is_named(
-    ask: Ask, run: Run, service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = run(service.subscribe("http://127.0.0.1:9/"))
-    monkeypatch.setitem(sys.modules, "triggers_api.deliver.ed25519", None)
-    asked = {"url": "http://127.0.0.1:9/", "event_types": ["*"], "signature": "v1a"}
-    for path, body in (
-        ("/api/subscriptions", asked),
-        (f"/api/subscriptions/{made['id']}/rotate-secret", {"signature": "v1a"}),
-    ):
-        answer = run(service.call("POST", path, body))
-        assert_problem(answer, 422, "validation-failed")
-        (error,) = answer.json["errors"]
-        assert (error["pointer"], error["code"]) == ("/signature", "missing-extra")
-        assert "pip install 'triggers-api[crypto]'" in error["message"]
-    assert ask.subscription(made["id"])["signature"] == "v1"
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ DEFAULTS: Final[dict[str, object]] = {
     "ingest_mode": None,
     "delivery": None,
     "secret_key": None,
+    "old_secret_keys": (),
     "shutdown_grace_s": 30.0,
     "log_level": "info",
     "log_format": None,
@@ -84,6 +85,7 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
 
 # What one setting needs of another, so that its bounds and words are taken.
 WITH: Final[dict[str, dict[str, str]]] = {
+    "old_secret_keys": {"TRIGGERS_SECRET_KEY": "s" * 16},
     "role": {"TRIGGERS_DATABASE_URL": "postgresql://db/t"},
     "min_poll_ms": {"TRIGGERS_MAX_POLL_MS": "600000"},
     "max_poll_ms": {"TRIGGERS_MIN_POLL_MS": "1"},
@@ -127,6 +129,7 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "ingest_mode": ("sync", IngestMode.SYNC),
     "delivery": ("paused", DeliveryMode.PAUSED),
     "secret_key": ("s" * 16, "s" * 16),
+    "old_secret_keys": (f"{'o' * 16}  {'p,' * 8}", ("o" * 16, "p," * 8)),
     "shutdown_grace_s": ("0", 0.0),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),

@@ -34,7 +34,8 @@ def _database(settings: Settings, *, deep: bool) -> Iterator[Finding]:
         return postgres_findings.examine(settings)
     from triggers_api.cli import sqlite_findings  # noqa: PLC0415
 
-    return sqlite_findings.examine(sqlite_path(settings.database_url).resolve(), deep=deep)
+    path = sqlite_path(settings.database_url).resolve()
+    return sqlite_findings.examine(path, settings, deep=deep)
 
 
 def _port(settings: Settings) -> Finding:

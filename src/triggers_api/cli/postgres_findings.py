@@ -11,9 +11,11 @@ from typing import Any, Final
 import asyncpg
 
 from triggers_api.app import store_options, wall_clock
+from triggers_api.cli import secrets_finding
 from triggers_api.cli.finding import Finding
 from triggers_api.errors import StartError, Unavailable
 from triggers_api.settings import Settings
+from triggers_api.store.cipher import Cipher
 from triggers_api.store.connect import StoreOptions, shown_url
 from triggers_api.store.postgres import schema
 from triggers_api.store.postgres.connection import (
@@ -24,6 +26,8 @@ from triggers_api.store.postgres.connection import (
     said,
     standing,
 )
+from triggers_api.store.postgres.settings_verbs import SettingsVerbs
+from triggers_api.store.postgres.tables import SQL
 
 _PATIENCE_S: Final = 30.0
 _NOTICE_S: Final = 2.0
@@ -58,14 +62,15 @@ async def _examined(settings: Settings) -> list[Finding]:
     found: list[Finding] = []
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            async for finding in _look(store_options(settings), settings.max_poll_ms):
+            async for finding in _look(settings):
                 found.append(finding)  # noqa: PERF401 - what was found before a failure is kept
     except _FAILURES as error:
         found.append(Finding("fail", "server", said(error)))
     return found
 
 
-async def _look(options: StoreOptions, max_poll_ms: int) -> AsyncIterator[Finding]:
+async def _look(settings: Settings) -> AsyncIterator[Finding]:
+    options = store_options(settings)
     pooled = options.direct_url is not None
     async with AsyncExitStack() as stack:
         url = options.database_url
@@ -92,11 +97,14 @@ async def _look(options: StoreOptions, max_poll_ms: int) -> AsyncIterator[Findin
         yield await _connections(session, options)
         yield _clock(server)
         yield await _round_trip(main)
-        yield await _schema(options)
+        migrated = await _schema(options)
+        yield migrated
+        if migrated.level == "ok":
+            yield await _secrets(main, settings)
         shares = await _shares_sessions(url)
         yield _pooler(shares=shares, told=pooled)
         if (pooled or not shares) and not server.in_recovery:  # no LISTEN on a replica
-            yield await _notices(session, max_poll_ms)
+            yield await _notices(session, settings.max_poll_ms)
         if options.read_url is not None:
             yield await _replica(options.read_url)
 
@@ -179,6 +187,18 @@ async def _schema(options: StoreOptions) -> Finding:
     if missing:
         return Finding("warn", "schema", f"{len(missing)} migration(s) to be applied")
     return Finding("ok", "schema", "up to date")
+
+
+async def _secrets(main: Connection, settings: Settings) -> Finding:
+    # Where there is no key, one that opens nothing.
+    kept = await main.fetchval(SQL["signing_key"]) or secrets.token_bytes(32)
+    cipher = Cipher.of(store_options(settings).secret_keys, kept)
+    return secrets_finding.examine(
+        await SettingsVerbs(cipher).sealing(main),
+        settings,
+        kept=Finding("warn", "", "a key in the same database: who has a dump of it reads them"),
+        remedy="run triggers encrypt",
+    )
 
 
 async def _shares_sessions(url: str) -> bool:

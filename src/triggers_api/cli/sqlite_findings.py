@@ -4,27 +4,36 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_bytes
 from typing import Final
 
 import apsw
 
+from triggers_api.app import store_options
 from triggers_api.bench.machine import SYNCS, sync_ms
+from triggers_api.cli import secrets_finding
 from triggers_api.cli.finding import Finding
 from triggers_api.errors import StartError
+from triggers_api.settings import Settings
+from triggers_api.store.cipher import Cipher
 from triggers_api.store.sqlite import schema
 from triggers_api.store.sqlite.connection import version_gate
+from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import file_system_of, refuse_network_file_system
+from triggers_api.store.sqlite.secret import found_secret, secret_path
+from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
+from triggers_api.store.sqlite.tables import SQL
 
 _SLOW_SYNC_MS: Final = 20.0
 _LITTLE_SPACE: Final = 256 << 20
 
 
-def examine(path: Path, *, deep: bool) -> Iterator[Finding]:
+def examine(path: Path, settings: Settings, *, deep: bool) -> Iterator[Finding]:
     """Look at a database file and at where it lies; nothing is changed."""
     yield _sqlite()
     if path.parent.is_dir():
         yield from _disk(path)
-        yield from _database(path, deep=deep)
+        yield from _database(path, settings, deep=deep)
     else:
         yield Finding("fail", "folder", f"{path.parent} does not exist")
 
@@ -62,7 +71,7 @@ def _disk(path: Path) -> Iterator[Finding]:
         yield Finding("ok", "fsync", text)
 
 
-def _database(path: Path, *, deep: bool) -> Iterator[Finding]:
+def _database(path: Path, settings: Settings, *, deep: bool) -> Iterator[Finding]:
     if not path.exists():
         yield Finding("ok", "database", f"{path} will be made at the first start")
         return
@@ -77,6 +86,8 @@ def _database(path: Path, *, deep: bool) -> Iterator[Finding]:
             "schema",
             "up to date" if not missing else f"{len(missing)} migration(s) to be applied",
         )
+        if not missing:
+            yield _secrets(connection, path, settings)
         check = "integrity_check" if deep else "quick_check(1)"
         if deep or path.stat().st_size < 64 << 20:
             ((verdict,), *_) = list(connection.execute(f"PRAGMA {check}"))
@@ -87,3 +98,17 @@ def _database(path: Path, *, deep: bool) -> Iterator[Finding]:
         connection.close()
     except (apsw.Error, StartError) as error:
         yield Finding("fail", "database", f"{path}: {error}")
+
+
+def _secrets(connection: apsw.Connection, path: Path, settings: Settings) -> Finding:
+    beside = secret_path(path)
+    # Where there is no key, one that opens nothing.
+    kept = found_secret(beside) or token_bytes(32)
+    cipher = Cipher.of(store_options(settings).secret_keys, kept)
+    tail = next((tail for (tail,) in connection.execute(SQL["identity"])), 0)
+    return secrets_finding.examine(
+        SettingsVerbs(Keys(tail), cipher).sealing(connection),
+        settings,
+        kept=Finding("ok", "", f"the key in {beside.name}: who has both files reads them"),
+        remedy="the next start encrypts them",
+    )

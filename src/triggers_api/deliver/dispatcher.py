@@ -8,6 +8,7 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
+from triggers_api.deliver.health import report_health
 from triggers_api.deliver.lanes import Lanes
 from triggers_api.deliver.webhook import Sent
 from triggers_api.model import ids
@@ -130,15 +131,21 @@ class Dispatcher:
         if not finished:
             return 0
         try:
-            stale = await self._store.settle(finished)
+            settled = await self._store.settle(finished)
         except Exception:
             # The outcomes are not lost: they are settled with the next turn, or their leases run
             # out and the deliveries are sent again.
             self._finished += finished
             raise
-        if stale:
-            self._metrics.stale_leases.labels("settle").inc(len(stale))
-            log.warning("settled too late, nothing changed", delivery_ids=stale)
+        if settled.stale:
+            self._metrics.stale_leases.labels("settle").inc(len(settled.stale))
+            log.warning("settled too late, nothing changed", delivery_ids=settled.stale)
+        for lane in settled.closed_to:
+            for delivery in self._lanes.take_lane(lane):
+                del self._start_by[delivery.id]
+                self._give_back(delivery, "the endpoint keeps failing and is left alone")
+        for change in settled.changes:
+            report_health(change, metrics=self._metrics)
         return len(finished)
 
     async def _claim_and_start(self) -> int:
@@ -311,6 +318,7 @@ class Dispatcher:
             )
             if notify and decision.status is DeliveryStatus.DEAD
             else None,
+            sent_to=subscription.url,
         )
 
     def _report(

@@ -1,8 +1,4 @@
-"""Signatures with a key pair, Standard Webhooks v1a: ``whsk_`` signs, ``whpk_`` verifies.
-
-Needs the extra ``crypto``; ``signature.py`` imports this when it is asked for, and says so if that is
-missing.
-"""
+"""Signatures with a key pair, Standard Webhooks v1a: ``whsk_`` signs, ``whpk_`` verifies."""
 
 from base64 import b64decode, b64encode
 from functools import lru_cache

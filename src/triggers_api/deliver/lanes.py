@@ -84,6 +84,13 @@ class Lanes:
             self._forget(delivery.target.subscription.id)
         return taken
 
+    def take_lane(self, lane: str) -> list[ClaimedDelivery]:
+        """Everything that waits for one subscription, out of its lane."""
+        taken = list(self._waiting.pop(lane, ()))
+        for _ in taken:
+            self._forget(lane)
+        return taken
+
     def sent(self, delivery: ClaimedDelivery) -> None:
         """Take note that a delivery that was taken is out of hand."""
         lane = delivery.target.subscription.id

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from triggers_api.deliver.health import report_health
 from triggers_api.deliver.webhook import compose, new_traceparent
 from triggers_api.model import ids
 from triggers_api.model.controls import DeliveryMode
@@ -29,7 +30,7 @@ from triggers_api.model.outcome import (
 )
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store.base import ClaimedDelivery, Settlement, Store
+from triggers_api.store.base import ClaimedDelivery, Settled, Settlement, Store
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
 
@@ -148,7 +149,10 @@ class Sessions:
             for receipt, report in zip(receipts, reports, strict=True)
             if receipt is not None
         ]
-        stale = set(await self._store.settle(settlements)) if settlements else set()
+        settled = await self._store.settle(settlements) if settlements else Settled()
+        stale = settled.stale
+        for change in settled.changes:
+            report_health(change, metrics=self._metrics)
         if stale:
             self._metrics.stale_leases.labels("settle").inc(len(stale))
         return [receipt is not None and receipt.delivery_id not in stale for receipt in receipts]
@@ -246,6 +250,7 @@ class Sessions:
             )
             if told
             else None,
+            sent_to=record.subscription.url,
         )
 
     def _write(self, record: SubscriptionRecord, receipt: _Receipt) -> str:

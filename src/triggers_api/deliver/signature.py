@@ -10,12 +10,11 @@ from base64 import b64encode
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from importlib import import_module
 from secrets import token_bytes
-from types import ModuleType
 from typing import Final
 
-from triggers_api.errors import MalformedValue, MissingExtra
+from triggers_api.deliver import ed25519
+from triggers_api.errors import MalformedValue
 from triggers_api.model.subscription import SignatureScheme
 
 ID_HEADER: Final = "webhook-id"
@@ -36,14 +35,9 @@ _TIMESTAMP_DIGITS: Final = 12
 
 
 def new_secret(scheme: SignatureScheme = SignatureScheme.V1) -> str:
-    """A fresh signing secret: ``whsec_`` and 256 random bits in base64, or a ``whsk_`` key.
-
-    Raises:
-        MissingExtra: for ``v1a``.
-    """
+    """A fresh signing secret: ``whsec_`` and 256 random bits in base64, or a ``whsk_`` key."""
     if scheme is SignatureScheme.V1A:
-        made: str = _ed25519().new_private_key()
-        return made
+        return ed25519.new_private_key()
     return PREFIX + b64encode(token_bytes(_NEW_KEY_BYTES)).decode()
 
 
@@ -72,11 +66,9 @@ def public_key(scheme: SignatureScheme, secret: str) -> str | None:
 
     Raises:
         MalformedValue: the secret is not one of this scheme.
-        MissingExtra: for ``v1a``.
     """
     if scheme is SignatureScheme.V1A:
-        shown: str = _ed25519().public_key(secret)
-        return shown
+        return ed25519.public_key(secret)
     secret_bytes(secret)
     return None
 
@@ -92,12 +84,11 @@ def sign(secrets: Sequence[str], *, message_id: str, timestamp: int, body: bytes
 
     Raises:
         MalformedValue: one of the secrets is not one.
-        MissingExtra: one of them is a ``whsk_…`` key.
     """
     content = f"{message_id}.{timestamp}.".encode() + body
     return " ".join(
         [
-            f"v1a,{_ed25519().sign(secret, content)}"
+            f"v1a,{ed25519.sign(secret, content)}"
             if secret.startswith(_PRIVATE_KEY)
             else f"v1,{_mac(secret, content)}"
             for secret in secrets
@@ -125,7 +116,6 @@ def verify(
     Raises:
         MalformedValue: a header is missing or unreadable, the time is too far off, or none of the
             signatures is right; also when the secret is not one.
-        MissingExtra: it is a ``whpk_…`` key.
     """
     given = {name.lower(): value for name, value in headers.items()}
     try:
@@ -139,9 +129,8 @@ def verify(
         raise MalformedValue(f"signed more than {tolerance_s:g} s away from now")
     content = f"{message_id}.{timestamp}.".encode(errors="surrogatepass") + body
     if secret.startswith(_PUBLIC_KEY):
-        verifies = _ed25519().verifies
         if not any(
-            verifies(secret, signature[len("v1a,") :], content)
+            ed25519.verifies(secret, signature[len("v1a,") :], content)
             for signature in signatures.split(" ")
             if signature.startswith("v1a,")
         ):
@@ -155,13 +144,6 @@ def verify(
         for signature in signatures.split(" ")
     ):
         raise MalformedValue("not signed with this secret")
-
-
-def _ed25519() -> ModuleType:
-    try:
-        return import_module("triggers_api.deliver.ed25519")
-    except ImportError:
-        raise MissingExtra("crypto") from None
 
 
 def _mac(secret: str, content: bytes) -> str:

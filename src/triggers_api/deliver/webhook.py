@@ -159,7 +159,7 @@ class Sender:
 
         Raises:
             MalformedValue: one of the subscription's secrets is not one; nothing was sent.
-            MissingExtra: one of them needs an optional package; nothing was sent.
+            Unavailable: this process has no key to read them with; nothing was sent.
         """
         started = perf_counter()
         body, headers = compose(

@@ -16,6 +16,7 @@ from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.sessions import Sessions
 from triggers_api.errors import Unavailable
 from triggers_api.http.auth import Authenticator, check_operator, organization_of
+from triggers_api.http.batch import PostBatch
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.parameters import check_query
@@ -67,6 +68,7 @@ class Context:
         post_event: PostEvent,
         sessions: Sessions,
         draining: Callable[[], bool],
+        post_batch: PostBatch,
         pool: StoreOptions | None,
         readiness: Callable[[], Readiness],
         last_stats: Callable[[], QueueStats],
@@ -85,6 +87,7 @@ class Context:
             post_event: the hot route.
             sessions: what sessions fetch and report.
             draining: whether the service is about to end, and nobody should wait.
+            post_batch: the one for many events at once.
             pool: how a database on a server is talked to; ``None`` for the embedded one.
             readiness: whether traffic should come here.
             last_stats: the depths as they were seen last, for when the store does not answer.
@@ -100,6 +103,7 @@ class Context:
         self.post_event = post_event
         self.sessions = sessions
         self.draining = draining
+        self.post_batch = post_batch
         self.pool = pool
         self.readiness = readiness
         self.last_stats = last_stats

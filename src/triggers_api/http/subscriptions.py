@@ -15,7 +15,6 @@ from triggers_api.errors import (
     FieldError,
     InvalidState,
     MalformedValue,
-    MissingExtra,
     NotFound,
     Position,
     Unauthorized,
@@ -222,7 +221,7 @@ async def change_subscription(
         record = await _find(context, organization_id, subscription_id)
         changed = await _checked(context, given, record.subscription, url_is_checked=True)
         if "auth" in given:
-            record = msgspec.structs.replace(record, auth=given["auth"])
+            record = record.identified_by(given["auth"])
         return await _save(context, record, changed)
 
 
@@ -453,8 +452,6 @@ def _types(errors: list[FieldError], patterns: list[str]) -> tuple[str, ...]:
 def _check_signature(errors: list[FieldError], scheme: SignatureScheme, secret: str | None) -> None:
     try:
         public_key(scheme, new_secret(scheme) if secret is None else secret)
-    except MissingExtra as error:
-        errors.append(FieldError("/signature", "missing-extra", str(error)))
     except MalformedValue as error:
         errors.append(FieldError("/secret", "invalid-secret", f"is {error}"))
 

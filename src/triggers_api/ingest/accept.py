@@ -67,6 +67,17 @@ class Ingest:
         event = self._event(organization_id, draft, self._admit())
         return event, self._store.append((event,))
 
+    def accept_all(
+        self, organization_id: str, drafts: Sequence[Draft]
+    ) -> tuple[list[NewEvent], asyncio.Future[Sequence[FirstEvent | None]]]:
+        """Have several events stored together; see :meth:`accept`.
+
+        Of twins among them the first is stored.
+        """
+        mode = self._admit()
+        events = [self._event(organization_id, draft, mode) for draft in drafts]
+        return events, self._store.append(events)
+
     def note_duplicate(self, organization_id: str, first: FirstEvent) -> None:
         """Count and log an event that was not stored because it is there already."""
         self._metrics.duplicates.inc()

@@ -109,6 +109,11 @@ class DeliveryDetail(Delivery, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...]
 
 
+def without_attempts(detail: DeliveryDetail) -> Delivery:
+    """A delivery as lists show it."""
+    return Delivery(**{name: getattr(detail, name) for name in Delivery.__struct_fields__})
+
+
 class NewDelivery(msgspec.Struct, frozen=True, gc=False):
     """A delivery that routing decided on, not stored yet."""
 

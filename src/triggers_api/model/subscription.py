@@ -5,6 +5,7 @@ from typing import Final, Self
 
 import msgspec
 
+from triggers_api.errors import Unavailable
 from triggers_api.model.auth import Auth, AuthShown
 from triggers_api.model.text import glob_matches
 from triggers_api.model.timestamp import Timestamp
@@ -107,6 +108,8 @@ class SubscriptionRecord(msgspec.Struct, frozen=True, kw_only=True):
         retired: those before them, the latest first; judged when something is signed, so that they
             end at their time whatever else runs or does not.
         auth: what deliveries say who they are with.
+        sealed: secrets, retired and auth as the row keeps them, where this process has no key for
+            them; the three are then empty.
         from_organization: it is kept for the organization's ``webhook_url``.
     """
 
@@ -115,14 +118,25 @@ class SubscriptionRecord(msgspec.Struct, frozen=True, kw_only=True):
     secrets: tuple[str, ...]
     retired: tuple[RetiredSecret, ...] = ()
     auth: Auth | None = None
+    sealed: str | None = None
     from_organization: bool = False
 
     def signing(self, at: int) -> tuple[str, ...]:
-        """The secrets that sign at a moment, the newest first."""
+        """The secrets that sign at a moment, the newest first.
+
+        Raises:
+            Unavailable: this process cannot read them.
+        """
+        self._check_readable()
         return self.secrets + tuple(old.secret for old in self.retired if old.until > at)
 
     def rotated(self, secret: str, *, now: int, until: Timestamp) -> Self:
-        """The record with a new secret. Those before it sign ``until`` then, and none longer."""
+        """The record with a new secret. Those before it sign ``until`` then, and none longer.
+
+        Raises:
+            Unavailable: this process cannot read those before it.
+        """
+        self._check_readable()
         retired = [RetiredSecret(old, until) for old in self.secrets]
         retired += [RetiredSecret(old.secret, min(old.until, until)) for old in self.retired]
         return msgspec.structs.replace(
@@ -130,3 +144,18 @@ class SubscriptionRecord(msgspec.Struct, frozen=True, kw_only=True):
             secrets=(secret,),
             retired=tuple(old for old in retired if old.until > now),
         )
+
+    def identified_by(self, auth: Auth | None) -> Self:
+        """The record with other credentials, or none.
+
+        Raises:
+            Unavailable: this process cannot read the secrets beside them.
+        """
+        self._check_readable()
+        return msgspec.structs.replace(self, auth=auth)
+
+    def _check_readable(self) -> None:
+        if self.sealed is not None:
+            raise Unavailable(
+                "the subscription's secrets are encrypted under a key that this process does not have"
+            )

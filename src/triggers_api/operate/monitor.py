@@ -100,6 +100,7 @@ class Monitor:
         metrics.queue_oldest_age.set(stats.oldest_age_s)
         metrics.deliveries_waiting.set(stats.deliveries_waiting)
         metrics.deliveries_in_flight.set(stats.deliveries_leased)
+        metrics.breakers_open.set(stats.breakers_open)
         now = asyncio.get_running_loop().time()
         if stats.depth > self._warn_depth:
             if now - self._warned_at >= _WARN_AGAIN_S:

@@ -16,9 +16,11 @@ Rules that hold for every verb of every engine, and are tested once in ``tests/c
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from enum import StrEnum
+from typing import Protocol, Self
 
 import msgspec
 
@@ -39,12 +41,15 @@ from triggers_api.model.event import (
     NewEvent,
     QueuedEvent,
 )
+from triggers_api.model.health import EndpointHealth, HealthChange
 from triggers_api.model.ids import IdGenerator
+from triggers_api.model.job import Job, Replay, Selection, Then
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
+from triggers_api.store.bodies import Sealing
 
 
 class QueueClaim(msgspec.Struct, frozen=True):
@@ -151,6 +156,8 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
 
     ``notify``: the organization is to be told what this changes beyond the delivery, by a notice about
     each. ``notice`` is what the delivery itself has to tell; it is written down if this is not stale.
+
+    ``sent_to`` is the URL that was asked: what it came to says nothing of another one.
     """
 
     organization_id: str
@@ -164,6 +171,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     details: AttemptDetails | None = None
     notify: bool = False
     notice: Notice | None = None
+    sent_to: str | None = None
 
 
 class PendingNotice(msgspec.Struct, frozen=True):
@@ -172,6 +180,40 @@ class PendingNotice(msgspec.Struct, frozen=True):
     id: str
     organization_id: str
     notice: Notice
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What came of a settlement.
+
+    Attributes:
+        stale: the ids of deliveries whose lease was no longer valid; nothing was changed for them.
+        closed_to: subscriptions among the settled ones to which nothing may be sent now, because their
+            breaker is open. What is held for them is to be given back.
+        changes: the turns in the health of their endpoints.
+    """
+
+    stale: tuple[str, ...] = ()
+    closed_to: frozenset[str] = frozenset()
+    changes: tuple[HealthChange, ...] = ()
+
+
+class HealthReset(StrEnum):
+    """What a change of a subscription is to the health of its endpoint.
+
+    ``forget``: it is another endpoint, or somebody says that it works. ``probe``: the same for one that
+    was disabled for failing and stays so, which is tried as soon as possible.
+    """
+
+    KEEP = "keep"
+    FORGET = "forget"
+    PROBE = "probe"
+
+
+class ProbeClaim(msgspec.Struct, frozen=True):
+    """A subscription that was disabled for failing, leased to see whether its endpoint works again."""
+
+    target: SubscriptionRecord
+    health: EndpointHealth
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -234,6 +276,7 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
         oldest_age_s: how long the oldest due one has been waiting to be routed; 0 when none.
         deliveries_waiting: pending and retrying.
         deliveries_leased: in a worker's hands.
+        breakers_open: endpoints to which nothing is sent for a while, or only a probe.
     """
 
     depth: int
@@ -243,6 +286,7 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     oldest_age_s: float
     deliveries_waiting: int
     deliveries_leased: int
+    breakers_open: int = 0
 
 
 class Reaped(msgspec.Struct, frozen=True):
@@ -280,6 +324,107 @@ class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
         )
         parts = sum(count for name, count in self.deliveries.items() if name != "total")
         return self.accepted == sum(states) and self.deliveries["total"] == parts
+
+
+class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A leased job; ``position`` is the id of the last event or delivery that was dealt with.
+
+    ``recovered`` says that it was taken over from a lease that had run out.
+    """
+
+    organization_id: str
+    job: Job
+    position: str | None
+    due_at: Timestamp
+    token: int
+    recovered: bool = False
+
+
+class JobStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a job's work, with how far it brings it.
+
+    Attributes:
+        position: behind this event or delivery the job goes on; ``None`` is the beginning.
+        counted: matches found while counting.
+        replays: deliveries to be made.
+        purges: ids of dead deliveries to be deleted.
+        due_at: when the next step may come.
+        error: why the job cannot go on, with ``Then.FAILED``.
+    """
+
+    claimed: ClaimedJob
+    then: Then
+    position: str | None = None
+    counted: int = 0
+    replays: tuple[Replay, ...] = ()
+    purges: tuple[str, ...] = ()
+    due_at: Timestamp
+    error: str | None = None
+
+
+class JobBacklog(msgspec.Struct, frozen=True):
+    """Jobs that are not finished, and when one of them can be claimed (``None``: there is none)."""
+
+    open: int
+    next_at: Timestamp | None
+
+
+class WalkedEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event that a job comes by.
+
+    Attributes:
+        routed: it was decided who gets it, and it is not deleted.
+        operational: it is one of the service's own.
+        delivered: the subscription that was asked about has a delivery of it.
+    """
+
+    id: str
+    type: str
+    routed: bool
+    operational: bool
+    delivered: bool
+
+
+class WalkedDelivery(msgspec.Struct, frozen=True, gc=False):
+    """A delivery that a job comes by; ``origin_id`` is the job that made it, if one did."""
+
+    id: str
+    event_id: str
+    event_type: str
+    subscription_id: str
+    status: DeliveryStatus
+    origin_id: str | None
+
+
+class EventContent(msgspec.Struct, frozen=True, gc=False):
+    """What filters read of an event, besides its type."""
+
+    payload: bytes
+    source: str | None
+    key: str | None
+    metadata: bytes | None
+
+
+class Sealed(msgspec.Struct, frozen=True, kw_only=True):
+    """How the secrets of subscriptions are kept, by the number of subscriptions.
+
+    Attributes:
+        present: encrypted under the key that encrypts now.
+        old: encrypted under another key that is known.
+        clear: not encrypted, by a version that did not.
+        lost: encrypted under a key that is not known, or damaged. Deleted ones do not count as lost.
+    """
+
+    present: int = 0
+    old: int = 0
+    clear: int = 0
+    lost: int = 0
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[Sealing, bool]]) -> Self:
+        """Count rows: how each is kept, and whether the subscription is there still."""
+        counts = Counter(found for found, alive in rows if alive or found is not Sealing.LOST)
+        return cls(**{found.value: counts[found] for found in Sealing})
 
 
 class Durability(msgspec.Struct, frozen=True, kw_only=True):
@@ -366,12 +511,44 @@ class Store(Protocol):
         :meth:`claim_deliveries` passes these over. None are leased of one that has ended or expired.
         """
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
-        """Write outcomes down, state and attempt together; returns the stale ones' ids.
+    async def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        """Write outcomes down, state and attempt together, and what they say of endpoints with them.
+
+        The health of endpoints follows ``model/health.py``, settlement by settlement in their order:
+        its breaker opens and closes, and a subscription that has failed for too long is disabled, with
+        what waits for it cancelled. An attempt that went to another URL than the subscription's present
+        one says nothing.
 
         A settlement with ``disable_subscription`` also disables the subscription for that reason
-        and cancels what waits for it. Notices are part of the same transaction: its own ``notice``, and
-        with ``notify`` one of ``subscription.disabled`` when it was this settlement that disabled it.
+        and cancels what waits for it; if it went to another URL than the present one, the delivery is
+        due again instead.
+
+        Notices are part of the same transaction: its own ``notice``, and with ``notify`` one of
+        ``subscription.disabled`` when it was this settlement that disabled it, and one for each turn in
+        the health of the endpoint.
+        """
+
+    async def endpoint_health(
+        self, organization_id: str, subscription_ids: Collection[str]
+    ) -> Mapping[str, EndpointHealth]:
+        """What is known of the endpoints of subscriptions, of those that fail."""
+
+    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+        """Lease subscriptions that were disabled for failing, and whose next probe is due.
+
+        Until the lease runs out nobody else is given them.
+        """
+
+    async def settle_probe(
+        self, probe: ProbeClaim, error: str | None, *, notify: bool = False
+    ) -> HealthChange | bool:
+        """Write down what a probe came to; one that succeeded makes the subscription active again.
+
+        With ``notify`` a notice of that is part of the same transaction.
+
+        Returns:
+            What turned, else whether it counted: not when the lease ran out, or the subscription was
+            changed meanwhile.
         """
 
     async def notices(self, limit: int) -> list[PendingNotice]:
@@ -471,6 +648,89 @@ class Store(Protocol):
     async def accounts(self) -> list[OrganizationAccount]:
         """Every organization's books, counted now in one snapshot."""
 
+    # ── jobs ──────────────────────────────────────────────────────────────────────────────────
+
+    async def replay_event(
+        self, organization_id: str, event_id: str, deliveries: Sequence[NewDelivery]
+    ) -> list[Delivery] | None:
+        """Make deliveries of an event once more, due now, behind first attempts and in no order.
+
+        Returns:
+            The new deliveries in the order of the input; ``None`` if there is no such event.
+
+        Raises:
+            InvalidState: the event has not been routed, or a subscription is not there any more.
+        """
+
+    async def create_job(
+        self, organization_id: str, job: Job, *, position: str | None = None, most_open: int
+    ) -> None:
+        """Store a job, due now; finished ones that are long over are forgotten.
+
+        Raises:
+            InvalidState: the organization has ``most_open`` jobs that are not finished.
+        """
+
+    async def job(self, organization_id: str, job_id: str) -> Job | None:
+        """One job."""
+
+    async def jobs(self, organization_id: str, page: Page) -> list[Job]:
+        """A page of jobs, newest first."""
+
+    async def cancel_job(self, organization_id: str, job_id: str) -> Job | None:
+        """End a job that is not finished; a step that is under way will change nothing.
+
+        Returns:
+            The job as it is now; ``None`` if there is no such job.
+
+        Raises:
+            InvalidState: it is finished.
+        """
+
+    async def job_backlog(self) -> JobBacklog:
+        """How many jobs are open."""
+
+    async def claim_job(self, lease_s: float) -> ClaimedJob | None:
+        """Lease a job that is due, if there is one. Organizations take turns, then the longest due."""
+
+    async def advance_job(self, step: JobStep) -> Job | None:
+        """Store a step in one transaction, what it did and how far it came, and end the lease.
+
+        A replay of an event that was deleted, or to a subscription that has ended, counts as failed.
+        One that the job has made before is not made again, nor, for a job about missed events, one to
+        a subscription that has a delivery of the event by now. What is not dead any more is not purged.
+
+        Returns:
+            The job as it is now; ``None`` if the lease was no longer valid, and nothing was changed.
+        """
+
+    async def walk_events(
+        self, organization_id: str, selection: Selection, after: str | None, limit: int
+    ) -> list[WalkedEvent]:
+        """The first ``limit`` events of the selection's time behind a position, oldest first.
+
+        They are not chosen by anything but their time: fewer than ``limit`` are the last ones.
+        """
+
+    async def event_contents(
+        self, organization_id: str, event_ids: Sequence[str]
+    ) -> dict[str, EventContent]:
+        """What filters read, of those of these events that are not deleted."""
+
+    async def walk_deliveries(
+        self, organization_id: str, selection: Selection, after: str | None, limit: int
+    ) -> list[WalkedDelivery]:
+        """The first ``limit`` deliveries of the selection's time behind a position, oldest first.
+
+        Among them are all that the selection is about; fewer than ``limit`` are the last ones.
+        """
+
+    async def wait_jobs(self, timeout_s: float) -> None:
+        """Return when jobs may be due, or after the timeout. May return for nothing."""
+
+    def wake_jobs(self) -> None:
+        """End the waiting of whoever is in :meth:`wait_jobs` in this process."""
+
     # ── the settings half ─────────────────────────────────────────────────────────────────────
 
     def one_change(self) -> AbstractAsyncContextManager[None]:
@@ -500,7 +760,7 @@ class Store(Protocol):
         """Store a tenant's new fields."""
 
     async def delete_organization(self, organization_id: str) -> bool:
-        """Hide a tenant, revoke its keys, delete its subscriptions."""
+        """Hide a tenant, revoke its keys, delete its subscriptions, cancel its jobs."""
 
     async def create_key(self, key: KeyRecord) -> None:
         """Store a key; one with the same digest is brought back to life with the new fields."""
@@ -511,8 +771,10 @@ class Store(Protocol):
     async def revoke_key(self, organization_id: str, key_id: str) -> bool:
         """End a key."""
 
-    async def save_subscription(self, record: SubscriptionRecord) -> None:
-        """Store a subscription, new or changed."""
+    async def save_subscription(
+        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+    ) -> None:
+        """Store a subscription, new or changed, and what that is to the health of its endpoint."""
 
     async def subscription(
         self, organization_id: str, subscription_id: str
@@ -527,6 +789,19 @@ class Store(Protocol):
 
     async def save_controls(self, controls: Controls) -> None:
         """Store the switches."""
+
+    async def sealed(self) -> Sealed:
+        """How the secrets of all subscriptions are kept."""
+
+    async def seal(self) -> int:
+        """Encrypt under the present key what is in the clear or under another known one.
+
+        Subscriptions stay as they are otherwise, and other processes may go on meanwhile: what they save
+        stands. Cut off, it goes on where it was when it is called again.
+
+        Returns:
+            How many subscriptions' secrets were encrypted anew.
+        """
 
     # ── itself ────────────────────────────────────────────────────────────────────────────────
 

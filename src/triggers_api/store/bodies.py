@@ -1,5 +1,7 @@
 """Structs as the JSON that their rows keep; moments are bare milliseconds."""
 
+from collections.abc import Iterator
+from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
@@ -8,11 +10,13 @@ from triggers_api.model.attempt import AttemptDetails, request_headers, timings
 from triggers_api.model.auth import Auth
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import Delivery
+from triggers_api.model.job import Job
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, Organization
 from triggers_api.model.subscription import RetiredSecret, Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
+from triggers_api.store.cipher import SEALED, Cipher, Unreadable
 
 
 def _encode_moment(value: Any) -> int:  # noqa: ANN401 - msgspec's hook
@@ -32,9 +36,23 @@ organization: Final = msgspec.json.Decoder(Organization, dec_hook=_decode_moment
 api_key: Final = msgspec.json.Decoder(ApiKey, dec_hook=_decode_moment).decode
 subscription: Final = msgspec.json.Decoder(Subscription, dec_hook=_decode_moment).decode
 controls: Final = msgspec.json.Decoder(Controls, dec_hook=_decode_moment).decode
+job: Final = msgspec.json.Decoder(Job, dec_hook=_decode_moment).decode
 notice: Final = msgspec.json.Decoder(Notice, dec_hook=_decode_moment).decode
 worker: Final = msgspec.json.Decoder(Worker, dec_hook=_decode_moment).decode
 attempt_details: Final = msgspec.json.Decoder(AttemptDetails).decode
+
+
+class Sealing(StrEnum):
+    """How the private half of a subscription's row is kept."""
+
+    PRESENT = "present"
+    """Encrypted under the key that is in use."""
+    OLD = "old"
+    """Encrypted under another one of the keys."""
+    CLEAR = "clear"
+    """As it is, by a version that did not encrypt."""
+    LOST = "lost"
+    """Encrypted under a key that is not here, or damaged."""
 
 
 class _Private(msgspec.Struct, omit_defaults=True):
@@ -47,32 +65,97 @@ _texts: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 _private: Final = msgspec.json.Decoder(_Private, dec_hook=_decode_moment).decode
 
 
-def private(record: SubscriptionRecord) -> bytes:
-    """What a subscription's row keeps for the service alone: a JSON array of texts.
+def private(record: SubscriptionRecord, cipher: Cipher) -> bytes:
+    """What a subscription's row keeps for the service alone: a JSON array of one sealed text.
 
-    The secrets where there is nothing else; otherwise one text, a JSON object. An older process takes
-    that for a secret that cannot sign and gives the deliveries back, for a newer one to make.
+    An older process takes that for a secret that cannot sign and gives the deliveries back, for a newer
+    one to make; saved by it, the text stays what it is.
     """
-    kept = _Private(record.secrets, record.retired, record.auth)
-    if kept == _Private(record.secrets):
-        return encode(record.secrets)
-    return encode((encode(kept).decode(),))
+    if record.sealed is not None:
+        return encode((record.sealed,))
+    kept = encode(_Private(record.secrets, record.retired, record.auth))
+    whose = _whose(record.organization_id, record.subscription.id)
+    return encode((cipher.seal(kept, whose=whose),))
 
 
 def subscription_record(
-    organization_id: str, body: bytes, private: bytes, *, from_organization: bool
+    organization_id: str, body: bytes, private: bytes, cipher: Cipher, *, from_organization: bool
 ) -> SubscriptionRecord:
-    """A subscription's row; ``private`` is what :func:`private` made of it."""
-    texts = _texts(private)
-    kept = _private(texts[0]) if texts and texts[0].startswith("{") else _Private(texts)
+    """A subscription's row; ``private`` is what :func:`private` made of it, of this version or before.
+
+    What cannot be opened stays as it is in ``sealed``, and nothing is signed with it.
+    """
+    shown = subscription(body)
+    sealed = None
+    try:
+        kept = _opened(private, cipher, _whose(organization_id, shown.id))
+    except Unreadable:
+        (sealed,) = _texts(private)
+        kept = _Private(())
     return SubscriptionRecord(
         organization_id=organization_id,
-        subscription=subscription(body),
+        subscription=shown,
         secrets=kept.secrets,
         retired=kept.retired,
         auth=kept.auth,
+        sealed=sealed,
         from_organization=from_organization,
     )
+
+
+def sealing(
+    organization_id: str, subscription_id: str, private: bytes, cipher: Cipher
+) -> tuple[Sealing, bytes]:
+    """How a row's private half is kept, and what it is to be instead, which may be the same."""
+    texts = _texts(private)
+    whose = _whose(organization_id, subscription_id)
+    try:
+        kept = _opened(private, cipher, whose)
+    except Unreadable:
+        return Sealing.LOST, private
+    if not _is_sealed(texts):
+        found = Sealing.CLEAR
+    elif cipher.is_present(texts[0]):
+        return Sealing.PRESENT, private
+    else:
+        found = Sealing.OLD
+    return found, encode((cipher.seal(encode(kept), whose=whose),))
+
+
+def _opened(private: bytes, cipher: Cipher, whose: str) -> _Private:
+    texts = _texts(private)
+    if _is_sealed(texts):
+        return _private(cipher.open(texts[0], whose=whose))
+    # Versions that did not encrypt: the secrets, or one text that is an object.
+    kept = _private(texts[0]) if texts and texts[0].startswith("{") else _Private(texts)
+    # Such a version beside this one takes what is sealed for a secret, and keeps it among its own.
+    inside = _Private(())
+    for secret in (*kept.secrets, *(old.secret for old in kept.retired)):
+        if secret.startswith(SEALED):
+            inside = _private(cipher.open(secret, whose=whose))
+    return _Private(
+        tuple(_each(kept.secrets, inside)),
+        tuple(
+            RetiredSecret(secret, old.until)
+            for old in kept.retired
+            for secret in _each((old.secret,), inside)
+        )
+        + inside.retired,
+        kept.auth or inside.auth,
+    )
+
+
+def _each(secrets: tuple[str, ...], inside: _Private) -> Iterator[str]:
+    for secret in secrets:
+        yield from inside.secrets if secret.startswith(SEALED) else (secret,)
+
+
+def _is_sealed(texts: tuple[str, ...]) -> bool:
+    return len(texts) == 1 and texts[0].startswith(SEALED)
+
+
+def _whose(organization_id: str, subscription_id: str) -> str:
+    return f"{organization_id}/{subscription_id}"
 
 
 def shown_details(body: bytes | None, delivery: Delivery, number: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import msgspec
 
 from triggers_api.errors import SettingsError, StartError
 from triggers_api.failpoints import Failpoints
+from triggers_api.model.health import DEFAULT_POLICY, HealthPolicy
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import Store
 from triggers_api.store.sqlite.store import SqliteStore
@@ -93,6 +94,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
         max_overflow: connections beyond these that are opened while they are needed.
         pool_wait_s: seconds to wait for a free connection.
         pool_recycle_s: seconds after which a connection is replaced.
+        secret_keys: for the secrets of subscriptions: the first encrypts, all decrypt. Without one the
+            store's signing key does; it decrypts in any case.
     """
 
     database_url: str
@@ -102,6 +105,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_overflow: int = 20
     pool_wait_s: float = 30.0
     pool_recycle_s: float = 3600.0
+    secret_keys: tuple[str, ...] = ()
 
 
 def is_postgres(url: str) -> bool:
@@ -125,6 +129,7 @@ async def open_store(
     failpoints: Failpoints,
     fatal: Callable[[BaseException], None],
     keeps_own_time: bool = False,
+    health: HealthPolicy = DEFAULT_POLICY,
 ) -> Store:
     """Open a store, migrated.
 
@@ -136,6 +141,7 @@ async def open_store(
         fatal: called in the event loop when the process must end.
         keeps_own_time: time is what ``clock`` says, also where a server has a clock that several
             processes share.
+        health: when endpoints that fail are left alone.
 
     Raises:
         SettingsError: no engine knows the URL.
@@ -152,6 +158,7 @@ async def open_store(
                 keeps_own_time=keeps_own_time,
                 metrics=metrics,
                 failpoints=failpoints,
+                health=health,
             )
         except StartError as error:
             # The engine's own words may reach callers, who need not know where the database is.
@@ -162,4 +169,6 @@ async def open_store(
         metrics=metrics,
         failpoints=failpoints,
         fatal=fatal,
+        health=health,
+        secret_keys=options.secret_keys,
     )

@@ -27,7 +27,7 @@ class Metrics:
 
         ingest = Histogram(
             "triggers_ingest_seconds",
-            "From a request for POST /api/events to its answer, by outcome.",
+            "From a request for POST /api/events, or its batch, to its answer, by outcome.",
             ["outcome"],
             buckets=FAST,
             registry=registry,
@@ -121,6 +121,13 @@ class Metrics:
             registry=registry,
         )
 
+        self.batch_items = Counter(
+            "triggers_batch_items",
+            "Events that came in batches, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+
         self._filter_faults = Counter(
             "triggers_filter_faults",
             "Filters that had no answer for an event, which then does not match, by why.",
@@ -147,6 +154,21 @@ class Metrics:
             buckets=SLOW,
             registry=registry,
         )
+        self.breakers_open = Gauge(
+            "triggers_breakers_open",
+            "Endpoints that keep failing, to which nothing is sent for a while, or only a probe.",
+            registry=registry,
+        )
+        self.breakers_opened = Counter(
+            "triggers_breakers_opened",
+            "Times that an endpoint that had worked was left alone because it kept failing.",
+            registry=registry,
+        )
+        self.subscriptions_disabled = Counter(
+            "triggers_subscriptions_disabled",
+            "Subscriptions disabled because their endpoint had failed for too long.",
+            registry=registry,
+        )
         self.stale_leases = Counter(
             "triggers_stale_leases",
             "Writes that changed nothing because their lease was no longer valid.",
@@ -158,6 +180,18 @@ class Metrics:
             "Rows taken over from a lease that had run out, or from a process that fell silent.",
             ["kind"],
             registry=registry,
+        )
+        self.jobs_open = Gauge(
+            "triggers_jobs_open", "Jobs that are not finished.", registry=registry
+        )
+        self.jobs = Counter(
+            "triggers_jobs", "Jobs that came to their end.", ["kind", "status"], registry=registry
+        )
+        self.replayed = Counter(
+            "triggers_replayed", "Deliveries that replays made.", registry=registry
+        )
+        self.purged = Counter(
+            "triggers_purged", "Dead letters that were deleted by request.", registry=registry
         )
         self.loop_crashes = Counter(
             "triggers_loop_crashes",

@@ -19,6 +19,7 @@ from triggers_api.store.sqlite.connection import open_writer, plain
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock
 from triggers_api.store.sqlite.record_reads import RecordReads
+from triggers_api.store.sqlite.secret import found_secret, secret_path
 from triggers_api.store.sqlite.tables import SQL as ENGINE
 
 SQL: Final = Statements("triggers_api.store.copying")
@@ -129,10 +130,7 @@ class Source:
 
     def signing_key(self) -> bytes | None:
         """The secret beside the file, if there is one."""
-        try:
-            return Path(f"{self._path}.secret").read_bytes().strip() or None
-        except FileNotFoundError:
-            return None
+        return found_secret(secret_path(self._path))
 
     # ── rows ──────────────────────────────────────────────────────────────────────────────────
 

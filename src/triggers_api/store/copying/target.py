@@ -54,7 +54,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "order_keys": ("organization_id", "subscription_id", "order_key", "sequence"),
     "endpoint_health": (
         "organization_id", "subscription_id", "failures", "failing_since", "opened", "open_until",
-        "warned_at", "error",
+        "warned_at", "error", "probe_from", "disabled_at",
     ),
     "jobs": ("organization_id", "id", "status", "body", "position", "due_at"),
     "notices": ("id", "organization_id", "noticed_at", "body"),

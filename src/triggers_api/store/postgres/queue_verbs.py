@@ -20,7 +20,8 @@ from triggers_api.store.postgres.tables import SQL, number, text
 _ALONE_AFTER: Final = 2
 """Claims without success after which an event is handed out alone."""
 
-_SLOTS: Final = 16
+SLOTS: Final = 16
+"""Rows of ``accounts`` for one organization."""
 _TRIES: Final = 5
 
 _QUEUED = codes.EVENT_STATUS[EventStatus.QUEUED]
@@ -88,7 +89,7 @@ class QueueVerbs:
         else:
             columns.append(_sparse([event.operational or None for event in events]))
         self._hit("append.before_commit", len(events))
-        row = await db.fetchrow(SQL[statement], *columns, secrets.randbelow(_SLOTS))
+        row = await db.fetchrow(SQL[statement], *columns, secrets.randbelow(SLOTS))
         self._hit("append.after_commit", len(events))
         assert row is not None
         level, stored = row
@@ -176,7 +177,7 @@ class QueueVerbs:
             [number(delivery) for delivery, _, _ in deliveries],
             [number(event) for _, event, _ in deliveries],
             [number(subscription) for _, _, subscription in deliveries],
-            secrets.randbelow(_SLOTS),
+            secrets.randbelow(SLOTS),
         )
         return _missing([answer.event.id for answer in routed], held)
 

@@ -160,7 +160,7 @@ class RecordReads:
         """Depths of the queue and of what is to be delivered."""
         row = await db.fetchrow(SQL["queue_depths"], now)
         assert row is not None
-        queued, scheduled, oldest, held, stuck, open_, delivering = row
+        queued, scheduled, oldest, held, stuck, open_, delivering, breakers = row
         return QueueStats(
             depth=queued - scheduled,
             scheduled=scheduled,
@@ -169,6 +169,7 @@ class RecordReads:
             oldest_age_s=max(0, now - oldest) / 1000 if oldest is not None else 0.0,
             deliveries_waiting=open_ - delivering,
             deliveries_leased=delivering,
+            breakers_open=breakers,
         )
 
     async def accounts(self, db: Connection, now: Timestamp) -> list[OrganizationAccount]:

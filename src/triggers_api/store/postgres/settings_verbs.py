@@ -12,13 +12,17 @@ from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
-from triggers_api.store.base import Changes, Page
+from triggers_api.store.base import Changes, Page, Sealed
+from triggers_api.store.cipher import Cipher
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.tables import LAST, SQL, find, number, text
 
 
 class SettingsVerbs:
     """The settings half. Writes run in a transaction that begins with :meth:`next_version`."""
+
+    def __init__(self, cipher: Cipher) -> None:
+        self._cipher = cipher
 
     async def next_version(self, db: Connection) -> int:
         """The number under which the present transaction's changes can be asked for.
@@ -51,13 +55,14 @@ class SettingsVerbs:
     async def delete_organization(
         self, db: Connection, organization: str | UUID, *, now: Timestamp
     ) -> bool:
-        """Hidden, its keys revoked, its subscriptions deleted."""
+        """Hidden, its keys revoked, its subscriptions deleted, its jobs cancelled."""
         version = await self.next_version(db)
         if await db.fetchval(SQL["delete_organization"], organization, now, version) is None:
             return False
         for key, body in await db.fetch(SQL["keys_of"], organization):
             await self._revoke(db, key, bodies.api_key(body), version, now)
         await db.execute(SQL["delete_subscriptions_of"], organization, now, version)
+        await db.execute(SQL["cancel_jobs_of"], organization)
         return True
 
     async def save_key(self, db: Connection, record: KeyRecord) -> None:
@@ -111,7 +116,7 @@ class SettingsVerbs:
             subscription.expires_at,
             subscription.max_concurrency,
             bodies.encode(subscription),
-            bodies.private(record),
+            bodies.private(record, self._cipher),
             record.from_organization,
             version,
         )
@@ -146,19 +151,19 @@ class SettingsVerbs:
         return True
 
     async def of_any_state(
-        self, db: Connection, organization: str | UUID, subscription: UUID
+        self, db: Connection, organization: str | UUID, subscription: str | UUID
     ) -> SubscriptionRecord:
         """One that exists, deleted or not."""
         row = await db.fetchrow(SQL["subscription_of_any_state"], organization, subscription)
         assert row is not None
-        return _record(*row)
+        return self._record(*row)
 
     async def subscription(
         self, db: Connection, organization: str | UUID, subscription: str | UUID
     ) -> SubscriptionRecord | None:
         """One that was not deleted."""
         row = await db.fetchrow(SQL["subscription"], organization, subscription)
-        return None if row is None else _record(*row)
+        return None if row is None else self._record(*row)
 
     async def subscriptions(
         self, db: Connection, organization: str | UUID, page: Page
@@ -182,6 +187,36 @@ class SettingsVerbs:
             SQL["delete_subscription"], organization, subscription, now, version
         )
         return found is not None
+
+    async def sealing(self, db: Connection) -> Sealed:
+        """How the secrets of all subscriptions are kept."""
+        return Sealed.of(
+            (self._sealing(organization, subscription, secrets)[0], deleted_at is None)
+            for organization, subscription, secrets, deleted_at in await db.fetch(SQL["sealed"])
+        )
+
+    async def seal(self, db: Connection) -> int:
+        """Encrypt under the present key what is not; returns how many.
+
+        Each row by itself, and only as it was read: what others save meanwhile stands.
+        """
+        sealed = 0
+        for organization, subscription, secrets, _ in await db.fetch(SQL["sealed"]):
+            _, fresh = self._sealing(organization, subscription, secrets)
+            if fresh != secrets:
+                done = await db.fetchval(SQL["seal"], organization, subscription, secrets, fresh)
+                sealed += done is not None
+        return sealed
+
+    def _sealing(
+        self, organization: UUID, subscription: UUID, secrets: bytes
+    ) -> tuple[bodies.Sealing, bytes]:
+        return bodies.sealing(
+            text(ids.ORGANIZATION, organization),
+            text(ids.SUBSCRIPTION, subscription),
+            secrets,
+            self._cipher,
+        )
 
     async def save_controls(self, db: Connection, controls: Controls) -> None:
         """The switches as they are to stand."""
@@ -208,7 +243,7 @@ class SettingsVerbs:
             SQL["changed_subscriptions"], since
         ):
             if deleted_at is None:
-                subscriptions.append(_record(organization, body, secrets, own))
+                subscriptions.append(self._record(organization, body, secrets, own))
             else:
                 gone.append(text(ids.SUBSCRIPTION, subscription))
         keys = [
@@ -229,8 +264,17 @@ class SettingsVerbs:
             tuple(gone),
         )
 
-
-def _record(organization: UUID, body: bytes, secrets: bytes, own: bool) -> SubscriptionRecord:  # noqa: FBT001 - a row's columns
-    return bodies.subscription_record(
-        text(ids.ORGANIZATION, organization), body, secrets, from_organization=own
-    )
+    def _record(
+        self,
+        organization: UUID,
+        body: bytes,
+        secrets: bytes,
+        own: bool,  # noqa: FBT001 - a row's columns
+    ) -> SubscriptionRecord:
+        return bodies.subscription_record(
+            text(ids.ORGANIZATION, organization),
+            body,
+            secrets,
+            self._cipher,
+            from_organization=own,
+        )

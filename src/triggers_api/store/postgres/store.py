@@ -2,9 +2,10 @@
 
 import asyncio
 import itertools
+import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -18,8 +19,16 @@ from triggers_api.errors import StartError, StorageFull, StoreUnavailable, Unava
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
-from triggers_api.model.delivery import Delivery, DeliveryDetail
+from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
 from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.health import (
+    DEFAULT_POLICY,
+    EndpointHealth,
+    HealthChange,
+    HealthPolicy,
+    evidence,
+)
+from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -27,23 +36,34 @@ from triggers_api.model.worker import Worker
 from triggers_api.store import bodies
 from triggers_api.store.base import (
     Changes,
+    ClaimedJob,
     Connections,
     DeliveryClaim,
     DeliveryFilter,
     Durability,
+    EventContent,
     EventFilter,
     FailedEvent,
+    HealthReset,
+    JobBacklog,
+    JobStep,
     LogPage,
     OrganizationAccount,
     Page,
     PendingNotice,
+    ProbeClaim,
     QueueClaim,
     QueueStats,
     Reaped,
     Rooms,
     RoutedEvent,
+    Sealed,
+    Settled,
     Settlement,
+    WalkedDelivery,
+    WalkedEvent,
 )
+from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.connect import StoreOptions
 from triggers_api.store.notice import Notice
@@ -61,7 +81,9 @@ from triggers_api.store.postgres.connection import (
     standing,
 )
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
-from triggers_api.store.postgres.listener import DELIVERIES, QUEUE, Announcer, Listener
+from triggers_api.store.postgres.health_verbs import HealthVerbs
+from triggers_api.store.postgres.job_verbs import JobVerbs
+from triggers_api.store.postgres.listener import DELIVERIES, JOBS, QUEUE, Announcer, Listener
 from triggers_api.store.postgres.notice_verbs import forget_notices, pending_notices
 from triggers_api.store.postgres.pool import Pool
 from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
@@ -69,7 +91,7 @@ from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.replica import Replica
 from triggers_api.store.postgres.sessions import Sessions
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
-from triggers_api.store.postgres.tables import SQL, find, text
+from triggers_api.store.postgres.tables import LAST, SQL, find, text
 from triggers_api.store.postgres.writer import Writer
 from triggers_api.telemetry.metrics import Metrics
 
@@ -127,6 +149,8 @@ class PostgresStore:
         worker_number: int,
         metrics: Metrics,
         failpoints: Failpoints,
+        health: HealthPolicy,
+        cipher: Cipher,
     ) -> None:
         """Use :meth:`open`."""
         self._sessions = sessions
@@ -143,12 +167,15 @@ class PostgresStore:
 
         self._ids = ids.IdGenerator(self._clock, after=last.sequence)
         self._queue = QueueVerbs(sessions, failpoints=failpoints)
-        self._settings = SettingsVerbs()
-        self._deliveries = DeliveryVerbs(self._settings)
+        self._settings = SettingsVerbs(cipher)
+        self._health = HealthVerbs(self._settings, policy=health, draw=random.random)
+        self._deliveries = DeliveryVerbs(self._settings, self._health)
         self._records = RecordReads()
+        self._jobs = JobVerbs()
 
         self._queue_notice = Notice()
         self._delivery_notice = Notice()
+        self._job_notice = Notice()
         self._stats: tuple[float, QueueStats] | None = None
 
         self._writer = Writer(self._append, observer=self)
@@ -165,7 +192,11 @@ class PostgresStore:
         if not sessions.pooled or options.direct_url is not None:
             self._listener = Listener(
                 options.direct_url or options.database_url,
-                {QUEUE: self._queue_notice.give, DELIVERIES: self._delivery_notice.give},
+                {
+                    QUEUE: self._queue_notice.give,
+                    DELIVERIES: self._delivery_notice.give,
+                    JOBS: self._job_notice.give,
+                },
             )
 
     @classmethod
@@ -177,6 +208,7 @@ class PostgresStore:
         metrics: Metrics,
         failpoints: Failpoints,
         keeps_own_time: bool = False,
+        health: HealthPolicy = DEFAULT_POLICY,
     ) -> Self:
         """Connect; make or migrate the schema if need be.
 
@@ -186,6 +218,7 @@ class PostgresStore:
             metrics: is told about the store's work.
             failpoints: for tests.
             keeps_own_time: time is what ``clock`` says, whatever the database's says.
+            health: when endpoints that fail are left alone.
 
         Raises:
             StartError: it cannot be reached, or must not be used as it is.
@@ -204,6 +237,9 @@ class PostgresStore:
                 async with first.transaction():
                     await first.execute(DURABLE.format(local="true"))
                     worker_number = await first.fetchval(SQL["next_worker_number"])
+                    if not options.secret_keys:
+                        await first.execute(SQL["make_signing_key"], _new_signing_key())
+                    kept = await first.fetchval(SQL["signing_key"])
             finally:
                 await first.close()
         except Unavailable as problem:
@@ -229,6 +265,8 @@ class PostgresStore:
             worker_number=worker_number,
             metrics=metrics,
             failpoints=failpoints,
+            health=health,
+            cipher=Cipher.of(options.secret_keys, kept),
         )
 
     # ── itself ────────────────────────────────────────────────────────────────────────────────
@@ -245,7 +283,7 @@ class PostgresStore:
         return self._database_clock.skew_ms
 
     async def signing_key(self) -> bytes:
-        made = secrets.token_hex(32).encode()
+        made = _new_signing_key()
 
         async def kept(db: Connection) -> bytes:
             await db.execute(SQL["make_signing_key"], made)
@@ -314,7 +352,9 @@ class PostgresStore:
 
     async def _leave(self, db: Connection) -> None:
         """Give back what is held, and be listed no more."""
-        await self._deliveries.free(db, now=self.now(), workers=[self._worker_number])
+        mine = [self._worker_number]
+        await self._deliveries.free(db, now=self.now(), workers=mine)
+        await self._jobs.free(db, now=self.now(), workers=mine)
         await db.execute(SQL["leave"], self._worker_number)
 
     async def _write(
@@ -402,6 +442,7 @@ class PostgresStore:
             lambda db: self._deliveries.claim(
                 db, limit, rooms=rooms, now=now, until=until, token=token
             ),
+            atomic=True,
         )
 
     async def claim_for_session(
@@ -416,20 +457,52 @@ class PostgresStore:
             lambda db: self._deliveries.claim_for_session(
                 db, organization, subscription, limit, now=now, until=until, token=token
             ),
+            atomic=True,
         )
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
-        stale, ended = await self._hot(
-            "settle",
-            lambda db: self._deliveries.settle(db, settlements, now=self.now()),
-            atomic=any(
-                each.disable_subscription is not None or each.notice is not None
-                for each in settlements
-            ),
-        )
+    async def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        failing = any(_tells(each) for each in settlements)
+        answer = None if failing else await self._settle(settlements, with_health=False)
+        if answer is None:
+            answer = await self._settle(settlements, with_health=True)
+        assert answer is not None
+        settled, ended = answer
         if ended:
             await self._tidy_up()
-        return stale
+        return settled
+
+    async def _settle(
+        self, settlements: Sequence[Settlement], *, with_health: bool
+    ) -> tuple[Settled, bool] | None:
+        return await self._hot(
+            "settle",
+            lambda db: self._deliveries.settle(
+                db, settlements, now=self.now(), with_health=with_health
+            ),
+            atomic=with_health,
+        )
+
+    async def endpoint_health(
+        self, organization_id: str, subscription_ids: Collection[str]
+    ) -> Mapping[str, EndpointHealth]:
+        organization = _organization(organization_id)
+        asked = [find(ids.SUBSCRIPTION, each) for each in subscription_ids]
+        return await self._sessions.read(lambda db: self._health.of(db, organization, asked))
+
+    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+        now = self.now()
+        until = now.after(seconds=lease_s)
+        return await self._write(
+            lambda db: self._health.claim_probes(db, limit, now=now, until=until), atomic=True
+        )
+
+    async def settle_probe(
+        self, probe: ProbeClaim, error: str | None, *, notify: bool = False
+    ) -> HealthChange | bool:
+        return await self._write(
+            lambda db: self._health.settle_probe(db, probe, error, notify=notify, now=self.now()),
+            atomic=True,
+        )
 
     async def notices(self, limit: int) -> list[PendingNotice]:
         return await self._sessions.read(lambda db: pending_notices(db, limit))
@@ -440,7 +513,9 @@ class PostgresStore:
     async def reap(self) -> Reaped:
         events, deliveries = await self._write(lambda db: self._deliveries.free(db, now=self.now()))
         await self._write(lambda db: db.execute(SQL["end_expired_subscriptions"], self.now()))
+        await self._write(lambda db: self._jobs.free(db, now=self.now()))
         self._wake_for(events, deliveries)
+        await self._write(lambda db: db.execute(SQL["forget_deleted_health"]))
         return Reaped(events, deliveries, await self._cancel_ended())
 
     async def beat(self, worker: Worker) -> Reaped:
@@ -467,9 +542,9 @@ class PostgresStore:
             if not silent:
                 return 0, 0
             log.warning("workers fell silent", workers=[name for _, name in silent])
-            return await self._deliveries.free(
-                db, now=self.now(), workers=[silent_number for silent_number, _ in silent]
-            )
+            numbers = [silent_number for silent_number, _ in silent]
+            await self._jobs.free(db, now=self.now(), workers=numbers)
+            return await self._deliveries.free(db, now=self.now(), workers=numbers)
 
         events, deliveries = await self._write(free, atomic=True)
         self._wake_for(events, deliveries)
@@ -610,6 +685,104 @@ class PostgresStore:
             lambda db: self._records.accounts(db, self.now())
         )
 
+    # ── jobs ──────────────────────────────────────────────────────────────────────────────────
+
+    async def replay_event(
+        self, organization_id: str, event_id: str, deliveries: Sequence[NewDelivery]
+    ) -> list[Delivery] | None:
+        organization = _organization(organization_id)
+
+        async def replay(db: Connection) -> list[Delivery] | None:
+            now = self.now()
+            made = await self._jobs.replay_event(db, organization, event_id, deliveries, now=now)
+            if made is None:
+                return None
+            shown = [await self._records.delivery(db, organization, each) for each in made]
+            return [without_attempts(each) for each in shown if each is not None]
+
+        made = await self._write(replay, atomic=True)
+        if made:
+            self.wake_deliveries(everywhere=True)
+        return made
+
+    async def create_job(
+        self, organization_id: str, job: Job, *, position: str | None = None, most_open: int
+    ) -> None:
+        organization = _organization(organization_id)
+        await self._write(
+            lambda db: self._jobs.create(
+                db, organization, job, position=position, most_open=most_open, now=self.now()
+            ),
+            atomic=True,
+        )
+        self._job_notice.give()
+        self._announcer.announce(JOBS)
+
+    async def job(self, organization_id: str, job_id: str) -> Job | None:
+        organization, job = _organization(organization_id), find(ids.JOB, job_id)
+        return await self._sessions.read(lambda db: self._jobs.job(db, organization, job))
+
+    async def jobs(self, organization_id: str, page: Page) -> list[Job]:
+        organization = _organization(organization_id)
+        before = LAST if page.before is None else find(ids.JOB, page.before)
+        return await self._sessions.read(
+            lambda db: self._jobs.jobs(db, organization, before, page.limit)
+        )
+
+    async def cancel_job(self, organization_id: str, job_id: str) -> Job | None:
+        organization, job = _organization(organization_id), find(ids.JOB, job_id)
+        return await self._write(
+            lambda db: self._jobs.cancel(db, organization, job, now=self.now()), atomic=True
+        )
+
+    async def job_backlog(self) -> JobBacklog:
+        return await self._sessions.read(self._jobs.backlog)
+
+    async def claim_job(self, lease_s: float) -> ClaimedJob | None:
+        now, token = self.now(), self._token()
+        until = now.after(seconds=lease_s)
+        return await self._hot(
+            "claim_job", lambda db: self._jobs.claim(db, now=now, until=until, token=token)
+        )
+
+    async def advance_job(self, step: JobStep) -> Job | None:
+        job = await self._hot(
+            "advance_job", lambda db: self._jobs.advance(db, step, now=self.now()), atomic=True
+        )
+        if job is not None and step.replays:
+            self.wake_deliveries(everywhere=True)
+        return job
+
+    async def walk_events(
+        self, organization_id: str, selection: Selection, after: str | None, limit: int
+    ) -> list[WalkedEvent]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._jobs.walk_events(db, organization, selection, after, limit)
+        )
+
+    async def event_contents(
+        self, organization_id: str, event_ids: Sequence[str]
+    ) -> dict[str, EventContent]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._jobs.event_contents(db, organization, event_ids)
+        )
+
+    async def walk_deliveries(
+        self, organization_id: str, selection: Selection, after: str | None, limit: int
+    ) -> list[WalkedDelivery]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._jobs.walk_deliveries(db, organization, selection, after, limit)
+        )
+
+    async def wait_jobs(self, timeout_s: float) -> None:
+        await self._job_notice.wait(timeout_s)
+
+    def wake_jobs(self) -> None:
+        self._job_notice.give()
+
     # ── the settings half ─────────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
@@ -671,8 +844,18 @@ class PostgresStore:
             atomic=True,
         )
 
-    async def save_subscription(self, record: SubscriptionRecord) -> None:
-        await self._write(lambda db: self._settings.save_subscription(db, record), atomic=True)
+    async def save_subscription(
+        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+    ) -> None:
+        organization = _organization(record.organization_id)
+        subscription = find(ids.SUBSCRIPTION, record.subscription.id)
+
+        async def save(db: Connection) -> None:
+            # The version first, as everybody takes it.
+            await self._settings.save_subscription(db, record)
+            await self._health.reset(db, organization, subscription, health)
+
+        await self._write(save, atomic=True)
         self.wake_deliveries(everywhere=True)
 
     async def subscription(
@@ -712,6 +895,16 @@ class PostgresStore:
         self._announcer.announce(QUEUE)
         self.wake_deliveries(everywhere=True)
 
+    async def sealed(self) -> Sealed:
+        return await self._sessions.read(self._settings.sealing)
+
+    async def seal(self) -> int:
+        return await self._write(self._settings.seal)
+
+
+def _new_signing_key() -> bytes:
+    return secrets.token_hex(32).encode()
+
 
 def _pool(options: StoreOptions, opened: Callable[[], Awaitable[Connection]]) -> Pool:
     return Pool(
@@ -743,6 +936,16 @@ async def _look(connection: Connection, *, pooled: bool) -> None:
             await connection.execute(DURABLE.format(local="false"))
     except FAILED as error:
         raise StoreUnavailable(f"cannot connect to the database: {said(error)}") from None
+
+
+def _tells(settlement: Settlement) -> bool:
+    """Whether it changes or tells more than a delivery whose endpoint works."""
+    said = evidence(settlement.attempt, settlement.status)
+    return (
+        settlement.disable_subscription is not None
+        or settlement.notice is not None
+        or (said is not None and said.error is not None)
+    )
 
 
 def _organization(organization_id: str) -> str | UUID:

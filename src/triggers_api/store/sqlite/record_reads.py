@@ -144,7 +144,7 @@ class RecordReads(Tables):
 
     def depths(self, db: apsw.Connection, now: int) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""
-        ((queued, scheduled, oldest, held, stuck, open_, delivering),) = db.execute(
+        ((queued, scheduled, oldest, held, stuck, open_, delivering, breakers),) = db.execute(
             SQL["queue_depths"], (now,)
         )
         return QueueStats(
@@ -155,6 +155,7 @@ class RecordReads(Tables):
             oldest_age_s=max(0, now - oldest) / 1000 if oldest is not None else 0.0,
             deliveries_waiting=open_ - delivering,
             deliveries_leased=delivering,
+            breakers_open=breakers,
         )
 
     def accounts(self, db: apsw.Connection, now: int) -> list[OrganizationAccount]:

@@ -12,6 +12,19 @@ from triggers_api.errors import StartError
 _ONE_AT_A_TIME: Final = threading.Lock()
 
 
+def secret_path(database: Path) -> Path:
+    """Where the secret of a database lies."""
+    return Path(f"{database}.secret")
+
+
+def found_secret(path: Path) -> bytes | None:
+    """What the file holds; ``None`` when there is none, or nothing in it."""
+    try:
+        return path.read_bytes().strip() or None
+    except FileNotFoundError:
+        return None
+
+
 def kept_secret(path: Path) -> bytes:
     """What the file holds; a new secret is put there when there is none.
 

@@ -14,7 +14,9 @@ from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
-from triggers_api.store.base import Changes, Page
+from triggers_api.store.base import Changes, Page, Sealed
+from triggers_api.store.cipher import Cipher
+from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.tables import SQL, Tables
 
 _END_OF_TIME = (1 << 63) - 1
@@ -22,6 +24,10 @@ _END_OF_TIME = (1 << 63) - 1
 
 class SettingsVerbs(Tables):
     """The settings half."""
+
+    def __init__(self, keys: Keys, cipher: Cipher) -> None:
+        super().__init__(keys)
+        self._cipher = cipher
 
     def next_version(self, db: apsw.Connection) -> int:
         """The number under which the present transaction's changes can be asked for."""
@@ -47,13 +53,14 @@ class SettingsVerbs(Tables):
         return True
 
     def delete_organization(self, db: apsw.Connection, organization: int, *, now: int) -> bool:
-        """Hidden, its keys revoked, its subscriptions deleted."""
+        """Hidden, its keys revoked, its subscriptions deleted, its jobs cancelled."""
         version = self.next_version(db)
         if not list(db.execute(SQL["delete_organization"], (organization, now, version))):
             return False
         for number, body in list(db.execute(SQL["keys_of"], (organization,))):
             self._revoke(db, number, bodies.api_key(body), version, now)
         db.execute(SQL["delete_subscriptions_of"], (organization, now, version))
+        db.execute(SQL["cancel_jobs_of"], (organization,))
         return True
 
     def save_key(self, db: apsw.Connection, record: KeyRecord) -> None:
@@ -104,7 +111,7 @@ class SettingsVerbs(Tables):
                 subscription.expires_at,
                 subscription.max_concurrency,
                 bodies.encode(subscription),
-                bodies.private(record),
+                bodies.private(record, self._cipher),
                 int(record.from_organization),
                 self.next_version(db),
             ),
@@ -144,7 +151,11 @@ class SettingsVerbs(Tables):
         self, organization: int, body: bytes, secrets: bytes, own: int
     ) -> SubscriptionRecord:
         return bodies.subscription_record(
-            self.keys.organization(organization), body, secrets, from_organization=bool(own)
+            self.keys.organization(organization),
+            body,
+            secrets,
+            self._cipher,
+            from_organization=bool(own),
         )
 
     def subscription(
@@ -171,6 +182,39 @@ class SettingsVerbs(Tables):
         """No longer found, matched or delivered to."""
         parameters = (subscription, organization, now, self.next_version(db))
         return bool(list(db.execute(SQL["delete_subscription"], parameters)))
+
+    def sealing(self, db: apsw.Connection) -> Sealed:
+        """How the secrets of all subscriptions are kept."""
+        return Sealed.of(
+            (self._sealing(number, organization, secrets)[0], deleted_at is None)
+            for number, organization, secrets, deleted_at in db.execute(SQL["sealed"])
+        )
+
+    def seal(self, db: apsw.Connection) -> int:
+        """Encrypt under the present key what is not; returns how many."""
+        changed = []
+        for number, organization, secrets, _ in db.execute(SQL["sealed"]):
+            _, sealed = self._sealing(number, organization, secrets)
+            if sealed != secrets:
+                changed.append((number, secrets, sealed))
+        # What stood there before is not to be found in free parts of the file either.
+        db.pragma("secure_delete", 1)
+        try:
+            for row in changed:
+                db.execute(SQL["seal"], row)
+        finally:
+            db.pragma("secure_delete", 0)
+        return len(changed)
+
+    def _sealing(
+        self, number: int, organization: int, secrets: bytes
+    ) -> tuple[bodies.Sealing, bytes]:
+        return bodies.sealing(
+            self.keys.organization(organization),
+            self.keys.subscription(number),
+            secrets,
+            self._cipher,
+        )
 
     def save_controls(self, db: apsw.Connection, controls: Controls) -> None:
         """The switches as they are to stand."""

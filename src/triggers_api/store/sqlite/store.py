@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import random
 import secrets
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -16,30 +17,43 @@ from triggers_api.errors import OutcomeUnknown, StartError, StoreUnavailable, Un
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
-from triggers_api.model.delivery import Delivery, DeliveryDetail
+from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
 from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
+from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
 from triggers_api.store.base import (
     Changes,
+    ClaimedJob,
     DeliveryClaim,
     DeliveryFilter,
     Durability,
+    EventContent,
     EventFilter,
     FailedEvent,
+    HealthReset,
+    JobBacklog,
+    JobStep,
     LogPage,
     OrganizationAccount,
     Page,
     PendingNotice,
+    ProbeClaim,
     QueueClaim,
     QueueStats,
     Reaped,
     Rooms,
     RoutedEvent,
+    Sealed,
+    Settled,
     Settlement,
+    WalkedDelivery,
+    WalkedEvent,
 )
+from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.notice import Notice
 from triggers_api.store.sqlite import schema, tokens
@@ -51,13 +65,15 @@ from triggers_api.store.sqlite.connection import (
     plain,
 )
 from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.sqlite.health_verbs import HealthVerbs
+from triggers_api.store.sqlite.job_verbs import JobVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.queue_verbs import QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
-from triggers_api.store.sqlite.secret import kept_secret
+from triggers_api.store.sqlite.secret import found_secret, kept_secret, secret_path
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
 from triggers_api.store.sqlite.tables import SQL
 from triggers_api.store.sqlite.writer import APPEND, Operation, Writer
@@ -90,6 +106,8 @@ class SqliteStore:
         vfs: str | None,
         synchronous: int,
         fatal: Callable[[BaseException], None],
+        health: HealthPolicy,
+        cipher: Cipher,
     ) -> None:
         """Use :meth:`open`."""
         self._path = path
@@ -106,13 +124,16 @@ class SqliteStore:
         keys = self._keys = Keys(tail)
         self._ids = ids.IdGenerator(clock, tail=tail, after=last)
         self._queue = QueueVerbs(keys)
-        self._settings = SettingsVerbs(keys)
-        self._deliveries = DeliveryVerbs(keys, self._settings)
+        self._settings = SettingsVerbs(keys, cipher)
+        self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
+        self._deliveries = DeliveryVerbs(keys, self._settings, self._health)
         self._records = RecordReads(keys)
+        self._jobs = JobVerbs(keys)
         self._notices = NoticeVerbs(keys)
 
         self._queue_notice = Notice()
         self._delivery_notice = Notice()
+        self._job_notice = Notice()
         self._stats: tuple[float, QueueStats] | None = None
         self._worker: Worker | None = None
 
@@ -140,6 +161,8 @@ class SqliteStore:
         fatal: Callable[[BaseException], None],
         vfs: str | None = None,
         synchronous: int = 2,
+        health: HealthPolicy = DEFAULT_POLICY,
+        secret_keys: Sequence[str] = (),
     ) -> Self:
         """Open the file, made and migrated if need be, and take over what its last owner left.
 
@@ -151,6 +174,8 @@ class SqliteStore:
             fatal: called in the event loop when the disk failed for good; the process must end.
             vfs: another file layer, for tests.
             synchronous: less than 2 only for the test that shows what it loses.
+            health: when endpoints that fail are left alone.
+            secret_keys: see :class:`~triggers_api.store.connect.StoreOptions`.
 
         Raises:
             StartError: it must not be used as it is; the message says why and what to do.
@@ -168,6 +193,8 @@ class SqliteStore:
                 store_clock = StoreClock(clock, not_before=ids.made_at(last))
                 # Whoever held a lease was a process that had this lock: it is gone.
                 schema.free_all_leases(connection, now=store_clock())
+                beside = secret_path(path)
+                kept = found_secret(beside) if secret_keys else kept_secret(beside)
                 return cls(
                     path,
                     lock,
@@ -180,6 +207,8 @@ class SqliteStore:
                     vfs=vfs,
                     synchronous=synchronous,
                     fatal=fatal,
+                    health=health,
+                    cipher=Cipher.of(secret_keys, kept),
                 )
             except apsw.Error as error:
                 raise StartError(f"cannot use {path}: {plain(error)}") from None
@@ -201,7 +230,7 @@ class SqliteStore:
         return 0
 
     async def signing_key(self) -> bytes:
-        return await asyncio.to_thread(kept_secret, Path(f"{self._path}.secret"))
+        return await asyncio.to_thread(kept_secret, secret_path(self._path))
 
     def durability(self) -> Durability:
         names = {0: "off", 1: "normal", 2: "full"}
@@ -335,13 +364,35 @@ class SqliteStore:
             ),
         )
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[str]:
-        stale, ended = await self._write(
+    async def settle(self, settlements: Sequence[Settlement]) -> Settled:
+        settled, ended = await self._write(
             "settle", lambda db: self._deliveries.settle(db, settlements, now=self.now())
         )
         if ended:
             await self._cancel_ended()
-        return stale
+        return settled
+
+    async def endpoint_health(
+        self, organization_id: str, subscription_ids: Collection[str]
+    ) -> Mapping[str, EndpointHealth]:
+        organization = self._organization(organization_id)
+        asked = [self._keys.find(ids.SUBSCRIPTION, each) for each in subscription_ids]
+        return await self._readers.run(lambda db: self._health.of(db, organization, asked))
+
+    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+        def claim(db: apsw.Connection) -> Sequence[ProbeClaim]:
+            now = self.now()
+            return self._health.claim_probes(db, limit, now=now, until=now.after(seconds=lease_s))
+
+        return await self._write("claim_probes", claim)
+
+    async def settle_probe(
+        self, probe: ProbeClaim, error: str | None, *, notify: bool = False
+    ) -> HealthChange | bool:
+        return await self._write(
+            "settle_probe",
+            lambda db: self._health.settle_probe(db, probe, error, notify=notify, now=self.now()),
+        )
 
     async def notices(self, limit: int) -> list[PendingNotice]:
         return await self._readers.run(lambda db: self._notices.notices(db, limit))
@@ -355,10 +406,12 @@ class SqliteStore:
             "reap", lambda db: self._deliveries.free(db, ran_out=now, now=now)
         )
         await self._write("reap", lambda db: db.execute(SQL["end_expired_subscriptions"], (now,)))
+        await self._write("reap", lambda db: self._jobs.free(db, ran_out=now, now=now))
         if events:
             self._queue_notice.give()
         if deliveries:
             self._delivery_notice.give()
+        await self._write("reap", self._health.forget_deleted)
         return Reaped(events, deliveries, await self._cancel_ended())
 
     async def _cancel_ended(self, subscription: int = 0) -> int:
@@ -486,6 +539,103 @@ class SqliteStore:
     async def accounts(self) -> list[OrganizationAccount]:
         return await self._readers.run(lambda db: self._records.accounts(db, self.now()))
 
+    # ── jobs ──────────────────────────────────────────────────────────────────────────────────
+
+    async def replay_event(
+        self, organization_id: str, event_id: str, deliveries: Sequence[NewDelivery]
+    ) -> list[Delivery] | None:
+        organization, event = self._organization(organization_id), self._event(event_id)
+
+        def replay(db: apsw.Connection) -> list[Delivery] | None:
+            now = self.now()
+            made = self._jobs.replay_event(db, organization, event, deliveries, now=now)
+            if made is None:
+                return None
+            shown = (self._records.delivery(db, organization, number) for number in made)
+            return [without_attempts(each) for each in shown if each is not None]
+
+        made = await self._write("replay_event", replay)
+        if made:
+            self._delivery_notice.give()
+        return made
+
+    async def create_job(
+        self, organization_id: str, job: Job, *, position: str | None = None, most_open: int
+    ) -> None:
+        organization = self._organization(organization_id)
+        await self._write(
+            "create_job",
+            lambda db: self._jobs.create(
+                db, organization, job, position=position, most_open=most_open, now=self.now()
+            ),
+        )
+        self._job_notice.give()
+
+    async def job(self, organization_id: str, job_id: str) -> Job | None:
+        organization, job = self._organization(organization_id), self._keys.find(ids.JOB, job_id)
+        return await self._readers.run(lambda db: self._jobs.job(db, organization, job))
+
+    async def jobs(self, organization_id: str, page: Page) -> list[Job]:
+        organization = self._organization(organization_id)
+        before = (1 << 63) - 1 if page.before is None else self._keys.find(ids.JOB, page.before)
+        return await self._readers.run(
+            lambda db: self._jobs.jobs(db, organization, before, page.limit)
+        )
+
+    async def cancel_job(self, organization_id: str, job_id: str) -> Job | None:
+        organization, job = self._organization(organization_id), self._keys.find(ids.JOB, job_id)
+        return await self._write(
+            "cancel_job", lambda db: self._jobs.cancel(db, organization, job, now=self.now())
+        )
+
+    async def job_backlog(self) -> JobBacklog:
+        return await self._readers.run(self._jobs.backlog)
+
+    async def claim_job(self, lease_s: float) -> ClaimedJob | None:
+        now = self.now()
+        until, token = now.after(seconds=lease_s), _token()
+        return await self._write(
+            "claim_job", lambda db: self._jobs.claim(db, now=now, until=until, token=token)
+        )
+
+    async def advance_job(self, step: JobStep) -> Job | None:
+        job = await self._write(
+            "advance_job", lambda db: self._jobs.advance(db, step, now=self.now())
+        )
+        if job is not None and step.replays:
+            self._delivery_notice.give()
+        return job
+
+    async def walk_events(
+        self, organization_id: str, selection: Selection, after: str | None, limit: int
+    ) -> list[WalkedEvent]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._jobs.walk_events(db, organization, selection, after, limit)
+        )
+
+    async def event_contents(
+        self, organization_id: str, event_ids: Sequence[str]
+    ) -> dict[str, EventContent]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._jobs.event_contents(db, organization, event_ids)
+        )
+
+    async def walk_deliveries(
+        self, organization_id: str, selection: Selection, after: str | None, limit: int
+    ) -> list[WalkedDelivery]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._jobs.walk_deliveries(db, organization, selection, after, limit)
+        )
+
+    async def wait_jobs(self, timeout_s: float) -> None:
+        await self._job_notice.wait(timeout_s)
+
+    def wake_jobs(self) -> None:
+        self._job_notice.give()
+
     # ── the settings half ─────────────────────────────────────────────────────────────────────
 
     def one_change(self) -> AbstractAsyncContextManager[None]:
@@ -538,10 +688,14 @@ class SqliteStore:
             lambda db: self._settings.revoke_key(db, organization, key, now=self.now()),
         )
 
-    async def save_subscription(self, record: SubscriptionRecord) -> None:
-        await self._write(
-            "save_subscription", lambda db: self._settings.save_subscription(db, record)
-        )
+    async def save_subscription(
+        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+    ) -> None:
+        def save(db: apsw.Connection) -> None:
+            self._settings.save_subscription(db, record)
+            self._health.reset(db, self._keys.of(record.subscription.id), health)
+
+        await self._write("save_subscription", save)
         self._delivery_notice.give()
 
     async def subscription(
@@ -576,6 +730,12 @@ class SqliteStore:
         await self._write("save_controls", lambda db: self._settings.save_controls(db, controls))
         self._queue_notice.give()
         self._delivery_notice.give()
+
+    async def sealed(self) -> Sealed:
+        return await self._readers.run(self._settings.sealing)
+
+    async def seal(self) -> int:
+        return await self._write("seal", self._settings.seal)
 
     def _organization(self, organization_id: str) -> int:
         return self._keys.find(ids.ORGANIZATION, organization_id)

@@ -1,4 +1,4 @@
-SELECT q.*, d.*
+SELECT q.*, d.*, h.*
 FROM (
     SELECT count(*), count(*) FILTER (WHERE due_at > $1), min(due_at),
            count(*) FILTER (WHERE lease_token <> 0),
@@ -7,4 +7,7 @@ FROM (
 ) AS q,
 (
     SELECT count(*), count(*) FILTER (WHERE lease_token <> 0) FROM delivery_queue
-) AS d
+) AS d,
+(
+    SELECT count(*) FROM endpoint_health WHERE opened > 0
+) AS h

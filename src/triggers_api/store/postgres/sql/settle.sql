@@ -1,5 +1,7 @@
 -- State and attempt together, for rows whose lease is still the one that was given out. $2 to $7: the
 -- outcomes; a due moment says that it waits on. $8 to $15: the attempts, NULL where none was made.
+-- Without $16 nothing is changed if there is something on file about the health of one of their endpoints,
+-- which is to be changed with them.
 WITH item AS MATERIALIZED (
     SELECT i.*
     FROM unnest(
@@ -11,7 +13,7 @@ WITH item AS MATERIALIZED (
         number, started_at, duration_ms, status_code, error, response_body, details
     )
 ),
-held AS MATERIALIZED (
+found AS MATERIALIZED (
     SELECT i.*, q.subscription_id, q.place_in_table, d.place_in_record
     FROM item AS i
     CROSS JOIN LATERAL (
@@ -28,6 +30,19 @@ held AS MATERIALIZED (
         WHERE d.organization_id = i.organization_id AND d.id = i.delivery_id
         LIMIT 1
     ) AS d
+),
+held AS MATERIALIZED (
+    SELECT *
+    FROM found
+    WHERE $16 OR NOT EXISTS (
+        SELECT FROM found AS f
+        CROSS JOIN LATERAL (
+            SELECT FROM endpoint_health AS h
+            WHERE h.organization_id = f.organization_id AND h.subscription_id = f.subscription_id
+            LIMIT 1
+        ) AS h
+        WHERE f.attempt_id IS NOT NULL
+    )
 ),
 recorded AS (
     UPDATE deliveries AS d
@@ -52,7 +67,8 @@ finished AS (
 ),
 waiting AS (
     UPDATE delivery_queue AS q
-    SET due_at = h.due_at, lease_token = 0, lease_until = $1
+    SET due_at = h.due_at, lease_token = 0, lease_until = $1,
+        priority = CASE h.status WHEN 4 THEN 1 ELSE q.priority END
     FROM held AS h
     WHERE q.ctid = h.place_in_table AND h.due_at IS NOT NULL
 ),
@@ -60,4 +76,4 @@ dead AS (
     INSERT INTO dead_letters (organization_id, delivery_id)
     SELECT organization_id, delivery_id FROM held WHERE status = 6
 )
-SELECT delivery_id, token, subscription_id FROM held
+SELECT f.delivery_id, f.token, f.subscription_id, EXISTS (SELECT FROM held) AS done FROM found AS f

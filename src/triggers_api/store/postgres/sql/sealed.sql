@@ -1,0 +1,1 @@
+SELECT organization_id, id, secrets, deleted_at FROM subscriptions

@@ -1,0 +1,5 @@
+SELECT h.subscription_id, h.failures, h.failing_since, h.error, h.opened, h.open_until, h.probe_from, h.warned_at,
+       h.disabled_at
+FROM endpoint_health AS h
+CROSS JOIN subscriptions AS s ON s.id = h.subscription_id
+WHERE h.subscription_id IN carray(?1) AND s.organization_id = ?2 AND s.deleted_at IS NULL

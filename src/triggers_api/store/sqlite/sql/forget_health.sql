@@ -1,0 +1,1 @@
+DELETE FROM endpoint_health WHERE subscription_id = ?1

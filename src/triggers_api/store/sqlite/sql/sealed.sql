@@ -1,0 +1,1 @@
+SELECT id, organization_id, secrets, deleted_at FROM subscriptions
