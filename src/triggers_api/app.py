@@ -153,6 +153,7 @@ class App:
                     lease_s=settings.lease_s,
                     max_poll_ms=settings.max_poll_ms,
                     grace_s=settings.shutdown_grace_s,
+                    host_rates=dict(settings.host_rates),
                 ),
                 wall=self._clock,
                 metrics=metrics,

@@ -39,6 +39,8 @@ SCOPES: Final = {
     "POST /api/listen": MANAGE,
     "POST /api/listen/{subscription_id}/fetch": MANAGE,
     "POST /api/listen/{subscription_id}/settle": MANAGE,
+    "POST /api/subscriptions/{subscription_id}/test": MANAGE,
+    "GET /api/subscriptions/{subscription_id}/stats": READ_OR_MANAGE,
     "GET /api/deliveries": READ,
     "GET /api/deliveries/{delivery_id}": READ,
     "POST /api/deliveries/{delivery_id}/retry": MANAGE,

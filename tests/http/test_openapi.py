@@ -112,6 +112,8 @@ def test_answers_are_as_documented(  # noqa: PLR0915 - one call after the other
         await call("POST", "/api/subscriptions/{subscription_id}/pause", **one)
         await call("POST", "/api/subscriptions/{subscription_id}/resume", **one)
         await call("POST", "/api/subscriptions/{subscription_id}/rotate-secret", body={}, **one)
+        await call("POST", "/api/subscriptions/{subscription_id}/test", body={"payload": 1}, **one)
+        await call("GET", "/api/subscriptions/{subscription_id}/stats", **one)
         patch = {
             "expires_at": "2030-01-01T00:00:00Z",
             "retry_schedule": [1.5],

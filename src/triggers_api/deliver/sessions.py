@@ -18,7 +18,7 @@ from triggers_api.deliver.health import report_health
 from triggers_api.deliver.webhook import compose, new_traceparent
 from triggers_api.model import ids
 from triggers_api.model.controls import DeliveryMode
-from triggers_api.model.delivery import Attempt, DeliveryStatus
+from triggers_api.model.delivery import Attempt, DeliveryStatus, Origin
 from triggers_api.model.notice import dead_letter
 from triggers_api.model.outcome import (
     Answered,
@@ -78,7 +78,9 @@ class _Receipt(msgspec.Struct, frozen=True, array_like=True):
     event_type: str
     attempt_count: int
     failures: int
-    operational: bool
+    origin: Origin
+    tells: bool
+    in_line: bool
     started_at: int
 
 
@@ -173,7 +175,9 @@ class Sessions:
             delivery.event_type,
             delivery.attempt_count,
             delivery.failures,
-            delivery.operational,
+            delivery.origin,
+            delivery.origin is Origin.TEST or not delivery.operational,
+            delivery.sequence is not None,
             int(at),
         )
         return Fetched(
@@ -191,15 +195,30 @@ class Sessions:
         self, record: SubscriptionRecord, delivery: ClaimedDelivery, at: Timestamp
     ) -> Settlement:
         decision = self._decide(
-            record, NotSent("delivery is switched off"), delivery.failures + 1, at
+            record,
+            NotSent("delivery is switched off"),
+            failures=delivery.failures + 1,
+            origin=delivery.origin,
+            now=at,
         )
         self._metrics.deliveries.labels(decision.status).inc()
         return Settlement(
-            record.organization_id, delivery.id, delivery.token, decision.status, decision.reason
+            record.organization_id,
+            delivery.id,
+            delivery.token,
+            decision.status,
+            decision.reason,
+            in_line=delivery.sequence is not None,
         )
 
     def _decide(
-        self, record: SubscriptionRecord, outcome: Outcome, failures: int, now: Timestamp
+        self,
+        record: SubscriptionRecord,
+        outcome: Outcome,
+        *,
+        failures: int,
+        origin: Origin,
+        now: Timestamp,
     ) -> Decision:
         schedule = record.subscription.retry_schedule
         return decide(
@@ -208,6 +227,7 @@ class Sessions:
             schedule=self._retry_schedule if schedule is None else schedule,
             now=now,
             draw=self._draw(),
+            origin=origin,
         )
 
     def _settlement(
@@ -223,10 +243,12 @@ class Sessions:
             error=outcome.error if isinstance(outcome, NoAnswer) else None,
             response_body=report.response_body,
         )
-        decision = self._decide(record, outcome, receipt.failures + 1, now)
+        decision = self._decide(
+            record, outcome, failures=receipt.failures + 1, origin=receipt.origin, now=now
+        )
         self._metrics.deliveries.labels(decision.status).inc()
         self._metrics.attempt_seconds.labels(decision.status).observe(attempt.duration_ms / 1000)
-        notify = not receipt.operational and self._directory.notifies(record.organization_id)
+        notify = receipt.tells and self._directory.notifies(record.organization_id)
         told = notify and decision.status is DeliveryStatus.DEAD
         return Settlement(
             organization_id=record.organization_id,
@@ -251,6 +273,7 @@ class Sessions:
             if told
             else None,
             sent_to=record.subscription.url,
+            in_line=receipt.in_line,
         )
 
     def _write(self, record: SubscriptionRecord, receipt: _Receipt) -> str:

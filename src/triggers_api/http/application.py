@@ -19,6 +19,7 @@ from triggers_api.http import (
     listen,
     organization,
     problems,
+    subscription_work,
     subscriptions,
 )
 from triggers_api.http.batch import BATCH_PATH, PostBatch
@@ -71,6 +72,7 @@ def _api_routers() -> list[Router]:
             events.router(),
             subscriptions.router(),
             listen.router(),
+            subscription_work.router(),
             deliveries.router(),
             jobs.router(),
             organization.router(),

@@ -120,7 +120,11 @@ class Ingest:
         received = received_ms(event_id)
         routes = self._directory.routes(organization_id)
         return tuple(
-            NewDelivery(self._store.ids.new(ids.DELIVERY), subscription.id)
+            NewDelivery(
+                self._store.ids.new(ids.DELIVERY),
+                subscription.id,
+                subscription.order_key(draft.key),
+            )
             for subscription in routes.route(
                 EventView(
                     draft.type,

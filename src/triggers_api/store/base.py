@@ -32,6 +32,7 @@ from triggers_api.model.delivery import (
     DeliveryDetail,
     DeliveryStatus,
     NewDelivery,
+    Origin,
 )
 from triggers_api.model.event import (
     Event,
@@ -46,6 +47,7 @@ from triggers_api.model.ids import IdGenerator
 from triggers_api.model.job import Job, Replay, Selection, Then
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
@@ -92,7 +94,9 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         failures: attempts since the delivery was opened, by the event or by a retry by hand.
         sent_at: the timestamp inside the ``standard`` format: ``occurred_at``, else received.
+        sequence: its place among those of its subscription and key, where they are ordered.
         metadata: a JSON object of strings, or ``None``.
+        origin: what made it.
         priority: 0 the first attempt for an event, 1 a retry or a replay.
         probe: the subscription's breaker is open; this one finds out whether its endpoint is back.
         operational: the event is one of the service's own.
@@ -111,9 +115,11 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     key: str | None = None
     dedup_id: str | None = None
     metadata: bytes | None = None
+    origin: Origin = Origin.EVENT
     priority: int = 0
     probe: bool = False
     operational: bool = False
+    sequence: int | None = None
 
 
 class Rooms(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +159,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     ``attempt`` is ``None`` when no request was made; the attempt count then stays as it is.
     ``status`` may be a waiting one without an attempt: the delivery is given back. ``details`` are
     those of the attempt; headers and timings go on file with them and not with the attempt's own fields.
+    ``in_line`` says that the delivery has a sequence; a store finds that out by itself, only later.
 
     ``notify``: the organization is to be told what this changes beyond the delivery, by a notice about
     each. ``notice`` is what the delivery itself has to tell; it is written down if this is not stale.
@@ -172,6 +179,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     notify: bool = False
     notice: Notice | None = None
     sent_to: str | None = None
+    in_line: bool = False
 
 
 class PendingNotice(msgspec.Struct, frozen=True):
@@ -290,11 +298,19 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reaped(msgspec.Struct, frozen=True):
-    """What a sweep found: leases that had run out, and rows of deleted subscriptions it ended."""
+    """What a sweep found.
+
+    Attributes:
+        events: leases on events that had run out.
+        deliveries: leases on deliveries that had run out.
+        cancelled: rows of deleted subscriptions that it ended.
+        mended: lines whose first delivery waited for none: it is due now.
+    """
 
     events: int = 0
     deliveries: int = 0
     cancelled: int = 0
+    mended: int = 0
 
 
 class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -474,6 +490,19 @@ class Store(Protocol):
             OutcomeUnknown: the commit's answer was lost.
         """
 
+    async def append_test(self, event: NewEvent) -> bool:
+        """Store an event made to test a subscription, routed to that one alone and due at once.
+
+        It has one delivery, of origin ``test``. No other subscription is asked about it, and the log
+        leaves it out; the books count both.
+
+        Returns:
+            Whether there is such a subscription.
+
+        Raises:
+            InvalidState: the subscription has ended.
+        """
+
     async def claim_queue(
         self, limit: int, lease_s: float, *, contents_of: Collection[str] = ()
     ) -> QueueClaim:
@@ -621,6 +650,16 @@ class Store(Protocol):
 
     async def delivery(self, organization_id: str, delivery_id: str) -> DeliveryDetail | None:
         """One delivery with its attempts."""
+
+    async def subscription_stats(
+        self, organization_id: str, subscription_id: str, *, since: Timestamp, until: Timestamp
+    ) -> SubscriptionStats:
+        """How the deliveries made for a subscription within a window have fared.
+
+        At most ``DELIVERIES_LIMIT`` of them are looked at, the newest, and ``ATTEMPTS_LIMIT`` of their
+        attempts. ``since`` is inclusive, ``until`` exclusive. All zero for a subscription that does not
+        exist.
+        """
 
     async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:
         """Open a dead, skipped or cancelled delivery again, or bring a waiting one forward: due now.

@@ -57,6 +57,8 @@ class Directory:
         self._sessions: dict[str, tuple[Subscription, ...]] = {}
         self.filtering: frozenset[str] = frozenset()
         """The organizations whose routing reads what is in an event."""
+        self.ordered: frozenset[str] = frozenset()
+        """The organizations whose events are routed in the order of their acceptance."""
         self.chosen_controls = Controls()
         """The switches as they were turned, before the environment has its say."""
         self.controls = self._force(self.chosen_controls)
@@ -89,7 +91,7 @@ class Directory:
         self._routes.clear()
         self._operational.clear()
         self._sessions.clear()
-        self.filtering = frozenset()
+        self.filtering = self.ordered = frozenset()
         self.chosen_controls = Controls()
         self.controls = self._force(self.chosen_controls)
 
@@ -107,6 +109,11 @@ class Directory:
     def organization(self, organization_id: str) -> Organization | None:
         """One tenant."""
         return self._organizations.get(organization_id)
+
+    @property
+    def organization_count(self) -> int:
+        """How many tenants there are."""
+        return len(self._organizations)
 
     def organizations(self) -> list[Organization]:
         """All tenants, newest first."""
@@ -178,6 +185,11 @@ class Directory:
                 organization_id
                 for organization_id, routes in self._routes.items()
                 if routes.has_filters
+            )
+            self.ordered = frozenset(
+                organization_id
+                for organization_id, routes in self._routes.items()
+                if routes.has_order
             )
         if changes.controls is not None:
             self.chosen_controls = changes.controls

@@ -154,6 +154,30 @@ class Metrics:
             buckets=SLOW,
             registry=registry,
         )
+        sending = Gauge(
+            "triggers_requests_in_flight",
+            "Requests to receivers under way in this process: young ones, and those put aside as slow.",
+            ["pool"],
+            registry=registry,
+        )
+        self.sending_fast = sending.labels("fast")
+        self.sending_slow = sending.labels("slow")
+        self.endpoints_slow = Gauge(
+            "triggers_endpoints_slow",
+            "Subscriptions with deliveries in this process's hands that are slow.",
+            registry=registry,
+        )
+        self.endpoints_throttled = Counter(
+            "triggers_endpoints_throttled",
+            "Answers by which a receiver asked to be left alone for a while.",
+            registry=registry,
+        )
+        self.deliveries_put_off = Counter(
+            "triggers_deliveries_put_off",
+            "Deliveries claimed and given back unsent, by what they would have had to wait for.",
+            ["reason"],
+            registry=registry,
+        )
         self.breakers_open = Gauge(
             "triggers_breakers_open",
             "Endpoints that keep failing, to which nothing is sent for a while, or only a probe.",

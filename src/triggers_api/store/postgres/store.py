@@ -19,7 +19,13 @@ from triggers_api.errors import StartError, StorageFull, StoreUnavailable, Unava
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
-from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
+from triggers_api.model.delivery import (
+    WAITING,
+    Delivery,
+    DeliveryDetail,
+    NewDelivery,
+    without_attempts,
+)
 from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
 from triggers_api.model.health import (
     DEFAULT_POLICY,
@@ -30,6 +36,7 @@ from triggers_api.model.health import (
 )
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
@@ -406,6 +413,13 @@ class PostgresStore:
             stored.add_done_callback(lambda _: self.wake_deliveries(everywhere=True))
         return stored
 
+    async def append_test(self, event: NewEvent) -> bool:
+        stored = await self._write(
+            lambda db: self._queue.append_test(db, event, now=self.now()), atomic=True
+        )
+        self.wake_deliveries(everywhere=True)
+        return stored
+
     async def _append(self, events: Sequence[NewEvent]) -> Sequence[Answer]:
         return await self._queue.append(events, self.now())
 
@@ -423,7 +437,11 @@ class PostgresStore:
 
     async def fan_out(self, token: int, routed: Sequence[RoutedEvent]) -> Sequence[str]:
         stale = await self._hot(
-            "fan_out", lambda db: self._queue.fan_out(db, token, routed, now=self.now())
+            "fan_out",
+            lambda db: self._queue.fan_out(db, token, routed, now=self.now()),
+            atomic=any(
+                each.order_key is not None for answer in routed for each in answer.deliveries
+            ),
         )
         if any(answer.deliveries for answer in routed):
             self.wake_deliveries(everywhere=True)
@@ -466,14 +484,16 @@ class PostgresStore:
         if answer is None:
             answer = await self._settle(settlements, with_health=True)
         assert answer is not None
-        settled, ended = answer
+        settled, ended, go_on = answer
+        if go_on:
+            self.wake_deliveries(everywhere=True)
         if ended:
             await self._tidy_up()
         return settled
 
     async def _settle(
         self, settlements: Sequence[Settlement], *, with_health: bool
-    ) -> tuple[Settled, bool] | None:
+    ) -> tuple[Settled, bool, bool] | None:
         return await self._hot(
             "settle",
             lambda db: self._deliveries.settle(
@@ -513,10 +533,13 @@ class PostgresStore:
     async def reap(self) -> Reaped:
         events, deliveries = await self._write(lambda db: self._deliveries.free(db, now=self.now()))
         await self._write(lambda db: db.execute(SQL["end_expired_subscriptions"], self.now()))
+        mended = await self._write(
+            lambda db: self._deliveries.mend_order(db, now=self.now()), atomic=True
+        )
         await self._write(lambda db: self._jobs.free(db, now=self.now()))
-        self._wake_for(events, deliveries)
+        self._wake_for(events, deliveries + mended)
         await self._write(lambda db: db.execute(SQL["forget_deleted_health"]))
-        return Reaped(events, deliveries, await self._cancel_ended())
+        return Reaped(events, deliveries, await self._cancel_ended(), mended)
 
     async def beat(self, worker: Worker) -> Reaped:
         row = await self._beats.write(
@@ -579,7 +602,8 @@ class PostgresStore:
             cancelled = await self._write(
                 lambda db: self._deliveries.cancel_ended(
                     db, now=self.now(), subscription=subscription
-                )
+                ),
+                atomic=True,
             )
             total += cancelled
             if cancelled < CANCELLED_AT_ONCE:
@@ -638,10 +662,12 @@ class PostgresStore:
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = _organization(organization_id), find(ids.EVENT, event_id)
-        return await self._write(
+        found = await self._write(
             lambda db: self._deliveries.erase_event(db, organization, event, now=self.now()),
             atomic=True,
         )
+        self.wake_deliveries(everywhere=True)
+        return found
 
     async def deliveries(
         self, organization_id: str, wanted: DeliveryFilter, page: Page
@@ -657,6 +683,17 @@ class PostgresStore:
             lambda db: self._records.delivery(db, organization, delivery)
         )
 
+    async def subscription_stats(
+        self, organization_id: str, subscription_id: str, *, since: Timestamp, until: Timestamp
+    ) -> SubscriptionStats:
+        organization = _organization(organization_id)
+        subscription = find(ids.SUBSCRIPTION, subscription_id)
+        return await self._listed.read(
+            lambda db: self._records.subscription_stats(
+                db, organization, subscription, since=since, until=until, now=self.now()
+            )
+        )
+
     async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization, delivery = _organization(organization_id), find(ids.DELIVERY, delivery_id)
         found = await self._write(
@@ -668,10 +705,12 @@ class PostgresStore:
 
     async def cancel_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization, delivery = _organization(organization_id), find(ids.DELIVERY, delivery_id)
-        return await self._write(
+        found = await self._write(
             lambda db: self._deliveries.cancel(db, organization, delivery, now=self.now()),
             atomic=True,
         )
+        self.wake_deliveries(everywhere=True)
+        return found
 
     async def stats(self) -> QueueStats:
         at = time.monotonic()
@@ -943,6 +982,7 @@ def _tells(settlement: Settlement) -> bool:
     said = evidence(settlement.attempt, settlement.status)
     return (
         settlement.disable_subscription is not None
+        or (settlement.in_line and settlement.status not in WAITING)
         or settlement.notice is not None
         or (said is not None and said.error is not None)
     )

@@ -22,6 +22,7 @@ from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
 from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
@@ -315,6 +316,13 @@ class SqliteStore:
             stored.add_done_callback(lambda _: self._delivery_notice.give())
         return stored
 
+    async def append_test(self, event: NewEvent) -> bool:
+        stored = await self._write(
+            "append_test", lambda db: self._queue.append_test(db, event, now=self.now())
+        )
+        self._delivery_notice.give()
+        return stored
+
     async def claim_queue(
         self, limit: int, lease_s: float, *, contents_of: Collection[str] = ()
     ) -> QueueClaim:
@@ -365,9 +373,11 @@ class SqliteStore:
         )
 
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
-        settled, ended = await self._write(
+        settled, ended, go_on = await self._write(
             "settle", lambda db: self._deliveries.settle(db, settlements, now=self.now())
         )
+        if go_on:
+            self._delivery_notice.give()
         if ended:
             await self._cancel_ended()
         return settled
@@ -409,10 +419,13 @@ class SqliteStore:
         await self._write("reap", lambda db: self._jobs.free(db, ran_out=now, now=now))
         if events:
             self._queue_notice.give()
-        if deliveries:
+        mended = await self._write(
+            "reap", lambda db: self._deliveries.mend_order(db, now=self.now())
+        )
+        if deliveries or mended:
             self._delivery_notice.give()
         await self._write("reap", self._health.forget_deleted)
-        return Reaped(events, deliveries, await self._cancel_ended())
+        return Reaped(events, deliveries, await self._cancel_ended(), mended)
 
     async def _cancel_ended(self, subscription: int = 0) -> int:
         total = 0
@@ -491,10 +504,12 @@ class SqliteStore:
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = self._organization(organization_id), self._event(event_id)
-        return await self._write(
+        found = await self._write(
             "delete_event",
             lambda db: self._deliveries.erase_event(db, organization, event, now=self.now()),
         )
+        self._delivery_notice.give()
+        return found
 
     async def deliveries(
         self, organization_id: str, wanted: DeliveryFilter, page: Page
@@ -511,6 +526,17 @@ class SqliteStore:
             lambda db: self._records.delivery(db, organization, delivery)
         )
 
+    async def subscription_stats(
+        self, organization_id: str, subscription_id: str, *, since: Timestamp, until: Timestamp
+    ) -> SubscriptionStats:
+        organization = self._organization(organization_id)
+        subscription = self._keys.find(ids.SUBSCRIPTION, subscription_id)
+        return await self._readers.run(
+            lambda db: self._records.subscription_stats(
+                db, organization, subscription, since=since, until=until, now=self.now()
+            )
+        )
+
     async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization = self._organization(organization_id)
         delivery = self._keys.find(ids.DELIVERY, delivery_id)
@@ -524,10 +550,12 @@ class SqliteStore:
     async def cancel_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization = self._organization(organization_id)
         delivery = self._keys.find(ids.DELIVERY, delivery_id)
-        return await self._write(
+        found = await self._write(
             "cancel_delivery",
             lambda db: self._deliveries.cancel(db, organization, delivery, now=self.now()),
         )
+        self._delivery_notice.give()
+        return found
 
     async def stats(self) -> QueueStats:
         moment = self._loop.time()
