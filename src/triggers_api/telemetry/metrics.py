@@ -193,6 +193,9 @@ class Metrics:
             "Subscriptions disabled because their endpoint had failed for too long.",
             registry=registry,
         )
+        self._add_background(registry)
+
+    def _add_background(self, registry: CollectorRegistry) -> None:
         self.stale_leases = Counter(
             "triggers_stale_leases",
             "Writes that changed nothing because their lease was no longer valid.",
