@@ -44,6 +44,7 @@ from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.reaper import Reaper
+from triggers_api.operate.retention import Retention
 from triggers_api.operate.sessions import EndedSessions
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
@@ -163,6 +164,9 @@ class App:
             self.jobs = JobRunner(store, directory, metrics=metrics)
             self.outbox = Outbox(store, directory, metrics=metrics)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
+            self.retention = Retention(
+                store, metrics=metrics, attempt_days=settings.attempt_retention_days
+            )
             self._build_http()
             self._stack = stack.pop_all()
         return self
@@ -239,6 +243,7 @@ class App:
             return (self.monitor,)
         return (
             self.reaper,
+            self.retention,
             self.monitor,
             self.processor,
             self.dispatcher,

@@ -254,6 +254,12 @@ class Settings:
     sweep_s: float = _setting(
         300.0, _number(0.1, 86_400), "Seconds between sweeps for work whose lease ran out."
     )
+    attempt_retention_days: int = _setting(
+        30,
+        _whole(0, 36_500),
+        "Days that attempts of finished deliveries are kept: requests, answers, timings; 0 means for "
+        "ever.",
+    )
     max_process_attempts: int = _setting(
         5, _whole(1, 1000), "Times that routing an event is tried before it is set aside."
     )

@@ -50,6 +50,7 @@ DEFAULTS: Final[dict[str, object]] = {
     "retry_schedule": (5.0, 30.0, 120.0, 600.0, 3600.0, 10_800.0, 28_800.0),
     "lease_s": 45.0,
     "sweep_s": 300.0,
+    "attempt_retention_days": 30,
     "max_process_attempts": 5,
     "ingest_mode": None,
     "delivery": None,
@@ -81,6 +82,7 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "retry_schedule": ("0", "604800", "-0.1", "604800.1"),
     "lease_s": ("0.101", "86400", "0.09", "86400.1"),  # more than the least timeout
     "sweep_s": ("0.1", "86400", "0.09", "86400.1"),
+    "attempt_retention_days": ("0", "36500", "-1", "36501"),
     "max_process_attempts": ("1", "1000", "0", "1001"),
     "shutdown_grace_s": ("0", "3600", "-1", "3600.1"),
 }
@@ -135,6 +137,7 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "retry_schedule": ("0.5, 1,2", (0.5, 1.0, 2.0)),
     "lease_s": ("60", 60.0),
     "sweep_s": ("1.5", 1.5),
+    "attempt_retention_days": ("7", 7),
     "max_process_attempts": ("7", 7),
     "ingest_mode": ("sync", IngestMode.SYNC),
     "delivery": ("paused", DeliveryMode.PAUSED),

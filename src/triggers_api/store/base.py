@@ -313,6 +313,16 @@ class Reaped(msgspec.Struct, frozen=True):
     mended: int = 0
 
 
+class Pruned(msgspec.Struct, frozen=True):
+    """What one piece of a sweep for old rows deleted.
+
+    ``position`` is where the next piece begins, ``None`` at the end.
+    """
+
+    deleted: int
+    position: str | None
+
+
 class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
     """One organization's books: ``accepted`` is counted when an event is stored, the rest by row."""
 
@@ -681,8 +691,22 @@ class Store(Protocol):
             InvalidState: it is finished.
         """
 
+    async def prune_attempts(self, before: Timestamp, *, after: str | None, limit: int) -> Pruned:
+        """Delete attempts from before a moment whose deliveries are finished.
+
+        A delivery keeps its count of attempts. Attempts of one that is open are kept, however old.
+
+        Args:
+            before: the moment.
+            after: the position that the last call returned; ``None`` begins with the oldest.
+            limit: how many attempts to look at, about.
+        """
+
     async def stats(self) -> QueueStats:
-        """Depths, at most 1 s old."""
+        """Depths: up to 100,000 rows of a kind exact and at most 1 s old.
+
+        Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
+        """
 
     async def accounts(self) -> list[OrganizationAccount]:
         """Every organization's books, counted now in one snapshot."""

@@ -220,6 +220,12 @@ class Metrics:
         self.purged = Counter(
             "triggers_purged", "Dead letters that were deleted by request.", registry=registry
         )
+        self.pruned = Counter(
+            "triggers_pruned",
+            "Rows deleted because they had been kept for as long as they were to be kept.",
+            ["kind"],
+            registry=registry,
+        )
         self.loop_crashes = Counter(
             "triggers_loop_crashes",
             "Times that a background loop raised and was started again.",

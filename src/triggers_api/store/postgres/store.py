@@ -59,6 +59,7 @@ from triggers_api.store.base import (
     Page,
     PendingNotice,
     ProbeClaim,
+    Pruned,
     QueueClaim,
     QueueStats,
     Reaped,
@@ -98,11 +99,15 @@ from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.replica import Replica
 from triggers_api.store.postgres.sessions import Sessions
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
-from triggers_api.store.postgres.tables import LAST, SQL, find, text
+from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, text
 from triggers_api.store.postgres.writer import Writer
 from triggers_api.telemetry.metrics import Metrics
 
 T = TypeVar("T")
+
+_ORGANIZATIONS_AT_ONCE: Final = 100
+"""Into how many a look for old rows goes."""
+_FROM_THE_FIRST: Final = f"{FIRST.hex}-{FIRST.hex}-0"
 
 log = structlog.get_logger(__name__)
 
@@ -711,6 +716,33 @@ class PostgresStore:
         )
         self.wake_deliveries(everywhere=True)
         return found
+
+    async def prune_attempts(self, before: Timestamp, *, after: str | None, limit: int) -> Pruned:
+        organization, delivery, number = (after or _FROM_THE_FIRST).split("-")
+        place = UUID(delivery), int(number)
+        organizations = await self._sessions.read(
+            lambda db: db.fetch(SQL["organizations_from"], organization, _ORGANIZATIONS_AT_ONCE + 1)
+        )
+        deleted, left = 0, limit
+        for (owner,) in organizations[:_ORGANIZATIONS_AT_ONCE]:
+            if owner.hex != organization:
+                place = FIRST, 0
+            gone, looked_at, *last = await self._write(
+                partial(
+                    self._deliveries.prune_attempts,
+                    organization=owner,
+                    after=place,
+                    before=before,
+                    limit=left,
+                )
+            )
+            deleted += gone
+            if looked_at == left:
+                return Pruned(deleted, f"{owner.hex}-{last[0].hex}-{last[1]}")
+            left -= looked_at
+        if len(organizations) > _ORGANIZATIONS_AT_ONCE:
+            return Pruned(deleted, f"{organizations[-1][0].hex}-{FIRST.hex}-0")
+        return Pruned(deleted, None)
 
     async def stats(self) -> QueueStats:
         at = time.monotonic()

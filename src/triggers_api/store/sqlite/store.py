@@ -43,6 +43,7 @@ from triggers_api.store.base import (
     Page,
     PendingNotice,
     ProbeClaim,
+    Pruned,
     QueueClaim,
     QueueStats,
     Reaped,
@@ -85,6 +86,9 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _STATS_KEPT_S: Final = 0.5
+_STATS_REST: Final = 20
+_COUNTED_OFTEN: Final = 100_000
+"""Rows up to which depths are counted as often as somebody asks, at most every ``_STATS_KEPT_S``."""
 _LISTED_MS: Final = 60_000
 _EVENT_OVERHEAD: Final = 256
 """Bytes that an event takes in the commit queue besides its payload, about."""
@@ -557,11 +561,23 @@ class SqliteStore:
         self._delivery_notice.give()
         return found
 
+    async def prune_attempts(self, before: Timestamp, *, after: str | None, limit: int) -> Pruned:
+        deleted, position = await self._write(
+            "prune_attempts",
+            lambda db: self._deliveries.prune_attempts(db, before, int(after or 0), limit),
+        )
+        return Pruned(deleted, None if position is None else str(position))
+
     async def stats(self) -> QueueStats:
         moment = self._loop.time()
-        if self._stats is None or moment - self._stats[0] > _STATS_KEPT_S:
+        if self._stats is None or moment > self._stats[0]:
             counted = await self._readers.run(lambda db: self._records.depths(db, self.now()))
-            self._stats = (moment, counted)
+            rows = counted.depth + counted.scheduled + counted.deliveries_waiting
+            ended = self._loop.time()
+            # Counting many takes long; then it is done less often, so that it takes a small part of
+            # the time however many there are.
+            kept_s = _STATS_KEPT_S if rows <= _COUNTED_OFTEN else (ended - moment) * _STATS_REST
+            self._stats = (ended + kept_s, counted)
         return self._stats[1]
 
     async def accounts(self) -> list[OrganizationAccount]:
