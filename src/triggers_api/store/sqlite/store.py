@@ -328,14 +328,25 @@ class SqliteStore:
         return stored
 
     async def claim_queue(
-        self, limit: int, lease_s: float, *, contents_of: Collection[str] = ()
+        self,
+        limit: int,
+        lease_s: float,
+        *,
+        contents_of: Collection[str] = (),
+        in_order_of: Collection[str] = (),
     ) -> QueueClaim:
         now = self.now()
         until, token = now.after(seconds=lease_s), _token()
         return await self._write(
             "claim_queue",
             lambda db: self._queue.claim(
-                db, limit, now=now, until=until, token=token, contents_of=contents_of
+                db,
+                limit,
+                now=now,
+                until=until,
+                token=token,
+                contents_of=contents_of,
+                in_order_of=in_order_of,
             ),
         )
 
