@@ -1,8 +1,12 @@
+-- What was made to test a subscription is nobody else's, as if all had it.
 SELECT e.id, e.type, q.event_id IS NULL AND coalesce(s.status, 1) = 1, e.operational,
-       $6::uuid IS NOT NULL AND EXISTS (
+       ($6::uuid IS NOT NULL AND EXISTS (
            SELECT FROM deliveries AS d
            WHERE d.organization_id = $1 AND d.event_id = e.id AND d.subscription_id = $6
-       )
+       )) OR (e.operational AND EXISTS (
+           SELECT FROM deliveries AS d
+           WHERE d.organization_id = $1 AND d.event_id = e.id AND d.origin = 2
+       ))
 FROM (
     SELECT id, type, operational
     FROM events
