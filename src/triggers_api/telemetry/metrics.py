@@ -141,6 +141,9 @@ class Metrics:
             registry=registry,
         )
 
+        self._count_deliveries(registry)
+
+    def _count_deliveries(self, registry: CollectorRegistry) -> None:
         self.deliveries = Counter(
             "triggers_deliveries",
             "Deliveries by the state that an attempt brought them to.",
@@ -178,21 +181,7 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
-        self.breakers_open = Gauge(
-            "triggers_breakers_open",
-            "Endpoints that keep failing, to which nothing is sent for a while, or only a probe.",
-            registry=registry,
-        )
-        self.breakers_opened = Counter(
-            "triggers_breakers_opened",
-            "Times that an endpoint that had worked was left alone because it kept failing.",
-            registry=registry,
-        )
-        self.subscriptions_disabled = Counter(
-            "triggers_subscriptions_disabled",
-            "Subscriptions disabled because their endpoint had failed for too long.",
-            registry=registry,
-        )
+        self._add_health(registry)
         self.stale_leases = Counter(
             "triggers_stale_leases",
             "Writes that changed nothing because their lease was no longer valid.",
@@ -231,6 +220,23 @@ class Metrics:
             "triggers_loop_crashes",
             "Times that a background loop raised and was started again.",
             ["loop"],
+            registry=registry,
+        )
+
+    def _add_health(self, registry: CollectorRegistry) -> None:
+        self.breakers_open = Gauge(
+            "triggers_breakers_open",
+            "Endpoints that keep failing, to which nothing is sent for a while, or only a probe.",
+            registry=registry,
+        )
+        self.breakers_opened = Counter(
+            "triggers_breakers_opened",
+            "Times that an endpoint that had worked was left alone because it kept failing.",
+            registry=registry,
+        )
+        self.subscriptions_disabled = Counter(
+            "triggers_subscriptions_disabled",
+            "Subscriptions disabled because their endpoint had failed for too long.",
             registry=registry,
         )
 

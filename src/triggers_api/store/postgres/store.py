@@ -510,6 +510,9 @@ class PostgresStore:
     ) -> Mapping[str, EndpointHealth]:
         organization = _organization(organization_id)
         asked = [find(ids.SUBSCRIPTION, each) for each in subscription_ids]
+        change = self._changing.get()
+        if change is not None:
+            return await self._health.of(change.db, organization, asked)
         return await self._sessions.read(lambda db: self._health.of(db, organization, asked))
 
     async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
