@@ -84,6 +84,7 @@ class DeliveryRow:
     holder: int = 0
     attempts: int = 0
     base: int = 0
+    line: int = 0
 
 
 class Histories(RuleBasedStateMachine):
@@ -260,20 +261,25 @@ class Histories(RuleBasedStateMachine):
         fair = 0
         for subscription, active in self.active.items():
             due = sorted(
-                (row.due, delivery_id)
+                (row.due, delivery_id, row.line)
                 for delivery_id, row in self.deliveries.items()
                 if row.subscription == subscription and row.status in OPEN
                 and row.due <= self.now and row.until <= self.now
             )  # fmt: skip
             free = min(room.get(subscription, 2) if active else 0, len(due))
             fair += free
-            got = {
-                delivery.id
-                for delivery in claim.deliveries
-                if delivery.target.subscription.id == subscription
-            }
-            assert len(got) <= free
-            assert got == {delivery_id for _, delivery_id in due[: len(got)]}
+            lines = [
+                [
+                    delivery.id
+                    for delivery in claim.deliveries
+                    if delivery.target.subscription.id == subscription and delivery.priority == line
+                ]
+                for line in (0, 1)
+            ]
+            assert sum(map(len, lines)) <= free
+            for line, got in enumerate(lines):
+                waiting = [delivery_id for _, delivery_id, its in due if its == line]
+                assert got == waiting[: len(got)]
         assert len(claim.deliveries) == min(limit, fair)
         assert claim.recovered == sum(
             self.deliveries[each.id].status is DeliveryStatus.DELIVERING
@@ -282,6 +288,7 @@ class Histories(RuleBasedStateMachine):
         for each in claim.deliveries:
             row = self.deliveries[each.id]
             assert (each.event_id, each.attempt_count) == (row.event, row.attempts)
+            assert each.priority == row.line
             assert each.failures == row.attempts - row.base <= len(SCHEDULE)
             row.status, row.token = DeliveryStatus.DELIVERING, each.token
             row.until, row.holder = self.now + 10_000, self.process
@@ -308,6 +315,8 @@ class Histories(RuleBasedStateMachine):
             row.status, row.token = settlement.status, None
             row.due, row.until = settlement.next_attempt_at or self.now, 0
             row.attempts += settlement.attempt is not None
+            if row.status is DeliveryStatus.RETRYING:
+                row.line = 1
         assert list(self.world.settle(*settlements)) == stale
 
     def outcome(self, claimed: ClaimedDelivery, code: int, *, given_back: bool) -> Settlement:
@@ -436,7 +445,7 @@ class Histories(RuleBasedStateMachine):
         if by_hand == "cancel":
             row.status = DeliveryStatus.CANCELLED
         elif row.status in FINISHED:
-            row.status, row.base = reopened(row.attempts), row.attempts
+            row.status, row.base, row.line = reopened(row.attempts), row.attempts, 1
         row.due, row.until = self.now, 0
 
     # ── what must hold ────────────────────────────────────────────────────────────────────────

@@ -70,10 +70,10 @@ CREATE TABLE delivery_queue (
     order_key text COLLATE "C",
     sequence bigint
 ) WITH (fillfactor=50, autovacuum_vacuum_threshold=2000, autovacuum_vacuum_scale_factor=0.05, autovacuum_vacuum_insert_threshold=-1, autovacuum_vacuum_cost_delay=0);
-CREATE INDEX delivery_queue_due ON delivery_queue USING btree (due_at, delivery_id);
-CREATE INDEX delivery_queue_lane ON delivery_queue USING btree (subscription_id, due_at, delivery_id);
-ALTER TABLE delivery_queue ADD CONSTRAINT delivery_queue_pkey PRIMARY KEY (organization_id, delivery_id);
 CREATE INDEX delivery_queue_order ON delivery_queue USING btree (organization_id, subscription_id, order_key, sequence) WHERE order_key IS NOT NULL;
+CREATE INDEX delivery_queue_due ON delivery_queue USING btree (priority, due_at, delivery_id);
+CREATE INDEX delivery_queue_lane ON delivery_queue USING btree (organization_id, subscription_id, priority, due_at, delivery_id);
+ALTER TABLE delivery_queue ADD CONSTRAINT delivery_queue_pkey PRIMARY KEY (organization_id, delivery_id);
 CREATE TABLE endpoint_health (
     organization_id uuid NOT NULL,
     subscription_id uuid NOT NULL,
@@ -189,10 +189,11 @@ CREATE TABLE subscriptions (
     deleted_at bigint,
     version bigint NOT NULL
 );
-ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (organization_id, id);
 CREATE INDEX subscriptions_ended ON subscriptions USING btree (id) WHERE state = 2;
 CREATE INDEX subscriptions_expiring ON subscriptions USING btree (expires_at) WHERE state < 2 AND expires_at IS NOT NULL;
 CREATE INDEX subscriptions_version ON subscriptions USING btree (version);
+CREATE INDEX subscriptions_active ON subscriptions USING btree (organization_id, id) WHERE state = 0;
+ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (organization_id, id);
 CREATE TABLE workers (
     number integer NOT NULL,
     id text NOT NULL,

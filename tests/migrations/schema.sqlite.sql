@@ -45,8 +45,9 @@ CREATE TABLE deliveries (
     reason TEXT
     , priority INTEGER NOT NULL DEFAULT 0, order_key TEXT, sequence INTEGER) STRICT;
 CREATE INDEX deliveries_dead ON deliveries (organization_id) WHERE status = 6;
-CREATE INDEX deliveries_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX deliveries_lane ON deliveries (subscription_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_due ON deliveries (priority, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_lane ON deliveries (organization_id, subscription_id, priority, due_at)
+    WHERE due_at IS NOT NULL;
 CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE status = 3;
 CREATE UNIQUE INDEX deliveries_once ON deliveries (event_id, subscription_id, origin_id);
 CREATE INDEX deliveries_order ON deliveries (subscription_id, order_key, sequence)
@@ -149,6 +150,7 @@ CREATE TABLE subscriptions (
     deleted_at INTEGER,
     version INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX subscriptions_active ON subscriptions (organization_id) WHERE state = 0;
 CREATE INDEX subscriptions_ended ON subscriptions (id) WHERE state = 2;
 CREATE INDEX subscriptions_organization ON subscriptions (organization_id) WHERE deleted_at IS NULL;
 CREATE INDEX subscriptions_version ON subscriptions (version);

@@ -72,8 +72,8 @@ _FILL: Final = {
     ),
     "delivery_queue": (
         ROWS,
-        "organization_id, delivery_id, subscription_id, due_at, lease_until, lease_token",
-        f"{ORGANIZATION}, {DELIVERY}, {SUBSCRIPTION}, i, {_LEASE}",
+        "organization_id, delivery_id, subscription_id, due_at, priority, lease_until, lease_token",
+        f"{ORGANIZATION}, {DELIVERY}, {SUBSCRIPTION}, i, i / 3 % 2, {_LEASE}",
     ),
     "dead_letters": (ROWS, "organization_id, delivery_id", f"{ORGANIZATION}, {DELIVERY}"),
     "attempts": (
@@ -103,6 +103,7 @@ _VALUES: Final = {
     "integer": "100",
     "smallint": "5",
     "text": "'7'",
+    "tid": "'(0,1)'",
     "uuid": "'01a20320-0001-7000-8000-000000000007'",
 }
 
@@ -217,6 +218,7 @@ EVENT_BY_ID: Final = "events_pkey (id =, organization_id =)"
 EVENT_IN_QUEUE: Final = "event_queue_pkey (event_id =, organization_id =)"
 EVENT_BY_DEDUP_ID: Final = "events_dedup (dedup_id =, organization_id =)"
 EVENT_STATE: Final = "event_states_pkey (event_id =, organization_id =)"
+HEALTH: Final = "endpoint_health_pkey (organization_id =, subscription_id =)"
 SUBSCRIPTION_BY_ID: Final = "subscriptions_pkey (id =, organization_id =)"
 
 PLANS: Final = {
@@ -234,16 +236,22 @@ PLANS: Final = {
     "erase_queue_row": [EVENT_IN_QUEUE],
     # claim
     "claim_due": [
-        "delivery_queue_due (due_at <=)", "delivery_queue by place", DELIVERY_BY_ID, EVENT_BY_ID,
-        SUBSCRIPTION_BY_ID, "settings_version from end to end",
+        "delivery_queue_due (due_at <=, priority =)", HEALTH, SUBSCRIPTION_BY_ID,
+        "settings_version from end to end",
     ],
     "claim_lanes": [
-        "delivery_queue_lane (subscription_id >)",
-        "delivery_queue_lane (due_at <=, subscription_id =)", "delivery_queue by place",
-        DELIVERY_BY_ID, EVENT_BY_ID, SUBSCRIPTION_BY_ID,
+        "delivery_queue_lane (organization_id =, subscription_id >)", "subscriptions_active (id >)",
+        HEALTH, SUBSCRIPTION_BY_ID,
     ],
-    "in_flight": ["delivery_queue_lane (subscription_id =)"],
-    "next_delivery_at": ["delivery_queue_due (due_at >)"],
+    "claim_lane": [
+        "delivery_queue_lane (due_at <=, organization_id =, priority >=, subscription_id =)",
+    ],
+    "claim_half_open": [HEALTH, "endpoint_health by place"],
+    "claim_deliveries_lease": ["delivery_queue by place", DELIVERY_BY_ID, EVENT_BY_ID],
+    "in_flight": [
+        "delivery_queue_lane (organization_id =, priority <=, priority >=, subscription_id =)",
+    ],
+    "next_delivery_at": ["delivery_queue_due (due_at <, due_at >, priority =)"],
     # settle
     "settle": [
         DELIVERY_IN_QUEUE, "delivery_queue by place", DELIVERY_BY_ID, "deliveries by place",
@@ -255,7 +263,7 @@ PLANS: Final = {
     "bring_delivery_forward": [DELIVERY_IN_QUEUE],
     "cancel_event_deliveries": [DELIVERIES_OF_EVENT, DELIVERY_BY_ID, DELIVERY_IN_QUEUE],
     "cancel_ended": [
-        "subscriptions_ended ()", "delivery_queue_lane (subscription_id =)",
+        "subscriptions_ended ()", "delivery_queue_lane (organization_id =, subscription_id =)",
         "delivery_queue by place", DELIVERY_BY_ID, "deliveries by place",
     ],
     "erase_event": [EVENT_BY_ID, EVENT_STATE],

@@ -42,9 +42,9 @@ _FILL: Final = (
     (
         ROWS,
         "INSERT INTO deliveries (id, organization_id, event_id, subscription_id, origin, origin_id,"
-        " status, status_at, attempt_count, attempt_base, due_at, lease_until, lease_token)"
+        " status, status_at, attempt_count, attempt_base, due_at, lease_until, lease_token, priority)"
         f" SELECT (i << 20) + 1, 1 + i % 20, (i << 20), i % {SUBSCRIPTIONS}, 0, 0, 2 + i % 7, i, 1, 0,"
-        " iif(i % 7 < 3, i, NULL), i, 1 << 50 FROM n",
+        " iif(i % 7 < 3, i, NULL), i, 1 << 50, i / 3 % 2 FROM n",
     ),
     (
         ROWS,
@@ -87,7 +87,8 @@ def plan_of(db: apsw.Connection, name: str) -> list[str]:
         for line in lines
         if re.match(r"(SEARCH|SCAN|USE TEMP)", line)
         and not re.match(
-            r"SCAN (carray|CONSTANT ROW|\d+-ROW VALUES|\d+ CONSTANT ROWS|held|moment)", line
+            r"SCAN (carray|c VIRTUAL|CONSTANT ROW|\d+-ROW VALUES|\d+ CONSTANT ROWS|held|moment)",
+            line,
         )
     ]
 
@@ -96,6 +97,14 @@ EVENT = "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)"
 PAYLOAD = "SEARCH p USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"
 SUBSCRIPTION = "SEARCH s USING INTEGER PRIMARY KEY (rowid=?)"
 BY_ID = "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"
+HEALTH = "SEARCH h USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"
+IN_A_LANE = (
+    "SEARCH d USING INDEX deliveries_lane"
+    " (organization_id=? AND subscription_id=? AND priority=? AND due_at>? AND due_at<?)"
+)
+WAITING = (
+    "SEARCH deliveries USING COVERING INDEX deliveries_due (priority=? AND due_at>? AND due_at<?)"
+)
 QUEUE_ROW = "SEARCH event_queue USING PRIMARY KEY (due_at=? AND event_id=?)"
 SORTED = "USE TEMP B-TREE FOR ORDER BY"
 
@@ -116,18 +125,30 @@ PLANS: Final = {
     "set_event_status": ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"],
     "delivery_numbers": [BY_ID],
     # claim
-    "claim_due": ["SEARCH d USING INDEX deliveries_due (due_at<?)", SUBSCRIPTION],
-    "claim_lane": [
-        "SEARCH d USING INDEX deliveries_lane (subscription_id=? AND due_at>? AND due_at<?)"
+    "claim_due": [
+        "SEARCH d USING INDEX deliveries_due (priority=? AND due_at>? AND due_at<?)",
+        SUBSCRIPTION,
+        HEALTH,
     ],
-    "claim_lane_limit": ["SEARCH subscriptions USING INTEGER PRIMARY KEY (rowid=?)"],
-    "claim_next_lane": ["SEARCH d USING COVERING INDEX deliveries_lane (subscription_id>?)"],
+    "claim_lane": [IN_A_LANE, "SCAN (subquery-1)", IN_A_LANE, "SCAN (subquery-3)"],
+    "claim_lanes": [
+        "SCAN w",
+        SUBSCRIPTION,
+        "SEARCH d USING COVERING INDEX deliveries_lane ((organization_id,subscription_id)>(?,?))",
+        "SEARCH n USING COVERING INDEX subscriptions_active (organization_id=? AND rowid>?)",
+        "SEARCH n USING COVERING INDEX subscriptions_active (organization_id>?)",
+        "SCAN w",
+        SUBSCRIPTION,
+        HEALTH,
+        SORTED,
+    ],
+    "claim_half_open": ["SEARCH endpoint_health USING INTEGER PRIMARY KEY (rowid=?)"],
     "claim_deliveries_lease": [BY_ID],
     "in_flight": [
-        "SEARCH deliveries USING INDEX deliveries_lane (subscription_id=? AND due_at>?)",
+        "SEARCH deliveries USING INDEX deliveries_leased (lease_until>?)",
         "SCAN (subquery-1)",
     ],
-    "next_delivery_at": ["SEARCH deliveries USING COVERING INDEX deliveries_due (due_at>?)"],
+    "next_delivery_at": [WAITING, WAITING, "SEARCH (subquery-2)"],
     # settle
     "deliveries_held": ["SEARCH d USING INTEGER PRIMARY KEY (rowid=?)"],
     "settle": [BY_ID],
@@ -189,7 +210,7 @@ def test_what_was_claimed_is_read_by_row_number(db: apsw.Connection) -> None:
 
 def test_what_waits_for_ended_subscriptions_is_found_lane_by_lane(db: apsw.Connection) -> None:
     plan = plan_of(db, "cancel_ended")
-    assert any("deliveries_lane (subscription_id=?" in line for line in plan)
+    assert any("deliveries_lane (organization_id=? AND subscription_id=?" in line for line in plan)
     assert any("subscriptions_ended" in line for line in plan)
 
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 from triggers_api.store.postgres.store import PostgresStore
 
 GATE: Final = 7
-DUE: Final = "WHERE q.due_at <= $1"
-IN_A_LANE: Final = "AND q.due_at <= $1 AND q.lease_until <= $1"
+DUE: Final = "WHERE q.priority = 0 AND q.due_at <= $1"
+IN_A_LANE: Final = "AND (q.subscription_id, q.priority) >= (l.subscription_id, 0)"
 
 
 async def subscribed(store: PostgresStore, organization: str) -> str:
@@ -82,7 +82,7 @@ def hold_up(monkeypatch: pytest.MonkeyPatch, statement: str, place: str) -> None
 
 @pytest.mark.parametrize(
     ("statement", "place"),
-    [("claim_due", DUE), ("claim_lanes", IN_A_LANE)],
+    [("claim_due", DUE), ("claim_lane", IN_A_LANE)],
     ids=["at the front", "lane by lane"],
 )
 def test_a_delivery_that_is_freed_while_it_is_claimed_is_leased_to_one_only(
@@ -93,7 +93,7 @@ def test_a_delivery_that_is_freed_while_it_is_claimed_is_leased_to_one_only(
         organization = await database.organization(gone)
         room = {}
         if (
-            statement == "claim_lanes"
+            statement == "claim_lane"
         ):  # which is asked when nobody at the front of the line has room
             full = await subscribed(gone, organization)
             room[full] = 0
@@ -127,7 +127,7 @@ def test_an_event_that_is_freed_while_it_is_claimed_is_leased_to_one_only(
         database.clock.advance(seconds=46)
         gate = await database.connection()
         await gate.execute(f"SELECT pg_advisory_lock({GATE})")
-        hold_up(monkeypatch, "claim_queue", DUE)
+        hold_up(monkeypatch, "claim_queue", "WHERE q.due_at <= $1")
         claim = asyncio.ensure_future(claiming.claim_queue(9, 45))
         await database.waiting_for_locks(1)
         assert (await sweeping.reap()).events == 3

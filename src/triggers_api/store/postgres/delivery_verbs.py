@@ -1,6 +1,5 @@
 """Claim and settle: a delivery from falling due to its outcome on file."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -28,19 +27,30 @@ from triggers_api.store.base import (
     Settled,
     Settlement,
 )
+from triggers_api.store.choice import (
+    CLAIMED_BYTES,
+    FIRST,
+    LANES_AT_ONCE,
+    Allowed,
+    Behind,
+    Chosen,
+    Due,
+    Lane,
+    choose,
+)
 from triggers_api.store.endpoint_health import at_another_url
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.health_verbs import Endpoint, HealthVerbs
 from triggers_api.store.postgres.notice_verbs import write_notices
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
-from triggers_api.store.postgres.tables import FIRST, SQL, number, text
+from triggers_api.store.postgres.tables import SQL, number, text
+from triggers_api.store.turns import Turns
 
 CANCELLED_AT_ONCE: Final = 5000
 """Rows of ended subscriptions that one transaction cancels, so that nobody waits long for it."""
 
 _ENDED: Final = "the subscription has ended"
 _TARGETS_KEPT: Final = 10_000
-_LANES_PER_CLAIM: Final = 200
 
 _CODE = codes.DELIVERY_STATUS
 
@@ -51,8 +61,8 @@ class DeliveryVerbs:
     def __init__(self, settings: SettingsVerbs, health: HealthVerbs) -> None:
         self._settings = settings
         self._health = health
-        self._lane = FIRST
-        self._targets: dict[tuple[UUID, int], SubscriptionRecord] = {}
+        self._turns = Turns("0" * 32, "f" * 32)
+        self._targets: dict[tuple[str, int], SubscriptionRecord] = {}
 
     async def claim(
         self,
@@ -64,80 +74,133 @@ class DeliveryVerbs:
         until: Timestamp,
         token: int,
     ) -> DeliveryClaim:
-        """Lease due deliveries within each subscription's room."""
-        room, default_room = rooms.subscriptions, rooms.default_subscription
+        """Lease due deliveries within each subscription's and each organization's room."""
+        rows = await db.fetch(SQL["claim_due"], now, limit)
+        version = rows[0]["settings_version"]
+        front = [_due(row[1:]) for row in rows if row["delivery_id"] is not None]
+        chosen = await self._choose(db, front, limit, rooms, now)
+        due = chosen.due
+        if any(each.probe for each in due):
+            due = await self._probing(db, due, now, until)
+        claimed = await self._lease(db, due, token, until) if due else []
+        return DeliveryClaim(
+            tuple([await self._claimed(db, each, row, token) for each, row in claimed]),
+            recovered=sum(each.recovered for each, _ in claimed),
+            settings_version=version,
+            unfinished=chosen.unfinished,
+        )
+
+    async def _choose(
+        self, db: Connection, front: list[Due[str]], limit: int, rooms: Rooms, now: Timestamp
+    ) -> Chosen[str]:
+        first = [due for due in front if due.priority == FIRST]
+        later = front[len(first) :]
+        allowed = Allowed(
+            {number(each): free for each, free in rooms.subscriptions.items()},
+            rooms.default_subscription,
+            {number(each): free for each, free in rooms.organizations.items()},
+            rooms.default_organization,
+        )
+        # A copy: claims that run at once go on from the same place, and the last one's is kept.
+        turns = self._turns.copy()
+        asking = choose(first, later, limit=limit, allowed=allowed, turns=turns)
+        answer: list[Any] | None = None
+        versions: dict[str, int] = {}
+        while True:
+            try:
+                asked = asking.send(answer)
+            except StopIteration as ended:
+                self._turns = turns
+                chosen: Chosen[str] = ended.value
+                return chosen
+            if isinstance(asked, Behind):
+                rows = await db.fetch(
+                    SQL["claim_lanes"],
+                    now,
+                    asked.organization,
+                    asked.subscription,
+                    LANES_AT_ONCE,
+                    asked.full,
+                )
+                answer = [
+                    Lane(organization.hex, subscription.hex, most, probe)
+                    for organization, subscription, most, probe, _ in rows
+                ]
+                versions |= {row[1].hex: row[4] for row in rows}
+            else:
+                answer = await self._within(db, asked.lanes, versions, now)
+
+    @staticmethod
+    async def _within(
+        db: Connection,
+        lanes: Sequence[tuple[Lane[str], int]],
+        versions: Mapping[str, int],
+        now: Timestamp,
+    ) -> list[Due[str]]:
         rows = await db.fetch(
-            SQL["claim_due"],
+            SQL["claim_lane"],
             now,
-            limit,
-            [number(each) for each in room],
-            list(room.values()),
-            default_room,
-            token,
+            [lane.organization for lane, _ in lanes],
+            [lane.subscription for lane, _ in lanes],
+            [most for _, most in lanes],
+        )
+        found = []
+        for place, delivery, priority, due_at, recovered, place_in_table in rows:
+            lane = lanes[place - 1][0]
+            found.append(
+                Due(
+                    delivery.hex,
+                    lane.organization,
+                    lane.subscription,
+                    lane.most,
+                    lane.probe,
+                    priority,
+                    due_at,
+                    recovered,
+                    (place_in_table, versions[lane.subscription]),
+                )
+            )
+        return found
+
+    @staticmethod
+    async def _probing(
+        db: Connection, chosen: list[Due[str]], now: Timestamp, until: Timestamp
+    ) -> list[Due[str]]:
+        """Those of the chosen that nobody else's probe keeps from being sent."""
+        lanes = sorted({(each.organization, each.subscription) for each in chosen if each.probe})
+        rows = await db.fetch(
+            SQL["claim_half_open"],
+            [organization for organization, _ in lanes],
+            [subscription for _, subscription in lanes],
+            now,
             until,
         )
-        seen, version = rows[0]["seen"], rows[0]["settings_version"]
-        chosen = [row[2:] for row in rows if row["delivery_id"] is not None]
-        if len(chosen) < seen == limit:
-            # The front of the line belongs to subscriptions without room. Rather than read past all
-            # that waits for them, go from subscription to subscription.
-            chosen += await self._claim_lanes(
-                db,
-                limit - len(chosen),
-                room=_less(room, default_room, chosen),
-                default_room=default_room,
-                now=now,
-                until=until,
-                token=token,
-            )
-        return DeliveryClaim(
-            tuple([await self._claimed(db, row, token) for row in chosen]),
-            recovered=sum(row[4] for row in chosen),
-            settings_version=version,
-        )
+        ours = {row[0].hex for row in rows}
+        return [each for each in chosen if not each.probe or each.subscription in ours]
 
-    async def _claim_lanes(
+    @staticmethod
+    async def _lease(
+        db: Connection, due: list[Due[str]], token: int, until: Timestamp
+    ) -> list[tuple[Due[str], Any]]:
+        rows = await db.fetch(
+            SQL["claim_deliveries_lease"],
+            [each.place[0] for each in due],
+            [each.organization for each in due],
+            [each.delivery for each in due],
+            token,
+            until,
+            CLAIMED_BYTES,
+        )
+        return [(due[row[0] - 1], row[1:]) for row in rows]
+
+    async def _claimed(
         self,
         db: Connection,
-        limit: int,
-        *,
-        room: Mapping[str, int],
-        default_room: int,
-        now: Timestamp,
-        until: Timestamp,
+        due: Due[str],
+        row: Any,  # noqa: ANN401 - a row
         token: int,
-    ) -> list[Any]:
-        """From where the last look ended, so that everybody has a turn, and once around at the most."""
-        began = self._lane
-        chosen: list[Any] = []
-        for start in dict.fromkeys((began, FIRST)):
-            rows = await db.fetch(
-                SQL["claim_lanes"],
-                now,
-                limit - len(chosen),
-                [number(each) for each in room],
-                list(room.values()),
-                default_room,
-                token,
-                until,
-                start,
-                _LANES_PER_CLAIM,
-            )
-            found = [row[1:] for row in rows if row["delivery_id"] is not None]
-            chosen += found
-            room = _less(room, default_room, found)
-            self._lane = rows[0]["last"] or FIRST
-            if rows[0]["last"] is not None:
-                break
-        return chosen
-
-    async def _claimed(self, db: Connection, row: Any, token: int) -> ClaimedDelivery:  # noqa: ANN401 - a row
+    ) -> ClaimedDelivery:
         (
-            organization,
-            delivery,
-            subscription,
-            version,
-            _,
             event,
             attempts,
             base,
@@ -152,7 +215,7 @@ class DeliveryVerbs:
         ) = row
         event_id = text(ids.EVENT, event)
         return ClaimedDelivery(
-            id=text(ids.DELIVERY, delivery),
+            id=f"{ids.DELIVERY}_{due.delivery}",
             token=token,
             event_id=event_id,
             event_type=event_type,
@@ -160,16 +223,18 @@ class DeliveryVerbs:
             payload=payload,
             attempt_count=attempts,
             failures=attempts - base,
-            target=await self._target(db, organization, subscription, version),
+            target=await self._target(db, due.organization, due.subscription, due.place[1]),
             source=source,
             key=key,
             dedup_id=dedup_id,
             metadata=metadata,
+            priority=due.priority,
+            probe=due.probe,
             operational=bool(operational),
         )
 
     async def _target(
-        self, db: Connection, organization: UUID, subscription: UUID, version: int
+        self, db: Connection, organization: str, subscription: str, version: int
     ) -> SubscriptionRecord:
         known = self._targets.get((subscription, version))
         if known is None:
@@ -345,13 +410,30 @@ class DeliveryVerbs:
         return True
 
 
-def _less(room: Mapping[str, int], default_room: int, chosen: Sequence[Any]) -> dict[str, int]:
-    """What is left of the rooms when these rows were claimed."""
-    taken = Counter(text(ids.SUBSCRIPTION, row[2]) for row in chosen)
-    left = {name: free - taken[name] for name, free in room.items()}
-    return left | {
-        name: max(default_room - count, 0) for name, count in taken.items() if name not in room
-    }
+def _due(row: Any) -> Due[str]:  # noqa: ANN401 - a row
+    (
+        delivery,
+        organization,
+        subscription,
+        most,
+        probe,
+        priority,
+        due_at,
+        recovered,
+        place_in_table,
+        version,
+    ) = row
+    return Due(
+        delivery.hex,
+        organization.hex,
+        subscription.hex,
+        most,
+        probe,
+        priority,
+        due_at,
+        recovered,
+        (place_in_table, version),
+    )
 
 
 def _columns(settlements: Sequence[Settlement], now: Timestamp) -> list[list[Any]]:

@@ -150,7 +150,7 @@ class SettingsVerbs:
         return True
 
     async def of_any_state(
-        self, db: Connection, organization: str | UUID, subscription: UUID
+        self, db: Connection, organization: str | UUID, subscription: str | UUID
     ) -> SubscriptionRecord:
         """One that exists, deleted or not."""
         row = await db.fetchrow(SQL["subscription_of_any_state"], organization, subscription)

@@ -426,6 +426,7 @@ class PostgresStore:
             lambda db: self._deliveries.claim(
                 db, limit, rooms=rooms, now=now, until=until, token=token
             ),
+            atomic=True,
         )
 
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:

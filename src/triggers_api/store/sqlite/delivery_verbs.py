@@ -15,7 +15,6 @@ from triggers_api.model.delivery import (
     RETRYABLE,
     WAITING,
     Attempt,
-    DeliveryStatus,
     reopened,
 )
 from triggers_api.model.health import Evidence, HealthEvent, evidence
@@ -31,21 +30,32 @@ from triggers_api.store.base import (
     Settled,
     Settlement,
 )
+from triggers_api.store.choice import (
+    CLAIMED_BYTES,
+    FIRST,
+    LANES_AT_ONCE,
+    LATER,
+    Allowed,
+    Behind,
+    Chosen,
+    Due,
+    Lane,
+    choose,
+)
 from triggers_api.store.endpoint_health import at_another_url
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
 from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_many
+from triggers_api.store.turns import Turns
 
 CANCELLED_AT_ONCE = 5000
 """Rows of ended subscriptions that one transaction cancels, so that no commit waits long for it."""
 
 _TARGETS_KEPT = 10_000
-_LANES_PER_CLAIM = 200
 
 _CODE = codes.DELIVERY_STATUS
-_DELIVERING = _CODE[DeliveryStatus.DELIVERING]
 
 
 class DeliveryVerbs(Tables):
@@ -56,7 +66,7 @@ class DeliveryVerbs(Tables):
         self._settings = settings
         self._health = health
         self._notices = NoticeVerbs(keys)
-        self._lane = 0
+        self._turns: Turns[int] = Turns(0, (1 << 63) - 1)
         self._targets: dict[tuple[int, int], SubscriptionRecord] = {}
 
     def claim(
@@ -69,76 +79,83 @@ class DeliveryVerbs(Tables):
         until: int,
         token: int,
     ) -> DeliveryClaim:
-        """Lease due deliveries within each subscription's room."""
-        left = {self.keys.of(each): free for each, free in rooms.subscriptions.items()}
-        chosen = self._choose(db, limit, left, rooms.default_subscription, now)
-        if not chosen:
-            return DeliveryClaim(())
-        leased = numbers(chosen)
-        db.execute(SQL["claim_deliveries_lease"], (now, token, until, leased))
-        claimed = {
-            row[0]: self._claimed(db, row, token)
-            for row in list(db.execute(SQL["claimed_deliveries"], (leased,)))
-        }
+        """Lease due deliveries within each subscription's and each organization's room."""
+        chosen = self._choose(db, limit, rooms, now)
+        order = numbers([due.delivery for due in chosen.due])
+        size = 0
+        leased: list[Due[int]] = []
+        claimed: list[ClaimedDelivery] = []
+        rows = db.execute(SQL["claimed_deliveries"], (order,)) if chosen.due else ()
+        for row, due in zip(rows, chosen.due, strict=False):
+            if size >= CLAIMED_BYTES:
+                break
+            leased.append(due)
+            claimed.append(self._claimed(db, row, due, token))
+            size += len(claimed[-1].payload)
+        if leased:
+            ids = numbers([due.delivery for due in leased])
+            db.execute(SQL["claim_deliveries_lease"], (now, token, until, ids))
+        if probes := {due.subscription for due in leased if due.probe}:
+            db.execute(SQL["claim_half_open"], (until, numbers(probes)))
         return DeliveryClaim(
-            tuple(claimed[number] for number in chosen),
-            recovered=sum(status == _DELIVERING for status in chosen.values()),
+            tuple(claimed),
+            recovered=sum(due.recovered for due in leased),
+            unfinished=chosen.unfinished,
         )
 
-    def _choose(
-        self, db: apsw.Connection, limit: int, left: dict[int, int], default_room: int, now: int
-    ) -> dict[int, int]:
-        """Numbers and statuses of due deliveries, the longest due first."""
-        chosen: dict[int, int] = {}
-        passed_over = False
-        rows = list(db.execute(SQL["claim_due"], (now, limit)))
-        for number, status, lane, most in rows:
-            free = left.get(lane, min(most, default_room)) if most else 0
-            left[lane] = max(free - 1, 0)
-            if free > 0:
-                chosen[number] = status
+    def _choose(self, db: apsw.Connection, limit: int, rooms: Rooms, now: int) -> Chosen[int]:
+        first, later = (
+            [Due(*row) for row in db.execute(SQL["claim_due"], (now, limit, priority))]
+            for priority in (FIRST, LATER)
+        )
+        key = self.keys.of
+        allowed = Allowed(
+            {key(each): free for each, free in rooms.subscriptions.items()},
+            rooms.default_subscription,
+            {key(each): free for each, free in rooms.organizations.items()},
+            rooms.default_organization,
+        )
+        asking = choose(first, later, limit=limit, allowed=allowed, turns=self._turns)
+        answer: list[Any] | None = None
+        while True:
+            try:
+                asked = asking.send(answer)
+            except StopIteration as ended:
+                chosen: Chosen[int] = ended.value
+                return chosen
+            if isinstance(asked, Behind):
+                wanted = (
+                    now,
+                    asked.organization,
+                    asked.subscription,
+                    LANES_AT_ONCE,
+                    numbers(asked.full),
+                )
+                answer = [Lane(*row) for row in db.execute(SQL["claim_lanes"], wanted)]
             else:
-                passed_over = True
-        if passed_over and len(rows) == limit:
-            self._choose_by_lane(db, limit, left, default_room, now, chosen)
-        return chosen
+                answer = [due for each in asked.lanes for due in self._within(db, each, now)]
 
-    def _choose_by_lane(
-        self,
-        db: apsw.Connection,
-        limit: int,
-        left: dict[int, int],
-        default_room: int,
-        now: int,
-        chosen: dict[int, int],
-    ) -> None:
-        # The front of the line belongs to subscriptions without room. Rather than read past all
-        # that waits for them, go from subscription to subscription, starting where the last look
-        # ended so that everybody has a turn.
-        first: int | None = None
-        for _ in range(_LANES_PER_CLAIM):
-            lane = self._next_lane(db)
-            if lane is None or lane == first or len(chosen) >= limit:
-                return
-            first = lane if first is None else first
-            ((most,),) = list(db.execute(SQL["claim_lane_limit"], (lane, now)))
-            left[lane] = left.get(lane, min(most, default_room)) if most else 0
-            if left[lane] <= 0:
-                continue
-            rows = list(db.execute(SQL["claim_lane"], (lane, now, left[lane] + len(chosen))))
-            fresh = {number: status for number, status in rows if number not in chosen}
-            for number in list(fresh)[: min(left[lane], limit - len(chosen))]:
-                chosen[number] = fresh[number]
-                left[lane] -= 1
+    @staticmethod
+    def _within(db: apsw.Connection, asked_of: tuple[Lane[int], int], now: int) -> list[Due[int]]:
+        lane, most = asked_of
+        asked = (lane.organization, lane.subscription, now, most)
+        return [
+            Due(
+                number,
+                lane.organization,
+                lane.subscription,
+                lane.most,
+                lane.probe,
+                priority,
+                due_at,
+                recovered,
+            )
+            for number, priority, due_at, recovered in db.execute(SQL["claim_lane"], asked)
+        ]
 
-    def _next_lane(self, db: apsw.Connection) -> int | None:
-        for after in (self._lane, 0):
-            for (lane,) in db.execute(SQL["claim_next_lane"], (after,)):
-                self._lane = lane
-                return int(lane)
-        return None
-
-    def _claimed(self, db: apsw.Connection, row: tuple[Any, ...], token: int) -> ClaimedDelivery:
+    def _claimed(
+        self, db: apsw.Connection, row: tuple[Any, ...], due: Due[int], token: int
+    ) -> ClaimedDelivery:
         (
             number,
             event,
@@ -169,6 +186,8 @@ class DeliveryVerbs(Tables):
             key=key,
             dedup_id=dedup_id,
             metadata=metadata,
+            priority=due.priority,
+            probe=bool(due.probe),
             operational=bool(operational),
         )
 

@@ -17,7 +17,8 @@ _ROWS_AT_ONCE: Final = 50
 
 def numbers(values: Iterable[int]) -> object:
     """A list of numbers as one parameter, for ``IN carray(?)``."""
-    return apsw.carray(array("q", values))
+    # SQLite takes none that is empty; no row has the number 0.
+    return apsw.carray(array("q", values) or array("q", (0,)))
 
 
 def many(

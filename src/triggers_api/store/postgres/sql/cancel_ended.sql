@@ -2,7 +2,7 @@
 WITH chosen AS MATERIALIZED (
     SELECT q.ctid AS place_in_table, q.organization_id, q.delivery_id, d.place_in_record
     FROM subscriptions AS s
-    JOIN delivery_queue AS q ON q.subscription_id = s.id
+    JOIN delivery_queue AS q ON q.organization_id = s.organization_id AND q.subscription_id = s.id
     CROSS JOIN LATERAL (
         SELECT d.ctid AS place_in_record
         FROM deliveries AS d

@@ -7,5 +7,5 @@ WITH opened AS (
 alive AS (
     DELETE FROM dead_letters WHERE organization_id = $1 AND delivery_id = $2
 )
-INSERT INTO delivery_queue (organization_id, delivery_id, subscription_id, due_at)
-SELECT organization_id, id, subscription_id, $4 FROM opened
+INSERT INTO delivery_queue (organization_id, delivery_id, subscription_id, due_at, priority)
+SELECT organization_id, id, subscription_id, $4, 1 FROM opened

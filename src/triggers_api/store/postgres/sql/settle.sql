@@ -67,7 +67,8 @@ finished AS (
 ),
 waiting AS (
     UPDATE delivery_queue AS q
-    SET due_at = h.due_at, lease_token = 0, lease_until = $1
+    SET due_at = h.due_at, lease_token = 0, lease_until = $1,
+        priority = CASE h.status WHEN 4 THEN 1 ELSE q.priority END
     FROM held AS h
     WHERE q.ctid = h.place_in_table AND h.due_at IS NOT NULL
 ),

@@ -1,7 +1,6 @@
--- What is in somebody's hands was due before what waits: it is found first, and no backlog is counted.
+-- What is in somebody's hands: as many rows as one process sends at once.
 SELECT count(*) FROM (
-    SELECT 1 FROM deliveries INDEXED BY deliveries_lane
-    WHERE subscription_id = ?1 AND due_at IS NOT NULL AND status = 3 AND organization_id = ?2
-    ORDER BY due_at
+    SELECT 1 FROM deliveries INDEXED BY deliveries_leased
+    WHERE status = 3 AND lease_until > 0 AND subscription_id = ?1 AND organization_id = ?2
     LIMIT ?3
 )

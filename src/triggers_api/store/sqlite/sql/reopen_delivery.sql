@@ -1,4 +1,4 @@
 UPDATE deliveries
-SET status = ?2, status_at = ?3, attempt_base = attempt_count, due_at = ?3, lease_until = ?3,
+SET status = ?2, status_at = ?3, attempt_base = attempt_count, due_at = ?3, lease_until = ?3, priority = 1,
     reason = NULL
 WHERE id = ?1
