@@ -47,7 +47,15 @@ _BLOCK: Final = re.compile(
 _SETTING: Final = "VALUE"
 """The metavar of a flag that ``cli/options.py`` makes from a setting."""
 
-_TAGS: Final = ("Events", "Subscriptions", "Deliveries", "Organization", "Operator", "Health")
+_TAGS: Final = (
+    "Events",
+    "Subscriptions",
+    "Deliveries",
+    "Jobs",
+    "Organization",
+    "Operator",
+    "Health",
+)
 _SCOPES: Final[list[str]] = list(Scope)
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
@@ -97,6 +105,7 @@ def _taken(parse: Callable[[str], Any]) -> str:
         "_text": "text",
         "_schedule": "numbers, 0 to 604800",
         "_networks": "networks in CIDR form",
+        "_host_rates": "pairs `host=number`, 0.01 to 10000",
         "_given_key": "16 to 256 printable ASCII characters, no space",
         "_given_keys": "such keys, separated by spaces",
         "_delivery_switch": "`running`, `paused`, `skip`; `true` means `skip`",

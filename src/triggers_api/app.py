@@ -18,8 +18,10 @@ from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.webhook import Sender
 from triggers_api.errors import Problem, StartError, Unavailable
 from triggers_api.failpoints import Failpoints, armed
+from triggers_api.http.admission import Admission
 from triggers_api.http.application import Application
 from triggers_api.http.auth import Authenticator
+from triggers_api.http.batch import PostBatch
 from triggers_api.http.context import Context, QueueHealth, Readiness
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
@@ -36,10 +38,12 @@ from triggers_api.model.organization import (
 )
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.operate.heartbeat import Heartbeat
+from triggers_api.operate.jobs import JobRunner
 from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.reaper import Reaper
+from triggers_api.operate.retention import Retention
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
 from triggers_api.settings import table as settings_table
@@ -148,13 +152,18 @@ class App:
                     lease_s=settings.lease_s,
                     max_poll_ms=settings.max_poll_ms,
                     grace_s=settings.shutdown_grace_s,
+                    host_rates=dict(settings.host_rates),
                 ),
                 wall=self._clock,
                 metrics=metrics,
             )
             stack.push_async_callback(self._finish_deliveries)
+            self.jobs = JobRunner(store, directory, metrics=metrics)
             self.outbox = Outbox(store, directory, metrics=metrics)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
+            self.retention = Retention(
+                store, metrics=metrics, attempt_days=settings.attempt_retention_days
+            )
             self._build_http()
             self._stack = stack.pop_all()
         return self
@@ -229,19 +238,27 @@ class App:
     def _parts(self) -> tuple[Part, ...]:
         if self.settings.role == "api":
             return (self.monitor,)
-        return self.reaper, self.monitor, self.processor, self.dispatcher, self.outbox
+        return (
+            self.reaper,
+            self.retention,
+            self.monitor,
+            self.processor,
+            self.dispatcher,
+            self.outbox,
+            self.jobs,
+        )
 
     def _build_http(self) -> None:
         settings, directory = self.settings, self.directory
         authenticator = Authenticator(directory)
-        self.post_event = PostEvent(
-            self.ingest,
+        self.admission = Admission(
             directory,
             RateLimiter(),
             authenticator=authenticator,
-            metrics=self.metrics,
             rate=Rate(settings.rate_limit, settings.rate_burst),
         )
+        self.post_event = PostEvent(self.ingest, self.admission, metrics=self.metrics)
+        post_batch = PostBatch(self.ingest, self.admission, metrics=self.metrics)
         self.asgi = Application(
             Context(
                 settings=settings,
@@ -252,6 +269,7 @@ class App:
                 cursors=Cursors(self._secret),
                 metrics=self.metrics,
                 post_event=self.post_event,
+                post_batch=post_batch,
                 pool=store_options(settings) if is_postgres(settings.database_url) else None,
                 readiness=self.readiness,
                 last_stats=lambda: self.monitor.stats,

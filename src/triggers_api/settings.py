@@ -8,19 +8,21 @@ beats the default; what is not given stays not given until that one merge in :fu
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import EnumType
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from triggers_api.errors import SettingsError
 from triggers_api.model.controls import DeliveryMode, IngestMode
 
 PREFIX: Final = "TRIGGERS_"
 _EMBEDDED: Final = "sqlite:"
+_HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:]*:[0-9a-f:.]*", re.ASCII)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -65,6 +67,28 @@ def _schedule(value: str) -> tuple[float, ...]:
 
 def _networks(value: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+
+class HostRate(NamedTuple):
+    """Requests a second to a host, or to all hosts of a domain together."""
+
+    host: str
+    per_second: float
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.host}={self.per_second:g}"
+
+
+def _host_rates(value: str) -> tuple[HostRate, ...]:
+    rate = _number(0.01, 10_000)
+    found: dict[str, HostRate] = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        host, equals, number = part.partition("=")
+        host = host.strip().lower().rstrip(".")
+        if not equals or not _HOST.fullmatch(host):
+            raise ValueError("must be host=number pairs, separated by commas")
+        found[host] = HostRate(host, rate(number.strip()))
+    return tuple(found.values())
 
 
 def _given_key(value: str) -> str:
@@ -206,7 +230,15 @@ class Settings:
         30.0, _number(0.1, 3600), "Seconds a receiver has for its whole answer."
     )
     delivery_concurrency: int = _setting(
-        50, _whole(1, 10_000), "Deliveries in flight at once in this process."
+        50,
+        _whole(1, 10_000),
+        "Deliveries in flight at once in this process, and as many again that have proved slow.",
+    )
+    host_rates: tuple[HostRate, ...] = _setting(
+        (HostRate("hooks.zapier.com", 25.0),),
+        _host_rates,
+        "Requests a second that this process sends to a host, or to all hosts of a domain together: "
+        "`host=number`, separated by commas.",
     )
     retry_schedule: tuple[float, ...] = _setting(
         (5.0, 30.0, 120.0, 600.0, 3600.0, 10_800.0, 28_800.0),
@@ -221,6 +253,12 @@ class Settings:
     )
     sweep_s: float = _setting(
         300.0, _number(0.1, 86_400), "Seconds between sweeps for work whose lease ran out."
+    )
+    attempt_retention_days: int = _setting(
+        30,
+        _whole(0, 36_500),
+        "Days that attempts of finished deliveries are kept: requests, answers, timings; 0 means for "
+        "ever.",
     )
     max_process_attempts: int = _setting(
         5, _whole(1, 1000), "Times that routing an event is tried before it is set aside."

@@ -269,8 +269,9 @@ class Service:
             await self.app.dispatcher.run_once()
             settled = await self.app.dispatcher.rest()
             await self.app.outbox.run_once()
+            await self.app.jobs.run_once()
             claimed = self.app.processor.claimed or self.app.dispatcher.claimed
-            if not (settled or claimed or self.app.outbox.told):
+            if not (settled or claimed or self.app.outbox.told or self.app.jobs.worked):
                 return
 
 

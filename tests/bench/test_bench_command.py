@@ -80,6 +80,23 @@ def test_a_backlog_is_delivered_and_the_bare_loop_posts_as_many(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_batches_are_stored_as_often_as_their_rows_are_inserted(environ: dict[str, str]) -> None:
+    done = subprocess.run(
+        [*BENCH, "--profile", "batch", "--json"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    report = json.loads(done.stdout)
+    assert done.returncode == report["exit_code"]
+    measured = report["batch"]
+    assert measured["missing"] == 0
+    assert [each["statuses"] for each in measured["slices"]] == [{"202": 60}] * 3
+    assert all(rate > 0 for rate in (*measured["rates"], *measured["bare_rates"]))
+
+
 @pytest.mark.faults
 def test_what_healthy_endpoints_are_owed_arrives_beside_those_in_trouble(
     environ: dict[str, str],

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
+from uuid import UUID
 
 import apsw
 import pytest
@@ -34,6 +35,7 @@ from triggers_api.model.organization import (
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
+from triggers_api.store import codes
 from triggers_api.store.base import (
     ClaimedDelivery,
     DeliveryClaim,
@@ -100,6 +102,9 @@ class Engine(Protocol):
     async def crash(self) -> Store:
         """Open what is on disk as it is at this moment, as after a kill; nothing is closed first."""
 
+    async def park(self, delivery_id: str) -> None:
+        """Have a delivery wait for its turn, whether there is anything before it or not."""
+
     async def close(self) -> None:
         """Let go of everything."""
 
@@ -156,6 +161,14 @@ class SqliteEngine:
         await self.open()
         await killed.close()
         return self.store
+
+    async def park(self, delivery_id: str) -> None:
+        parsed = ids.parse(ids.DELIVERY, delivery_id)
+        assert parsed is not None
+        db = apsw.Connection(str(self._path))
+        db.set_busy_timeout(5000)
+        db.execute("UPDATE deliveries SET due_at = ? WHERE id = ?", (codes.PARKED, parsed[0]))
+        db.close()
 
     async def close(self) -> None:
         await self.store.close()
@@ -223,6 +236,13 @@ class PostgresEngine:
         await self.store.close()
         self._server.let_in(self._database)
         return await self.open()
+
+    async def park(self, delivery_id: str) -> None:
+        assert self._database is not None
+        statement = "UPDATE delivery_queue SET due_at = $1 WHERE delivery_id = $2"
+        self._server.execute(
+            statement, codes.PARKED, UUID(delivery_id[4:]), database=self._database
+        )
 
     async def close(self) -> None:
         for store in self._opened:
@@ -367,9 +387,9 @@ class World:
             **fields,
         )
 
-    def new_delivery(self, subscription_id: str) -> NewDelivery:
+    def new_delivery(self, subscription_id: str, order_key: str | None = None) -> NewDelivery:
         """What routing decides for one subscription."""
-        return NewDelivery(self.store.ids.new(ids.DELIVERY), subscription_id)
+        return NewDelivery(self.store.ids.new(ids.DELIVERY), subscription_id, order_key)
 
     def append(self, *events: NewEvent) -> Sequence[FirstEvent | None]:
         """Store events in one call."""

@@ -126,6 +126,11 @@ def test_every_header_is_there() -> None:
     verify(NEW, headers=signed, body=body, now=NOW / 1000)
 
 
+def test_a_delivery_in_a_line_says_its_place() -> None:
+    _, headers = composed(msgspec.structs.replace(delivery(), sequence=7))
+    assert headers["x-triggers-sequence"] == "7"
+
+
 def test_a_later_attempt_has_the_same_body_and_id_and_its_own_time_and_signature() -> None:
     first_body, first = composed(delivery())
     body, second = composed(delivery(), attempt_number=2, now=NOW.after(seconds=600))

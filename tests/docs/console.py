@@ -48,9 +48,9 @@ _STAYS: Final = re.compile(
 _SERVICES: Final = {"serve": ("8000", "Send an event"), "worker": ("8001", "/metrics")}
 """A service's port on the page, and what it has printed when it is ready, by its command."""
 _LOOKS: Final = re.compile(r"^curl (?!.*\s(?:-d|-X)\s)", re.DOTALL)
-_IDENTIFIER: Final = re.compile(r"\b(?P<kind>evt|sub|dlv|att|org|key)_[0-9a-f]{32}\b")
+_IDENTIFIER: Final = re.compile(r"\b(?P<kind>evt|job|sub|dlv|att|org|key)_[0-9a-f]{32}\b")
 _SECRET: Final = re.compile(r"\b(?P<kind>whsec|trg)_[A-Za-z0-9+/_-]{16,}=*")
-_SHOWN_IDENTIFIER: Final = re.compile(r"\b(evt|sub|dlv|att|org|key|req)_[0-9a-f]+…?")
+_SHOWN_IDENTIFIER: Final = re.compile(r"\b(evt|job|sub|dlv|att|org|key|req)_[0-9a-f]+…?")
 
 
 class Step(NamedTuple):

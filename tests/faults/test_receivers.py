@@ -278,7 +278,7 @@ def test_a_hanging_endpoint_with_a_backlog_leaves_slots_for_all_others(tmp_path:
             to_bad = await service.subscribe(bad.url, ["*"])
             for _ in range(backlog):
                 assert (await service.send("slow.thing")).status == 202
-            await bad.wait_for(20)
+            await bad.wait_for(2)
             receivers = [Receiver() for _ in range(others)]
             for receiver in receivers:
                 await receiver.__aenter__()
@@ -289,37 +289,10 @@ def test_a_hanging_endpoint_with_a_backlog_leaves_slots_for_all_others(tmp_path:
                 await receiver.wait_for(events, timeout_s=30)
                 assert len(set(receiver.ids)) == len(receiver.ids) == events
                 await receiver.__aexit__()
-            assert bad.connections <= service.settings.delivery_concurrency
+            assert bad.connections == 2, "nothing has shown that it can take more at once"
             listed = await service.call(
                 "GET", f"/api/deliveries?subscription_id={to_bad['id']}&status=succeeded"
             )
             assert listed.json["data"] == []
-
-    asyncio.run(run())
-
-
-@pytest.mark.faults
-@pytest.mark.timeout(60)
-def test_ten_hanging_endpoints_delay_the_eleventh_by_one_deadline_at_most(tmp_path: Path) -> None:
-    """Together they take every slot; as they are given up, the slots go to who waits."""
-
-    async def run() -> None:
-        limits = settings(
-            delivery_timeout_s=3.0, retry_schedule=(0.0,) * 50, lease_s=5.0, shutdown_grace_s=0.1
-        )
-        async with (
-            raw(hangs) as bad,
-            Receiver() as good,
-            Service(tmp_path, background=True, **limits) as service,
-        ):
-            for _ in range(10):
-                await service.subscribe(bad.url, ["*"])
-            for _ in range(100):
-                await service.send("slow.thing")
-            await bad.wait_for(50)
-            await service.subscribe(good.url, ["order.*"])
-            for n in range(50):
-                await service.send("order.created", {"n": n})
-            await good.wait_for(50, timeout_s=12)
 
     asyncio.run(run())

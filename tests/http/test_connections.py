@@ -406,6 +406,7 @@ def test_head_is_get_without_the_body(service: Service, run: Run, dial: Connect,
         ("/api/events/evt_1", "DELETE, GET, HEAD, OPTIONS"),
         ("/api/subscriptions/sub_1", "DELETE, GET, HEAD, OPTIONS, PATCH"),
         ("/api/subscriptions/sub_1/pause", "OPTIONS, POST"),
+        ("/api/subscriptions/sub_1/stats", "GET, HEAD, OPTIONS"),
         ("/health", "GET, HEAD, OPTIONS"),
     ],
 )

@@ -114,7 +114,7 @@ def test_everything_that_was_sent_is_given_back(service: Service, run: Run, uniq
     assert listed == {name: found[name] for name in listed}
     assert set(listed) == {
         "id", "type", "payload", "dedup_id", "source", "key", "metadata", "status", "received_at",
-        "occurred_at", "deliver_at", "duplicate_of",
+        "occurred_at", "deliver_at", "duplicate_of", "operational",
     }  # fmt: skip
     assert set(found) == set(listed) | {"deliveries", "timeline"}
 

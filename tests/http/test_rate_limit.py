@@ -36,7 +36,7 @@ def ticks() -> Ticks:
 def limited(enter: Enter, tmp_path: Path, ticks: Ticks) -> Service:
     """A hundred events a minute, a hundred at once, and time at a stand."""
     service = enter(Service(tmp_path, clock=FrozenClock(), rate_limit=100, rate_burst=100))
-    service.app.post_event._monotonic = ticks
+    service.app.admission._monotonic = ticks
     return service
 
 

@@ -26,7 +26,9 @@ FULL: Final[dict[str, Any]] = {
     "payload_format": "raw",
     "retry_schedule": [1.5, 10.0],
     "timeout_s": 5.0,
+    "rate_limit": 0.5,
     "max_concurrency": 3,
+    "ordering": "key",
     "enabled": True,
     "expires_at": "2026-06-01T00:00:00.000Z",
     "metadata": {"team": "billing"},
@@ -40,7 +42,9 @@ DEFAULTS: Final[dict[str, Any]] = {
     "payload_format": "standard",
     "retry_schedule": None,
     "timeout_s": None,
+    "rate_limit": None,
     "max_concurrency": None,
+    "ordering": "none",
     "enabled": True,
     "expires_at": None,
     "metadata": None,
@@ -112,6 +116,7 @@ def test_a_patch_changes_what_it_names_and_nothing_else(
         "url": "http://127.0.0.1:10/other", "event_types": ["a"], "description": "other",
         "headers": {"X-New": "1"}, "auth": {"type": "basic", "username": "u", "password": "p"},
         "payload_format": "standard", "retry_schedule": [], "timeout_s": 0.5, "max_concurrency": 1,
+        "ordering": "strict", "rate_limit": 10_000.0,
         "metadata": {}, "filter": "payload == 1", "operational": False,
     }[name]  # fmt: skip
     shown = change(service, run, subscription["id"], **{name: new})
@@ -402,7 +407,7 @@ def test_a_deleted_one_is_gone(service: Service, run: Run, subscription: dict[st
     assert (answer.status, answer.body) == (204, b"")
     for method, suffix in (
         ("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume"),
-        ("POST", "/rotate-secret"),
+        ("POST", "/rotate-secret"), ("POST", "/test"), ("GET", "/stats"),
     ):  # fmt: skip
         body: object = {} if method == "PATCH" else None
         assert_problem(run(service.call(method, path + suffix, body)), 404, "not-found")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggers_api.model.delivery import TRANSITIONS, DeliveryStatus
+from triggers_api.model.delivery import TRANSITIONS, DeliveryStatus, Origin
 from triggers_api.model.outcome import (
     ERRORS,
     Answered,
@@ -92,6 +92,23 @@ def test_a_receiver_can_end_one_delivery_with_any_status(
     assert decision.next_attempt_at is None
     assert decision.status == ("succeeded" if 200 <= code < 300 else "cancelled")
     assert bool(decision.disable_subscription) == (code == 410)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [Answered(500), Answered(429, 5.0), NoAnswer("dns"), NoAnswer("invalid-url", permanent=True)],
+)
+def test_a_test_that_fails_is_neither_tried_again_nor_dead(outcome: Answered | NoAnswer) -> None:
+    decision = decide(outcome, failures=1, schedule=(5.0,), now=NOW, draw=0.0, origin=Origin.TEST)
+    assert (decision.status, decision.next_attempt_at) == ("cancelled", None)
+    assert decision.reason is not None
+    assert decision.reason.startswith("the test failed: ")
+
+
+@pytest.mark.parametrize("outcome", [Answered(204), Answered(410), NotSent("delivery is off")])
+def test_what_ends_a_delivery_ends_a_test_in_the_same_way(outcome: Answered | NotSent) -> None:
+    tested = decide(outcome, failures=1, schedule=(5.0,), now=NOW, draw=0.0, origin=Origin.TEST)
+    assert tested == decided(outcome)
 
 
 @given(st.text(max_size=30))

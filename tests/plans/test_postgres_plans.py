@@ -214,6 +214,8 @@ DEAD_LETTER: Final = "dead_letters_pkey (delivery_id =, organization_id =)"
 DELIVERIES_OF_EVENT: Final = "deliveries_once (event_id =, organization_id =)"
 DELIVERY_BY_ID: Final = "deliveries_pkey (id =, organization_id =)"
 DELIVERY_IN_QUEUE: Final = "delivery_queue_pkey (delivery_id =, organization_id =)"
+LINE: Final = "delivery_queue_order (order_key =, organization_id =, subscription_id =)"
+LINE_BY_KEY: Final = "order_keys_pkey (order_key =, organization_id =, subscription_id =)"
 EVENT_BY_ID: Final = "events_pkey (id =, organization_id =)"
 EVENT_IN_QUEUE: Final = "event_queue_pkey (event_id =, organization_id =)"
 EVENT_BY_DEDUP_ID: Final = "events_dedup (dedup_id =, organization_id =)"
@@ -224,14 +226,15 @@ SUBSCRIPTION_BY_ID: Final = "subscriptions_pkey (id =, organization_id =)"
 PLANS: Final = {
     # append
     "append": [],
-    "append_routed": ["settings_version from end to end"],
+    "append_routed": [LINE, "settings_version from end to end"],
     "first_events": [EVENT_BY_DEDUP_ID, EVENT_IN_QUEUE, EVENT_STATE],
     # route
     "claim_queue": [
         "event_queue_due (due_at <=)", "event_queue by place", EVENT_BY_ID,
         "settings_version from end to end",
     ],
-    "fan_out": [EVENT_IN_QUEUE, "event_queue by place"],
+    "fan_out": [EVENT_IN_QUEUE, "event_queue by place", LINE],
+    "give_sequences": [EVENT_IN_QUEUE, DELIVERIES_OF_EVENT],
     "release_queue": [EVENT_IN_QUEUE, "event_queue by place"],
     "erase_queue_row": [EVENT_IN_QUEUE],
     # claim
@@ -257,6 +260,15 @@ PLANS: Final = {
         DELIVERY_IN_QUEUE, "delivery_queue by place", DELIVERY_BY_ID, "deliveries by place",
         "endpoint_health_pkey (organization_id =, subscription_id =)",
     ],
+    "hold_lines": [DELIVERY_IN_QUEUE, LINE_BY_KEY],
+    "hold_lines_of_event": [DELIVERIES_OF_EVENT, DELIVERY_IN_QUEUE, LINE_BY_KEY],
+    "hold_these_lines": [LINE_BY_KEY],
+    "hold_ended_lines": [
+        "subscriptions_ended ()", "delivery_queue_order (organization_id =, subscription_id =)",
+        LINE_BY_KEY,
+    ],
+    "promote_heads": [LINE, "delivery_queue by place"],
+    "line_head": [LINE],
     "delivery_standing": [DELIVERY_BY_ID, DELIVERY_IN_QUEUE, EVENT_STATE, SUBSCRIPTION_BY_ID],
     "cancel_delivery": [DELIVERY_BY_ID, DELIVERY_IN_QUEUE],
     "reopen_delivery": [DELIVERY_BY_ID, DEAD_LETTER],
@@ -287,6 +299,18 @@ PLANS: Final = {
     "dead_deliveries": [
         "dead_letters_pkey (delivery_id <, delivery_id >=, organization_id =)", DELIVERY_BY_ID,
         DELIVERY_IN_QUEUE, EVENT_BY_ID,
+    ],
+    # of one subscription
+    "append_test": [SUBSCRIPTION_BY_ID],
+    "subscription_deliveries": [
+        "deliveries_subscription (id <, id >=, organization_id =, subscription_id =)",
+        DELIVERY_IN_QUEUE,
+    ],
+    "subscription_attempts": [
+        "deliveries_subscription (id <, id >=, organization_id =, subscription_id =)", ATTEMPTS,
+    ],
+    "subscription_next": [
+        "delivery_queue_lane (due_at <, organization_id =, priority =, subscription_id =)",
     ],
     # settings, asked for twice a second
     "changed_keys": ["api_keys_version (version >)"],

@@ -190,6 +190,8 @@ PLANS: Final = {
         "SEARCH d USING INDEX deliveries_dead (organization_id=? AND rowid>? AND rowid<?)",
         EVENT,
     ],
+    # statistics of a subscription; what is grouped is bounded by a limit
+    "test_target": ["SEARCH subscriptions USING INTEGER PRIMARY KEY (rowid=?)"],
     # settings, asked for twice a second
     "changed_keys": ["SEARCH api_keys USING INDEX api_keys_version (version>?)"],
     "changed_organizations": ["SEARCH organizations USING INDEX organizations_version (version>?)"],
@@ -264,3 +266,11 @@ def test_a_count_of_what_is_open_does_not_touch_what_is_finished(db: apsw.Connec
 def test_the_tables_were_filled_and_never_analyzed(db: apsw.Connection) -> None:
     assert list(db.execute("SELECT count(*) FROM deliveries")) == [(ROWS,)]
     assert not list(db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1'"))
+
+
+def test_what_waits_for_a_subscription_first_is_found_by_a_seek_for_either_line(
+    db: apsw.Connection,
+) -> None:
+    seeks = [line for line in plan_of(db, "subscription_next") if "SEARCH d " in line]
+    line = "organization_id=? AND subscription_id=? AND priority=? AND due_at>? AND due_at<?"
+    assert seeks == [f"SEARCH d USING INDEX deliveries_lane ({line})"] * 2

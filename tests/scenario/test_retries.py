@@ -76,10 +76,12 @@ def test_without_a_given_number_the_jitter_is_within_its_bounds_and_not_always_t
     ask: Ask, run: Run, service: Service, receiver: Receiver, clock: FrozenClock
 ) -> None:
     receiver.always(500)
-    run(service.subscribe(receiver.url, retry_schedule=[1000]))
-    sent = [ask.event() for _ in range(40)]
+    for _ in range(5):  # fewer failures of each than have it left alone
+        run(service.subscribe(receiver.url, retry_schedule=[1000]))
+    sent = [ask.event() for _ in range(8)]
     ask.drain()
-    waits = [waits_s(ask.delivery(each), clock) for each in sent]
+    waits = [waits_s(delivery, clock) for each in sent for delivery in ask.deliveries(each)]
+    assert len(waits) == 40
     assert all(1000 <= wait <= 1200 for wait in waits)
     assert len({round(wait) for wait in waits}) > 10
 
@@ -352,11 +354,11 @@ def test_one_receivers_failure_is_no_others(
     bad.always(500)
     run(service.subscribe(bad.url, retry_schedule=[10]))
     run(service.subscribe(good.url))
-    sent = [ask.event(payload=number) for number in range(20)]
+    sent = [ask.event(payload=number) for number in range(4)]
     ask.drain()
     clock.advance(seconds=12)
     ask.drain()
     assert sorted(good.ids) == sorted(sent)
     assert sorted(bad.ids) == sorted(sent * 2)
     books = ask.books()["deliveries"]
-    assert (books["dead"], books["succeeded"]) == (20, 20)
+    assert (books["dead"], books["succeeded"]) == (4, 4)

@@ -11,6 +11,7 @@ import pytest
 from triggers_api.errors import SettingsError
 from triggers_api.model.controls import DeliveryMode, IngestMode
 from triggers_api.settings import (
+    HostRate,
     Settings,
     load,
     shown_default,
@@ -45,9 +46,11 @@ DEFAULTS: Final[dict[str, object]] = {
     "max_poll_ms": 2000,
     "delivery_timeout_s": 30.0,
     "delivery_concurrency": 50,
+    "host_rates": (HostRate("hooks.zapier.com", 25.0),),
     "retry_schedule": (5.0, 30.0, 120.0, 600.0, 3600.0, 10_800.0, 28_800.0),
     "lease_s": 45.0,
     "sweep_s": 300.0,
+    "attempt_retention_days": 30,
     "max_process_attempts": 5,
     "ingest_mode": None,
     "delivery": None,
@@ -79,6 +82,7 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "retry_schedule": ("0", "604800", "-0.1", "604800.1"),
     "lease_s": ("0.101", "86400", "0.09", "86400.1"),  # more than the least timeout
     "sweep_s": ("0.1", "86400", "0.09", "86400.1"),
+    "attempt_retention_days": ("0", "36500", "-1", "36501"),
     "max_process_attempts": ("1", "1000", "0", "1001"),
     "shutdown_grace_s": ("0", "3600", "-1", "3600.1"),
 }
@@ -122,9 +126,18 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "max_poll_ms": ("7000", 7000),
     "delivery_timeout_s": ("1.5", 1.5),
     "delivery_concurrency": ("7", 7),
+    "host_rates": (
+        "API.example.com = 5, example.com.=0.5,a=1,a=2",
+        (
+            HostRate("api.example.com", 5.0),
+            HostRate("example.com", 0.5),
+            HostRate("a", 2.0),
+        ),
+    ),
     "retry_schedule": ("0.5, 1,2", (0.5, 1.0, 2.0)),
     "lease_s": ("60", 60.0),
     "sweep_s": ("1.5", 1.5),
+    "attempt_retention_days": ("7", 7),
     "max_process_attempts": ("7", 7),
     "ingest_mode": ("sync", IngestMode.SYNC),
     "delivery": ("paused", DeliveryMode.PAUSED),
@@ -168,6 +181,20 @@ def test_the_default_as_it_is_shown_means_the_default(row: Any) -> None:  # noqa
         assert row.metadata["parse"](shown) == row.default
     else:
         assert row.default in {None, ()}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a", "a=", "=5", "a=0.009", "a=10000.1", "a=fast", "http://a=1", "a b=1", "a..b=1", "a=1;b=2"],
+)
+def test_a_rate_of_a_host_that_is_none_is_refused_by_name(value: str) -> None:
+    with pytest.raises(SettingsError, match="TRIGGERS_HOST_RATES"):
+        of({"TRIGGERS_HOST_RATES": value})
+
+
+def test_rates_of_hosts_may_be_addresses_and_bounds_are_taken() -> None:
+    rates = of({"TRIGGERS_HOST_RATES": "10.0.0.1=0.01,::1=10000"}).host_rates
+    assert rates == (("10.0.0.1", 0.01), ("::1", 10_000.0))
 
 
 @pytest.mark.parametrize("name", BOUNDS)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from triggers_api.bench.batch import Batch
 from triggers_api.bench.books import Accounting
 from triggers_api.bench.delivery import Delivery
 from triggers_api.bench.idle import Idle
@@ -47,6 +48,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: Pipeline | None = None
     latency: AtRate | None = None
     neighbours: Neighbours | None = None
+    batch: Batch | None = None
     delivery: Delivery | None = None
     order: Order | None = None
     volume: Volume | None = None
@@ -59,6 +61,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "pipeline": self.pipeline,
             "latency": self.latency,
             "neighbours": self.neighbours,
+            "batch": self.batch,
             "delivery": self.delivery,
             "order": self.order,
             "volume": self.volume,
@@ -97,6 +100,8 @@ def as_text(report: Report) -> str:
         lines += _at_rate(report.latency)
     if report.neighbours is not None:
         lines += _neighbours(report.neighbours)
+    if report.batch is not None:
+        lines += _batch(report.batch)
     if report.delivery is not None:
         lines += _delivery(report.delivery)
     if report.order is not None:
@@ -198,6 +203,17 @@ def _neighbours(measured: Neighbours) -> Iterator[str]:
         ("deliveries, beside / without", _number(measured.rate_ratio)),
         ("received p99, beside / without", _number(measured.received_ratio)),
         ("ingest p99, beside / without", _number(measured.ingest_ratio)),
+    )
+
+
+def _batch(measured: Batch) -> Iterator[str]:
+    yield from _title(f"batch - {measured.size} events each, beside the bare insert of their rows")
+    yield from _slices(measured.slices)
+    yield from _facts(
+        ("events accepted", _rates(measured.rates)),
+        ("events inserted", _rates(measured.bare_rates)),
+        ("accepted / inserted", _number(measured.ratio)),
+        ("  round by round", ", ".join(map(_number, measured.ratios))),
     )
 
 
@@ -358,6 +374,8 @@ def _all_slices(report: Report) -> Iterator[Slice]:
     if report.neighbours is not None:
         for each in report.neighbours.runs:
             yield from each.slices
+    if report.batch is not None:
+        yield from report.batch.slices
     if report.order is not None:
         yield from report.order.slices
     if report.volume is not None:

@@ -101,7 +101,7 @@ class Run:
         self.event_type = f"bench.{secrets.token_hex(6)}"
         """Of every event: nobody else subscribes to it by name."""
         self._cores = cores
-        self._folder = folder
+        self.folder = folder
         self.database_url: str | None = None
         """That of the server which was started last, where it is on PostgreSQL."""
         # What wrk cannot do: an exact number of events, ids that differ, a count of each status.
@@ -127,7 +127,7 @@ class Run:
             with _asking(target) as api, self._in_mode(api):
                 yield target, api
             return
-        folder = self._folder / name
+        folder = self.folder / name
         folder.mkdir()
         with (
             self._database(folder) as database_url,
@@ -170,7 +170,7 @@ class Run:
         return raw_insert_rate(
             self.database_url,
             self._cores,
-            self._folder / "raw.log",
+            self.folder / "raw.log",
             seconds=seconds,
             rows=self.options.concurrency,
             payload_bytes=self.options.payload_bytes,
@@ -183,7 +183,7 @@ class Run:
         Raises:
             RunFailed: it does not start.
         """
-        with echo_server(self._folder, self._cores) as target:
+        with echo_server(self.folder, self._cores) as target:
             yield target
 
     @contextmanager
@@ -261,6 +261,21 @@ class Run:
             dedup=options.dedup or options.duplicates_percent > 0,
         )
 
+    def batches(self, target: Target, *, size: int) -> list[Parts]:
+        """Prepared requests of so many events each for a server."""
+        options = self.options
+        bodies = payloads(options.payload_bytes, count=_PAYLOADS, seed=0)
+        events = [
+            b'{"type":"%b","payload":%b}' % (self.event_type.encode(), each) for each in bodies
+        ]
+        body = b"[%b]" % b",".join(events[number % _PAYLOADS] for number in range(size))
+        head = (
+            f"POST {PATH}/batch HTTP/1.1\r\nHost: {target.authority}\r\n"
+            f"Authorization: Bearer {target.api_key}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode()
+        return [Parts(head + body, b"")]
+
     def load(
         self, what: str, target: Target, plan: Plan, *, listener: socket.socket | None = None
     ) -> tuple[Load, Slice]:
@@ -288,7 +303,7 @@ class Run:
                 url=target.url + PATH,
                 connections=self.options.concurrency,
                 seconds=seconds,
-                folder=self._folder,
+                folder=self.folder,
                 watch=watch,
                 progress=advance,
             )

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from triggers_api import __version__
+from triggers_api.bench.batch import measure_batch
 from triggers_api.bench.delivery import measure_delivery
 from triggers_api.bench.idle import measure_idle
 from triggers_api.bench.ingest import measure_ingest
@@ -41,6 +42,7 @@ class Profile(StrEnum):
     PIPELINE = "pipeline"
     LATENCY = "latency"
     NEIGHBOURS = "neighbours"
+    BATCH = "batch"
     DELIVERY = "delivery"
     ORDER = "order"
     VOLUME = "volume"
@@ -77,6 +79,7 @@ def measure(options: Options, profiles: Sequence[Profile]) -> Report:
                 pipeline=measure_pipeline(run) if Profile.PIPELINE in profiles else None,
                 latency=measure_latency(run) if Profile.LATENCY in profiles else None,
                 neighbours=measure_neighbours(run) if Profile.NEIGHBOURS in profiles else None,
+                batch=measure_batch(run) if Profile.BATCH in profiles else None,
                 delivery=measure_delivery(run) if Profile.DELIVERY in profiles else None,
                 order=measure_order(run) if Profile.ORDER in profiles else None,
                 volume=measure_volume(run) if Profile.VOLUME in profiles else None,

@@ -102,6 +102,11 @@ DELIVERY_RATIO: Final = Goal(
     Bound.AT_LEAST,
     0.5,
 )
+BATCH_RATIO: Final = Goal(
+    "events accepted in batches of 500, as a share of the bare insert of the same rows,",
+    Bound.AT_LEAST,
+    0.5,
+)
 ORDER_RATIO: Final = Goal(
     "deliveries in the order of 1,000 keys, as a share of those in no order,", Bound.AT_LEAST, 0.7
 )

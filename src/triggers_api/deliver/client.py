@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from triggers_api.deliver.connection import Answer, Connection, Course, Phase, RequestFailed
+from triggers_api.deliver.connection import Answer, Connection, Course, RequestFailed
 from triggers_api.deliver.egress import Egress, EgressRefused
 
 _KEEPALIVE_S: Final = 30.0
@@ -179,9 +179,9 @@ class Client:
         try:
             addresses = self._known_addresses(endpoint.host)
             if addresses is None:
-                course.append((Phase.DNS, perf_counter()))
+                course.dns = perf_counter()
                 addresses = await self._addresses(endpoint.host)
-            course.append((Phase.CONNECT, perf_counter()))
+            course.connect = perf_counter()
             reached = await start_connection(
                 [_addr_info(address, endpoint.port) for address in addresses],
                 happy_eyeballs_delay=_NEXT_ADDRESS_AFTER_S,
@@ -197,7 +197,7 @@ class Client:
         except (OSError, RuntimeError):  # uvloop raises the latter for what it cannot connect
             raise RequestFailed("connection-failed") from None
         if endpoint.secure:
-            course.append((Phase.TLS, perf_counter()))
+            course.tls = perf_counter()
         try:
             _, connection = await self._loop.create_connection(
                 partial(

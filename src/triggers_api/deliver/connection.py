@@ -36,18 +36,42 @@ class RequestFailed(Exception):
         self.permanent = permanent
 
 
-class Phase(Enum):
-    """What an attempt goes through; a kept connection spares the first three."""
+class Course:
+    """When each phase of an attempt began, by ``perf_counter``; it ended when the next one began.
 
-    DNS = auto()
-    CONNECT = auto()
-    TLS = auto()
-    FIRST_BYTE = auto()
-    REST = auto()
+    ``None`` for what was not gone through; a kept connection spares the first three.
+    """
+
+    __slots__ = ("connect", "dns", "rest", "sent", "tls")
+
+    def __init__(self) -> None:
+        self.dns: float | None = None
+        self.connect: float | None = None
+        self.tls: float | None = None
+        self.sent: float | None = None
+        self.rest: float | None = None
+
+    def timings(
+        self, ended: float
+    ) -> tuple[float | None, float | None, float | None, float | None]:
+        """Milliseconds of dns, connect, tls, and from sending to the first byte."""
+        rest = ended if self.rest is None else self.rest
+        sent = rest if self.sent is None else self.sent
+        first_byte = None if self.sent is None else _ms(rest - sent)
+        if self.connect is None and self.dns is None:
+            return None, None, None, first_byte
+        tls = sent if self.tls is None else self.tls
+        connect = tls if self.connect is None else self.connect
+        return (
+            None if self.dns is None else _ms(connect - self.dns),
+            None if self.connect is None else _ms(tls - connect),
+            None if self.tls is None else _ms(sent - tls),
+            first_byte,
+        )
 
 
-Course = list[tuple[Phase, float]]
-"""When each phase began, by ``perf_counter``; it ended when the next one began."""
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -131,7 +155,7 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             raise RequestFailed("connection-lost")
         self._asking = self._loop.create_future()
-        course.append((Phase.FIRST_BYTE, perf_counter()))
+        course.sent = perf_counter()
         self._course = course
         self._transport.write(request)
         try:
@@ -164,7 +188,7 @@ class Connection(asyncio.Protocol):
             self.cut()
             return
         if self._course is not None:
-            self._course.append((Phase.REST, perf_counter()))
+            self._course.rest = perf_counter()
             self._course = None
         if self._part is _Part.HEAD:
             self._head_size += len(data)

@@ -2,24 +2,33 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from typing import Final, Protocol
 
 import msgspec
 import structlog
 
 from triggers_api.deliver.health import report_health
-from triggers_api.deliver.lanes import Lanes
+from triggers_api.deliver.lanes import Flight, Lanes
 from triggers_api.deliver.webhook import Sent
 from triggers_api.model import ids
 from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.controls import DeliveryMode
-from triggers_api.model.delivery import Attempt, DeliveryStatus, reopened
+from triggers_api.model.delivery import Attempt, DeliveryStatus, Origin, reopened
 from triggers_api.model.notice import Notice, NoticeType
-from triggers_api.model.outcome import Answered, Decision, NoAnswer, NotSent, Outcome, decide
+from triggers_api.model.outcome import (
+    Answered,
+    Decision,
+    NoAnswer,
+    NotSent,
+    Outcome,
+    asks_to_wait_s,
+    decide,
+)
 from triggers_api.model.subscription import SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store.base import ClaimedDelivery, Rooms, Settlement, Store
+from triggers_api.store.base import ClaimedDelivery, Settlement, Store
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
 
@@ -27,8 +36,15 @@ log = structlog.get_logger(__name__)
 
 SWITCHED_OFF: Final = NotSent("delivery is switched off")
 _BUSY_POLL_S: Final = 0.1
+_SHORTEST_ALARM_S: Final = 0.001
 _AFTER_A_BUG_S: Final = 60.0
 """How long a delivery waits whose sending raised something that nobody foresaw."""
+_PUT_OFF: Final = {
+    "rate": "waits for its turn under a rate limit",
+    "throttle": "waits because the receiver asked to be left alone",
+    "slots": None,
+}
+"""What is told of a delivery that was claimed and given back, by what it would have waited for."""
 
 
 class Sends(Protocol):
@@ -55,6 +71,7 @@ class DispatcherSettings(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: float
     max_poll_ms: int
     grace_s: float
+    host_rates: Mapping[str, float] = {}
 
 
 class Dispatcher:
@@ -84,8 +101,11 @@ class Dispatcher:
         self._wall = wall
         self._metrics = metrics
         self._draw = draw
-        self._lanes = Lanes(settings.concurrency)
-        self._running: dict[asyncio.Task[None], ClaimedDelivery] = {}
+        self._lanes = Lanes(settings.concurrency, host_rates=settings.host_rates)
+        self._running: dict[asyncio.Task[Answered | NoAnswer | None], Flight] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
+        self._over = False
         self._finished: list[Settlement] = []
         self._start_by: dict[str, Timestamp] = {}
         self.claimed = 0
@@ -94,12 +114,14 @@ class Dispatcher:
     async def run_once(self) -> float:
         """One turn; returns the seconds until the next look."""
         settling = asyncio.ensure_future(self._settle())
+        unfinished = False
         try:
             self.claimed = 0
-            self.claimed = await self._claim_and_start()
+            unfinished = await self._claim_and_start()
         finally:
             settled = await settling
-        if self._finished:
+        self._show()
+        if self._finished or unfinished:
             return 0.0
         return _BUSY_POLL_S if self.claimed or settled else await self._until_next()
 
@@ -115,13 +137,16 @@ class Dispatcher:
 
     async def finish(self) -> None:
         """The end: wait for what is being sent, give back what takes too long or waits, settle."""
+        self._over = True
+        if self._alarm is not None:
+            self._alarm.cancel()
         self._give_back_waiting("the service was shut down")
         if self._running:
             await asyncio.wait(self._running, timeout=self._settings.grace_s)
         late = dict(self._running)
-        for task, delivery in late.items():
+        for task, flight in late.items():
             task.cancel()
-            self._give_back(delivery, "the service was shut down")
+            self._give_back(flight.delivery, "the service was shut down")
         if late:
             await asyncio.wait(late)
         await self._settle()
@@ -142,32 +167,29 @@ class Dispatcher:
             log.warning("settled too late, nothing changed", delivery_ids=settled.stale)
         for lane in settled.closed_to:
             for delivery in self._lanes.take_lane(lane):
-                del self._start_by[delivery.id]
+                self._start_by.pop(delivery.id, None)
                 self._give_back(delivery, "the endpoint keeps failing and is left alone")
         for change in settled.changes:
             report_health(change, metrics=self._metrics)
         return len(finished)
 
-    async def _claim_and_start(self) -> int:
-        """Claim what there is room for and fill the free slots; returns how many were claimed."""
+    async def _claim_and_start(self) -> bool:
+        """Claim what there is room for, fill the free slots; returns whether to look again at once."""
         mode = self._directory.controls.delivery
         if mode is DeliveryMode.PAUSED:
             self._give_back_waiting("delivery is paused")
-            return 0
+            return False
         lanes, lease_s = self._lanes, self._settings.lease_s
+        lanes.shared = self._directory.organization_count > 1
+        lanes.look(self._now_s())
+        self._start()
         if not lanes.wanted:
-            return 0
+            return False
         start_by = self._store.now().after(seconds=lease_s - self._settings.timeout_s)
         claim = await self._store.claim_deliveries(
-            lanes.wanted,
-            lease_s,
-            rooms=Rooms(
-                subscriptions=lanes.rooms(),
-                default_subscription=lanes.default_room,
-                organizations={},
-                default_organization=lanes.wanted,
-            ),
+            lanes.wanted, lease_s, rooms=lanes.rooms(self._now_s())
         )
+        self.claimed = len(claim.deliveries)
         # What another process has changed about their subscriptions counts for them.
         await self._directory.catch_up(claim.settings_version)
         if claim.recovered:
@@ -176,22 +198,58 @@ class Dispatcher:
         if mode is DeliveryMode.SKIP:
             self._skip([*self._lanes.take_all(), *claim.deliveries])
         else:
+            now_s = self._now_s()
             for delivery in claim.deliveries:
                 self._start_by[delivery.id] = start_by
-                lanes.add(delivery)
+                lanes.add(delivery, now_s)
             self._start()
-        return len(claim.deliveries)
+        return claim.unfinished
+
+    def _now_s(self) -> float:
+        return self._store.now() / 1000
 
     def _start(self) -> None:
-        """Start as many as the slots allow."""
-        while (delivery := self._lanes.take()) is not None:
-            current = self._current(delivery)
+        """Start as many as may go, give back what should not wait here, and set the alarm."""
+        lanes, now_s = self._lanes, self._now_s()
+        while (flight := lanes.take(now_s)) is not None:
+            current = self._current(flight.delivery)
             if current is None:
-                self._lanes.sent(delivery)
+                lanes.ended(flight, None, now_s)
                 continue
             task = asyncio.create_task(self._deliver(current))
-            self._running[task] = current
+            self._running[task] = flight
             task.add_done_callback(self._ended)
+        for returned in lanes.returned():
+            delivery = returned.delivery
+            self._start_by.pop(delivery.id, None)
+            self._metrics.deliveries_put_off.labels(returned.why).inc()
+            at = None if returned.at is None else Timestamp(ceil(returned.at * 1000))
+            self._give_back(delivery, _PUT_OFF[returned.why], at)
+        self._set_alarm(now_s)
+
+    def _set_alarm(self, now_s: float) -> None:
+        at_s = self._lanes.wakes_at()
+        if at_s is None or (self._alarm is not None and self._alarm_at <= at_s):
+            return  # an alarm too many costs less than to set each one anew
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at_s
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_later(max(_SHORTEST_ALARM_S, at_s - now_s), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._over:
+            return
+        self._lanes.look(self._now_s())
+        self._start()
+        self._store.wake_deliveries()
+
+    def _show(self) -> None:
+        fast, slow = self._lanes.in_flight
+        self._metrics.sending_fast.set(fast)
+        self._metrics.sending_slow.set(slow)
+        self._metrics.endpoints_slow.set(self._lanes.slow_lanes)
 
     def _current(self, delivery: ClaimedDelivery) -> ClaimedDelivery | None:
         """The delivery as it is to be sent now; ``None`` when it was given back instead."""
@@ -210,14 +268,20 @@ class Dispatcher:
         # By the secrets and everything else that is in force, not by those when it was claimed.
         return msgspec.structs.replace(delivery, target=now)
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._lanes.sent(self._running.pop(task))
-        self._start()
-        self._store.wake_deliveries()
+    def _ended(self, task: "asyncio.Task[Answered | NoAnswer | None]") -> None:
+        outcome = None
+        try:
+            if not task.cancelled():
+                outcome = task.result()
+        finally:
+            self._lanes.ended(self._running.pop(task), outcome, self._now_s())
+            if not self._over:
+                self._start()
+            self._store.wake_deliveries()
 
     def _give_back_waiting(self, reason: str) -> None:
         for delivery in self._lanes.take_all():
-            del self._start_by[delivery.id]
+            self._start_by.pop(delivery.id, None)
             self._give_back(delivery, reason)
 
     def _give_back(
@@ -241,7 +305,8 @@ class Dispatcher:
         if deliveries:
             log.info("delivery off, skipped", count=len(deliveries))
 
-    async def _deliver(self, delivery: ClaimedDelivery) -> None:
+    async def _deliver(self, delivery: ClaimedDelivery) -> Answered | NoAnswer | None:
+        """Make one attempt; its outcome, ``None`` when there was none."""
         subscription = delivery.target.subscription
         started_at = self._store.now()
         number = delivery.attempt_count + 1
@@ -259,7 +324,7 @@ class Dispatcher:
             log.exception("sending failed in an unforeseen way", delivery_id=delivery.id)
             later = started_at.after(seconds=_AFTER_A_BUG_S)
             self._give_back(delivery, "an error of the service", later)
-            return
+            return None
         attempt = Attempt(
             id=self._store.ids.new(ids.ATTEMPT),
             number=number,
@@ -272,6 +337,9 @@ class Dispatcher:
         self._finished.append(
             self._settlement(delivery, sent.outcome, attempt=attempt, details=sent.details)
         )
+        if asks_to_wait_s(sent.outcome) is not None:
+            self._metrics.endpoints_throttled.inc()
+        return sent.outcome
 
     def _settlement(
         self,
@@ -289,12 +357,12 @@ class Dispatcher:
             schedule=self._settings.retry_schedule if schedule is None else schedule,
             now=self._store.now(),
             draw=self._draw(),
+            origin=delivery.origin,
         )
         self._report(delivery, decision, attempt)
         # What the service tells of itself does not make it tell more.
-        notify = not delivery.operational and self._directory.notifies(
-            delivery.target.organization_id
-        )
+        tells = delivery.origin is Origin.TEST or not delivery.operational
+        notify = tells and self._directory.notifies(delivery.target.organization_id)
         return Settlement(
             delivery.target.organization_id,
             delivery.id,
@@ -310,6 +378,7 @@ class Dispatcher:
             if notify and decision.status is DeliveryStatus.DEAD
             else None,
             sent_to=subscription.url,
+            in_line=delivery.sequence is not None,
         )
 
     def _report(

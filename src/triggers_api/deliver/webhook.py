@@ -10,7 +10,7 @@ import structlog
 
 from triggers_api import __version__
 from triggers_api.deliver.client import Client, Endpoint
-from triggers_api.deliver.connection import BODY_LIMIT, Answer, Course, Phase, RequestFailed
+from triggers_api.deliver.connection import BODY_LIMIT, Answer, Course, RequestFailed
 from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.signature import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 from triggers_api.model.attempt import (
@@ -103,6 +103,8 @@ def compose(
         "x-triggers-delivery-id": delivery.id,
         "x-triggers-attempt": str(attempt_number),
     }
+    if delivery.sequence is not None:
+        headers["x-triggers-sequence"] = str(delivery.sequence)
     for name, value in (subscription.headers or {}).items():
         if not is_ours(name):
             headers.pop(name.lower(), None)
@@ -167,7 +169,7 @@ class Sender:
         )
         outcome: Answered | NoAnswer
         host, answered = "", None
-        course: Course = []
+        course = Course()
         try:
             endpoint = self._client.endpoint(delivery.target.subscription.url)
             host = endpoint.authority
@@ -188,7 +190,7 @@ class Sender:
             host,
             len(body),
             {},
-            _timings(course, started, ended),
+            (*course.timings(ended), round((ended - started) * 1000, 1)),
         )
         usual = usual_headers(
             details,
@@ -200,7 +202,7 @@ class Sender:
         details.request.update(unusual_headers(headers, usual))
         text = None
         if answered is not None:
-            secrets = secret_values(headers)
+            secrets = secret_values(headers, details.request)
             details = msgspec.structs.replace(
                 details, response=response_headers(answered.headers, secrets)
             )
@@ -211,24 +213,6 @@ class Sender:
 def _text(body: bytes, secrets: list[str]) -> str | None:
     text = body.decode(errors="replace").replace("\x00", "\ufffd")
     return without_echoes(text, secrets, cut=len(body) >= BODY_LIMIT) or None
-
-
-def _timings(
-    course: Course, started: float, ended: float
-) -> tuple[float | None, float | None, float | None, float | None, float]:
-    """Milliseconds of dns, connect, tls, first byte, total: each phase to the beginning of the next."""
-    ends = [*(at for _, at in course[1:]), ended]
-    took = {
-        phase: round((end - at) * 1000, 1) for (phase, at), end in zip(course, ends, strict=False)
-    }
-    get = took.get
-    return (
-        get(Phase.DNS),
-        get(Phase.CONNECT),
-        get(Phase.TLS),
-        get(Phase.FIRST_BYTE),
-        round((ended - started) * 1000, 1),
-    )
 
 
 def encode(endpoint: Endpoint, headers: dict[str, str], body: bytes) -> bytes:

@@ -15,10 +15,13 @@ from triggers_api.http import (
     documentation,
     events,
     health,
+    jobs,
     organization,
     problems,
+    subscription_work,
     subscriptions,
 )
+from triggers_api.http.batch import BATCH_PATH, PostBatch
 from triggers_api.http.body import Receive
 from triggers_api.http.context import (
     Context,
@@ -27,7 +30,7 @@ from triggers_api.http.context import (
     organization_id,
     principal,
 )
-from triggers_api.http.hot import PATH
+from triggers_api.http.hot import PATH, PostEvent
 from triggers_api.http.request import StrictRequest
 from triggers_api.http.wire import Send, common_headers, request_id
 from triggers_api.model.timestamp import Timestamp
@@ -38,15 +41,17 @@ class Application:
 
     def __init__(self, context_: Context, *, api: bool = True) -> None:
         """Set up; without ``api`` only the routes about health are there."""
-        self._post_event = context_.post_event if api else None
+        self._takes: dict[str, PostEvent | PostBatch] = (
+            {PATH: context_.post_event, BATCH_PATH: context_.post_batch} if api else {}
+        )
         self._litestar = _litestar(context_, api=api)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI's
         """Serve one request."""
         if scope["type"] == "http":
-            post_event = self._post_event
-            if post_event and scope["path"] == PATH and scope["method"] == "POST":
-                await post_event(scope, receive, send)
+            take = self._takes.get(scope["path"]) if scope["method"] == "POST" else None
+            if take is not None:
+                await take(scope, receive, send)
                 return
             if scope["method"] == "HEAD":
                 # As GET, of which the server sends the head alone (RFC 9110, 9.3.2).
@@ -65,7 +70,9 @@ def _api_routers() -> list[Router]:
         route_handlers=[
             events.router(),
             subscriptions.router(),
+            subscription_work.router(),
             deliveries.router(),
+            jobs.router(),
             organization.router(),
         ],
         dependencies={"organization_id": Provide(organization_id, sync_to_thread=False)},

@@ -15,6 +15,7 @@ from litestar.params import QueryParameter
 from triggers_api.deliver.egress import Egress
 from triggers_api.errors import Unavailable
 from triggers_api.http.auth import Authenticator, check_operator, organization_of
+from triggers_api.http.batch import PostBatch
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.parameters import check_query
@@ -64,6 +65,7 @@ class Context:
         cursors: Cursors,
         metrics: Metrics,
         post_event: PostEvent,
+        post_batch: PostBatch,
         pool: StoreOptions | None,
         readiness: Callable[[], Readiness],
         last_stats: Callable[[], QueueStats],
@@ -80,6 +82,7 @@ class Context:
             cursors: signed places in lists.
             metrics: of this process.
             post_event: the hot route.
+            post_batch: the one for many events at once.
             pool: how a database on a server is talked to; ``None`` for the embedded one.
             readiness: whether traffic should come here.
             last_stats: the depths as they were seen last, for when the store does not answer.
@@ -93,6 +96,7 @@ class Context:
         self.cursors = cursors
         self.metrics = metrics
         self.post_event = post_event
+        self.post_batch = post_batch
         self.pool = pool
         self.readiness = readiness
         self.last_stats = last_stats

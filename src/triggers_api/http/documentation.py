@@ -61,31 +61,84 @@ class OwnTypes(OpenAPISchemaPlugin):
 
 def event_request_body() -> RequestBody:
     """The body of ``POST /api/events``, which no handler parameter shows."""
-    text = {"type": "string"}
-    moment = {"type": "string", "format": "date-time"}
-    schema = {
-        "type": "object",
-        "required": ["type", "payload"],
-        "additionalProperties": False,
-        "properties": {
-            "type": {
-                "type": "string",
-                "minLength": 1,
-                "maxLength": 255,
-                "pattern": "^[A-Za-z0-9_.:/-]+$",
-            },
-            "payload": {"description": "Any JSON value, null included; kept byte for byte."},
-            "dedup_id": {"type": "string", "minLength": 1, "maxLength": 512},
-            "source": {"type": "string", "minLength": 1, "maxLength": 255},
-            "key": {"type": "string", "minLength": 1, "maxLength": 255},
-            "occurred_at": moment,
-            "deliver_at": moment,
-            "metadata": {"type": "object", "additionalProperties": text, "maxProperties": 64},
-        },
-    }
     return RequestBody(
         required=True,
-        content={"application/json": OpenAPIMediaType(schema=_as_schema(schema))},
+        content={
+            "application/json": OpenAPIMediaType(schema=_event_schema()),
+            "application/cloudevents+json": OpenAPIMediaType(schema=_cloudevent_schema()),
+        },
+    )
+
+
+def batch_request_body() -> RequestBody:
+    """The body of ``POST /api/events/batch``."""
+    events = Schema(type=OpenAPIType.ARRAY, items=_event_schema(), min_items=1, max_items=1000)
+    wrapped = Schema(
+        type=OpenAPIType.OBJECT,
+        required=["events"],
+        properties={"events": events},
+        additional_properties=False,
+    )
+    lines = Schema(type=OpenAPIType.STRING, description="One event as JSON in each line.")
+    cloudevents = Schema(
+        type=OpenAPIType.ARRAY, items=_cloudevent_schema(), min_items=1, max_items=1000
+    )
+    return RequestBody(
+        required=True,
+        content={
+            "application/json": OpenAPIMediaType(schema=Schema(one_of=[wrapped, events])),
+            "application/x-ndjson": OpenAPIMediaType(schema=lines),
+            "application/cloudevents-batch+json": OpenAPIMediaType(schema=cloudevents),
+        },
+    )
+
+
+def _cloudevent_schema() -> Schema:
+    text = {"type": "string", "minLength": 1}
+    return _as_schema(
+        {
+            "type": "object",
+            "description": "A CloudEvent 1.0 in its JSON format; extensions are kept as metadata.",
+            "required": ["specversion", "id", "source", "type"],
+            "properties": {
+                "specversion": text,
+                "id": text,
+                "source": text,
+                "type": text,
+                "subject": text,
+                "time": {"type": "string", "format": "date-time"},
+                "datacontenttype": text,
+                "data": {"description": "Any JSON value, kept byte for byte."},
+                "data_base64": text,
+            },
+        }
+    )
+
+
+def _event_schema() -> Schema:
+    text = {"type": "string"}
+    moment = {"type": "string", "format": "date-time"}
+    return _as_schema(
+        {
+            "type": "object",
+            "required": ["type", "payload"],
+            "additionalProperties": False,
+            "properties": {
+                "type": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 255,
+                    "pattern": "^[A-Za-z0-9_.:/-]+$",
+                },
+                "payload": {"description": "Any JSON value, null included; kept byte for byte."},
+                "dedup_id": {"type": "string", "minLength": 1, "maxLength": 512},
+                "source": {"type": "string", "minLength": 1, "maxLength": 255},
+                "key": {"type": "string", "minLength": 1, "maxLength": 255},
+                "occurred_at": moment,
+                "deliver_at": moment,
+                "metadata": {"type": "object", "additionalProperties": text, "maxProperties": 64},
+            },
+        }
     )
 
 

@@ -1,27 +1,39 @@
 """``/api/events``: list, read, delete. Sending one is in ``hot.py``."""
 
-from collections.abc import Iterable
-from typing import Annotated, cast
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Final, cast
 
 import msgspec
+import structlog
 from litestar import Router, delete, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Operation
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.types import ASGIApp
 
-from triggers_api.errors import NotFound
+from triggers_api.errors import FieldError, InvalidState, NotFound, ValidationFailed
+from triggers_api.http.batch import BatchResult
 from triggers_api.http.context import ACCESS, Context
-from triggers_api.http.documentation import event_request_body
+from triggers_api.http.deliveries import DeliveryPage
+from triggers_api.http.documentation import batch_request_body, event_request_body
 from triggers_api.http.parameters import Cursor, Limit, Since, Until, check_type_pattern
-from triggers_api.model.delivery import WAITING
+from triggers_api.http.request import OPTIONAL_BODY
+from triggers_api.model import ids
+from triggers_api.model.delivery import WAITING, NewDelivery
 from triggers_api.model.event import Event, EventDetail, EventStatus
-from triggers_api.model.explain import Explanation, explain
+from triggers_api.model.explain import Explanation, explain, view_of
 from triggers_api.model.organization import Scope
-from triggers_api.model.subscription import Subscription
+from triggers_api.model.subscription import MATCHING, Subscription
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import EventFilter, Store
+from triggers_api.store.directory import Principal
+
+log = structlog.get_logger(__name__)
+
+REPLAYED_TO_LIMIT: Final = 100
+
+_NO_EVENT: Final = "there is no such event"
 
 
 class EventPage(msgspec.Struct, frozen=True):
@@ -36,6 +48,12 @@ class EventExplanation(msgspec.Struct, frozen=True):
 
     event_id: str
     subscriptions: list[Explanation]
+
+
+class EventReplay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """To whom an event is to be delivered once more. ``null`` is the same as leaving it out."""
+
+    subscription_ids: list[str] | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -63,6 +81,13 @@ class PostEventOperation(Operation):
         self.request_body = event_request_body()
 
 
+class PostBatchOperation(Operation):
+    """The documentation of a body that no handler parameter shows."""
+
+    def __post_init__(self) -> None:
+        self.request_body = batch_request_body()
+
+
 @post(
     "/",
     operation_id="SendEvent",
@@ -86,6 +111,33 @@ class PostEventOperation(Operation):
 async def send_event(context: NamedDependency[Context]) -> ASGIApp:
     """Stored durably when the answer comes. Counts against the organization's rate limit."""
     return cast("ASGIApp", context.post_event)
+
+
+@post(
+    "/batch",
+    operation_id="SendEvents",
+    operation_class=PostBatchOperation,
+    summary="Send many events",
+    status_code=202,
+    responses={
+        201: ResponseSpec(
+            BatchResult,
+            generate_examples=False,
+            description="As 202, and the routing is stored, too (sync mode).",
+        ),
+        202: ResponseSpec(
+            BatchResult,
+            generate_examples=False,
+            description="Some are stored durably, or were there already.",
+        ),
+        422: ResponseSpec(
+            BatchResult, generate_examples=False, description="None of them was acceptable."
+        ),
+    },
+)
+async def send_events(context: NamedDependency[Context]) -> ASGIApp:
+    """Each is checked alone and has its own result; what is accepted is stored in one commit."""
+    return cast("ASGIApp", context.post_batch)
 
 
 @get("/", summary="List events", opt={ACCESS: (Scope.READ,)})
@@ -130,7 +182,7 @@ async def get_event(
     """The event with its deliveries and timeline."""
     event = await context.store.event(organization_id, event_id)
     if event is None:
-        raise NotFound("there is no such event")
+        raise NotFound(_NO_EVENT)
     return event
 
 
@@ -148,7 +200,7 @@ async def explain_event(
     store = context.store
     event = await store.event(organization_id, event_id)
     if event is None:
-        raise NotFound("there is no such event")
+        raise NotFound(_NO_EVENT)
     subscriptions = sorted(
         (record.subscription for record in context.directory.subscriptions(organization_id)),
         key=lambda each: each.id,
@@ -178,6 +230,76 @@ async def _in_flight(
     }
 
 
+@post(
+    "/{event_id:str}/replay",
+    summary="Replay an event",
+    status_code=202,
+    opt={ACCESS: (Scope.MANAGE,), OPTIONAL_BODY: True},
+)
+async def replay_event(
+    context: NamedDependency[Context],
+    principal: NamedDependency[Principal],
+    organization_id: NamedDependency[str],
+    event_id: FromPath[str],
+    data: JSONBody[EventReplay],
+) -> DeliveryPage:
+    """Delivers it once more: to the subscriptions that are named, else to all that match it now."""
+    store = context.store
+    event = await store.event(organization_id, event_id)
+    if event is None:
+        raise NotFound(_NO_EVENT)
+    if data.subscription_ids is None:
+        subscription_ids = _matching(context, organization_id, event)
+    else:
+        subscription_ids = await _named(context, organization_id, data.subscription_ids)
+    new = tuple(NewDelivery(store.ids.new(ids.DELIVERY), each) for each in subscription_ids)
+    deliveries = await store.replay_event(organization_id, event_id, new)
+    if deliveries is None:
+        raise NotFound(_NO_EVENT)
+    context.metrics.replayed.inc(len(deliveries))
+    log.info(
+        "event replayed", event_id=event_id, deliveries=len(deliveries), key_id=principal.key_id
+    )
+    return DeliveryPage(deliveries, None)
+
+
+def _matching(context: Context, organization_id: str, event: EventDetail) -> list[str]:
+    now = context.store.now()
+    # As if it came in now: a subscription that was made after it gets it, too.
+    received_at = now + context.store.skew_ms
+    routes = context.directory.routes(organization_id)
+    chosen = routes.route(view_of(event), received_at, now=now)
+    return [subscription.id for subscription in chosen]
+
+
+async def _named(
+    context: Context, organization_id: str, subscription_ids: Sequence[str]
+) -> list[str]:
+    if not 1 <= len(subscription_ids) <= REPLAYED_TO_LIMIT:
+        raise ValidationFailed.of(
+            "/subscription_ids", "invalid-length", f"must have 1 to {REPLAYED_TO_LIMIT} entries"
+        )
+    unique = list(dict.fromkeys(subscription_ids))
+    records = [await context.store.subscription(organization_id, each) for each in unique]
+    errors = [
+        FieldError(
+            f"/subscription_ids/{subscription_ids.index(subscription_id)}",
+            "unknown-subscription",
+            "there is no such subscription",
+        )
+        for subscription_id, record in zip(unique, records, strict=True)
+        if record is None
+    ]
+    if errors:
+        raise ValidationFailed("the replay is not acceptable", errors=errors)
+    now = context.store.now()
+    for record in records:
+        status = record.subscription.status_at(now) if record is not None else None
+        if record is not None and status not in MATCHING:
+            raise InvalidState(f"the subscription {record.subscription.id} is {status}")
+    return unique
+
+
 @delete("/{event_id:str}", summary="Delete an event", opt={ACCESS: (Scope.MANAGE,)})
 async def delete_event(
     context: NamedDependency[Context],
@@ -186,13 +308,21 @@ async def delete_event(
 ) -> None:
     """Erases the payload, cancels what is pending, and frees the dedup_id."""
     if not await context.store.delete_event(organization_id, event_id):
-        raise NotFound("there is no such event")
+        raise NotFound(_NO_EVENT)
 
 
 def router() -> Router:
     """The routes of this file."""
     return Router(
         "/api/events",
-        route_handlers=[send_event, list_events, get_event, explain_event, delete_event],
+        route_handlers=[
+            send_event,
+            send_events,
+            list_events,
+            get_event,
+            explain_event,
+            replay_event,
+            delete_event,
+        ],
         tags=["Events"],
     )

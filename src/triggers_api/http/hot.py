@@ -7,8 +7,7 @@ content, room, store.
 """
 
 import asyncio
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from time import perf_counter
 from typing import Any, Final
@@ -17,46 +16,28 @@ import msgspec
 import structlog
 
 from triggers_api.errors import (
-    InternalError,
-    Problem,
-    RateLimited,
-    Unavailable,
     ValidationFailed,
 )
-from triggers_api.http.auth import Authenticator, organization_of
+from triggers_api.http.admission import Admission, IngestRequest, refuse
 from triggers_api.http.body import ClientGone, Receive, check_media_type, read_body, too_slow
 from triggers_api.http.parameters import check_query
 from triggers_api.http.protocol import Answer, Headers
-from triggers_api.http.wire import Send, answer, problem_answer, request_id
+from triggers_api.http.wire import JSON, Send, answer
 from triggers_api.ingest.accept import Ingest, status_on_receipt
+from triggers_api.ingest.cloudevents import MARK, STRUCTURED, read_binary, read_structured
 from triggers_api.ingest.draft import BODY_LIMIT, DEDUP_HEADER, Draft, read_draft
-from triggers_api.ingest.limits import Rate, RateDecision, RateLimiter
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent
 from triggers_api.model.ids import received_ms
-from triggers_api.model.organization import Organization, Scope
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 PATH: Final = "/api/events"
+_TAKEN: Final = (JSON, STRUCTURED)
 DUPLICATE_MESSAGE: Final = "Event already exists (idempotent)"
 
 _encode = msgspec.json.encode
-
-
-class _Request:
-    """A request that has not been answered."""
-
-    __slots__ = ("headers", "identifier", "limit_headers", "raw", "started")
-
-    def __init__(self, raw: Headers) -> None:
-        self.started = perf_counter()
-        self.raw = raw
-        self.headers = dict(raw)
-        self.identifier = request_id(self.headers.get(b"x-request-id"))
-        self.limit_headers: Headers = []
 
 
 class PostEvent:
@@ -67,36 +48,24 @@ class PostEvent:
     def __init__(
         self,
         ingest: Ingest,
-        directory: Directory,
-        limiter: RateLimiter,
+        admission: Admission,
         *,
-        authenticator: Authenticator,
         metrics: Metrics,
-        rate: Rate,
-        monotonic: Callable[[], float] = perf_counter,
     ) -> None:
         """Set up.
 
         Args:
             ingest: stores events.
-            directory: knows the organizations.
-            limiter: counts.
-            authenticator: says who asks.
+            admission: says who may send one.
             metrics: is told about every request.
-            rate: holds for an organization that has none of its own.
-            monotonic: seconds on a clock that never goes back, for the limiter.
         """
         self._ingest = ingest
-        self._directory = directory
-        self._limiter = limiter
-        self._authenticate = authenticator
+        self._admission = admission
         self._metrics = metrics
-        self._rate = rate
-        self._monotonic = monotonic
 
     def begin(self, headers: Headers, body: bytes) -> "Answer | _Storing":
         """Take a request whose body is there."""
-        request = _Request(headers)
+        request = IngestRequest(headers)
         try:
             return self._store(request, self._admit(request), body)
         except Exception as error:  # noqa: BLE001 - every fault has an answer
@@ -104,7 +73,7 @@ class PostEvent:
 
     def late(self, headers: Headers) -> Answer:
         """The answer to a request whose body did not come in time."""
-        request = _Request(headers)
+        request = IngestRequest(headers)
         error: Exception = too_slow()
         try:
             self._admit(request)
@@ -114,7 +83,7 @@ class PostEvent:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI's
         """Take a request through ASGI."""
-        request = _Request(scope["headers"])
+        request = IngestRequest(scope["headers"])
         try:
             organization_id = self._admit(request)
             check_query(scope["query_string"], ())
@@ -130,25 +99,23 @@ class PostEvent:
             reply = self._refuse(request, error)
         await answer(send, *reply)
 
-    def _admit(self, request: _Request) -> str:
+    def _admit(self, request: IngestRequest) -> str:
         """The organization that may send an event now."""
         headers = request.headers
-        principal = self._authenticate(request.raw, headers)
-        organization_id = organization_of(principal, Scope.INGEST)
-        rate = self._rate_of(self._directory.organization(organization_id))
-        if rate.per_minute:
-            decision = self._limiter.check(organization_id, 1, rate, now=self._monotonic())
-            request.limit_headers = rate_headers(decision, rate)
-            if not decision.allowed:
-                raise RateLimited(
-                    f"more than {rate.per_minute} events a minute (burst {rate.burst})",
-                    retry_after_s=decision.retry_after_s,
-                )
-        check_media_type(headers.get(b"content-type"), headers.get(b"content-encoding"))
+        organization_id = self._admission.organization(request.raw, headers)
+        self._admission.charge(organization_id, 1, request.limit_headers)
+        content_type, encoding = headers.get(b"content-type"), headers.get(b"content-encoding")
+        if content_type == JSON and encoding is None and MARK not in headers:
+            return organization_id
+        # A CloudEvent in binary mode says itself what its data is.
+        if MARK not in headers or is_structured(content_type):
+            check_media_type(content_type, encoding, taken=_TAKEN)
+        else:
+            check_media_type(JSON, encoding)
         return organization_id
 
-    def _store(self, request: _Request, organization_id: str, body: bytes) -> "_Storing":
-        draft = read_draft(body, _dedup_header(request))
+    def _store(self, request: IngestRequest, organization_id: str, body: bytes) -> "_Storing":
+        draft = _read(request, body)
         event, awaited = self._ingest.accept(organization_id, draft)
         return _Storing(self, request, draft, event, awaited)
 
@@ -189,33 +156,8 @@ class PostEvent:
             body,
         )
 
-    def _refuse(self, request: _Request, error: Exception) -> Answer:
-        elapsed = perf_counter() - request.started
-        if isinstance(error, RateLimited):
-            self._metrics.ingest_limited.observe(elapsed)
-        elif isinstance(error, Unavailable):
-            self._metrics.ingest_unavailable.observe(elapsed)
-        elif isinstance(error, Problem):
-            self._metrics.ingest_rejected.observe(elapsed)
-        else:
-            log.error(
-                "request failed",
-                route=PATH,
-                request_id=request.identifier.decode(),
-                exc_info=error,
-            )
-            error = InternalError()
-        status, headers, body = problem_answer(error, request.identifier)
-        return status, headers + request.limit_headers, body
-
-    def _rate_of(self, organization: Organization | None) -> Rate:
-        if organization is None or organization.rate_limit is organization.rate_burst is None:
-            return self._rate
-        limit, burst = organization.rate_limit, organization.rate_burst
-        return Rate(
-            self._rate.per_minute if limit is None else limit,
-            self._rate.burst if burst is None else burst,
-        )
+    def _refuse(self, request: IngestRequest, error: Exception) -> Answer:
+        return refuse(request, error, metrics=self._metrics, route=PATH)
 
 
 class _Storing:
@@ -226,7 +168,7 @@ class _Storing:
     def __init__(
         self,
         route: PostEvent,
-        request: _Request,
+        request: IngestRequest,
         draft: Draft,
         event: NewEvent,
         awaited: "asyncio.Future[Sequence[FirstEvent | None]]",
@@ -243,20 +185,19 @@ class _Storing:
         return self._route.finish(self)
 
 
-def rate_headers(decision: RateDecision, rate: Rate) -> Headers:
-    """``RateLimit-Policy`` and ``RateLimit`` (draft-ietf-httpapi-ratelimit-headers)."""
-    return [
-        (b"ratelimit-policy", _policy(rate.per_minute, rate.burst)),
-        (b"ratelimit", b'"ingest";r=%d;t=%d' % (decision.remaining, math.ceil(decision.reset_s))),
-    ]
+def _read(request: IngestRequest, body: bytes) -> Draft:
+    headers, dedup_id = request.headers, _dedup_header(request)
+    content_type = headers.get(b"content-type")
+    if content_type == JSON and MARK not in headers:
+        return read_draft(body, dedup_id)
+    if is_structured(content_type):
+        return read_structured(body, dedup_id)
+    if MARK in headers:
+        return read_binary(request.raw, body, dedup_id)
+    return read_draft(body, dedup_id)
 
 
-@lru_cache(maxsize=1024)
-def _policy(per_minute: int, burst: int) -> bytes:
-    return b'"ingest";q=%d;w=60;burst=%d' % (per_minute, burst)
-
-
-def _dedup_header(request: _Request) -> str | None:
+def _dedup_header(request: IngestRequest) -> str | None:
     value = request.headers.get(b"idempotency-key")
     if value is None:
         return None
@@ -269,6 +210,11 @@ def _dedup_header(request: _Request) -> str | None:
     # The IETF draft writes the key as a quoted string, most clients as it is.
     quoted = len(text) > 1 and text[0] == text[-1] == '"'
     return text[1:-1] if quoted else text
+
+
+def is_structured(content_type: bytes | None) -> bool:
+    """Whether a body is a CloudEvent in its JSON format."""
+    return (content_type or b"").partition(b";")[0].strip().lower() == STRUCTURED
 
 
 # The bodies are written by hand: every part but the dedup_id is of characters that need no escaping.

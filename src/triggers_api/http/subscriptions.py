@@ -31,6 +31,7 @@ from triggers_api.model.filter import compile_filter
 from triggers_api.model.headers import AUTHORIZATION, is_ours
 from triggers_api.model.organization import Scope
 from triggers_api.model.subscription import (
+    Ordering,
     PayloadFormat,
     SignatureScheme,
     Subscription,
@@ -72,7 +73,9 @@ class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     signature: SignatureScheme | None = None
     retry_schedule: list[float] | None = None
     timeout_s: float | None = None
+    rate_limit: float | None = None
     max_concurrency: int | None = None
+    ordering: Ordering | None = None
     enabled: bool | None = None
     expires_at: Moment | None = None
     metadata: dict[str, str] | None = None
@@ -91,7 +94,9 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     payload_format: PayloadFormat | UnsetType | None = UNSET
     retry_schedule: list[float] | UnsetType | None = UNSET
     timeout_s: float | UnsetType | None = UNSET
+    rate_limit: float | UnsetType | None = UNSET
     max_concurrency: int | UnsetType | None = UNSET
+    ordering: Ordering | UnsetType | None = UNSET
     enabled: bool | UnsetType | None = UNSET
     expires_at: Moment | UnsetType | None = UNSET
     metadata: dict[str, str] | UnsetType | None = UNSET
@@ -392,6 +397,7 @@ async def _checked(
 def _defaults(given: dict[str, Any]) -> dict[str, Any]:
     default = {
         "payload_format": PayloadFormat.STANDARD,
+        "ordering": Ordering.NONE,
         "enabled": True,
         "operational": False,
     }
@@ -450,6 +456,9 @@ def _check_plain(errors: list[FieldError], given: dict[str, Any]) -> None:
     timeout_s = given.get("timeout_s")
     if timeout_s is not None and not 0.1 <= timeout_s <= 30:
         errors.append(FieldError("/timeout_s", "out-of-range", "must be from 0.1 to 30"))
+    rate = given.get("rate_limit")
+    if rate is not None and not 0.01 <= rate <= 10_000:
+        errors.append(FieldError("/rate_limit", "out-of-range", "must be from 0.01 to 10000"))
     concurrency = given.get("max_concurrency")
     if concurrency is not None and not 1 <= concurrency <= 10_000:
         errors.append(FieldError("/max_concurrency", "out-of-range", "must be from 1 to 10000"))

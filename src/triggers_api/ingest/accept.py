@@ -67,6 +67,17 @@ class Ingest:
         event = self._event(organization_id, draft, self._admit())
         return event, self._store.append((event,))
 
+    def accept_all(
+        self, organization_id: str, drafts: Sequence[Draft]
+    ) -> tuple[list[NewEvent], asyncio.Future[Sequence[FirstEvent | None]]]:
+        """Have several events stored together; see :meth:`accept`.
+
+        Of twins among them the first is stored.
+        """
+        mode = self._admit()
+        events = [self._event(organization_id, draft, mode) for draft in drafts]
+        return events, self._store.append(events)
+
     def note_duplicate(self, organization_id: str, first: FirstEvent) -> None:
         """Count and log an event that was not stored because it is there already."""
         self._metrics.duplicates.inc()
@@ -109,7 +120,11 @@ class Ingest:
         received = received_ms(event_id)
         routes = self._directory.routes(organization_id)
         return tuple(
-            NewDelivery(self._store.ids.new(ids.DELIVERY), subscription.id)
+            NewDelivery(
+                self._store.ids.new(ids.DELIVERY),
+                subscription.id,
+                subscription.order_key(draft.key),
+            )
             for subscription in routes.route(
                 EventView(
                     draft.type,

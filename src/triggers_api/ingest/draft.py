@@ -81,7 +81,7 @@ def read_draft(body: bytes, header_dedup_id: str | None = None) -> Draft:
         raise InvalidJson(f"the body is not one JSON document: {error}") from None
     except RecursionError:
         raise TooDeep from None
-    return _checked(request, header_dedup_id)
+    return checked(request, header_dedup_id)
 
 
 def field_error(error: msgspec.ValidationError) -> FieldError:
@@ -104,7 +104,12 @@ def pointer_part(name: str) -> str:
     return name[:64].replace("~", "~0").replace("/", "~1")
 
 
-def _checked(request: EventRequest, header_dedup_id: str | None) -> Draft:
+def checked(request: EventRequest, header_dedup_id: str | None) -> Draft:
+    """An event that was decoded, once every rule of its fields holds.
+
+    Raises:
+        ValidationFailed: with every fault.
+    """
     errors: list[FieldError] = []
     event_type = request.type
     if event_type is None or request.event_type is not None:

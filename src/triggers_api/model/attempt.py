@@ -142,8 +142,8 @@ def response_headers(raw: Iterable[tuple[bytes, bytes]], secrets: Iterable[str])
     """
     kept: dict[str, str] = {}
     for raw_name, raw_value in raw:
-        name = raw_name.decode("latin-1").lower()
-        value = MASK if _speaks_of_secrets(name) else raw_value.decode("latin-1")
+        name, is_secret = _named(raw_name)
+        value = MASK if is_secret else raw_value.decode("latin-1")
         kept[name] = f"{kept[name]}, {value}" if name in kept else value
     for secret in secrets:
         for name, value in kept.items():
@@ -152,19 +152,22 @@ def response_headers(raw: Iterable[tuple[bytes, bytes]], secrets: Iterable[str])
     return kept
 
 
-def secret_values(sent: Mapping[str, str]) -> list[str]:
+def secret_values(sent: Mapping[str, str], unusual: Iterable[str]) -> list[str]:
     """What of a request's headers must not be kept, wherever it turns up; the longest first.
 
     Values of less than 6 characters are not looked for: they are words of every answer.
+
+    Args:
+        sent: the headers, unmasked.
+        unusual: the names of those that :func:`unusual_headers` found.
     """
-    found: set[str] = set()
-    for name, value in sent.items():
-        if name == SIGNATURE:
-            found.update(part.partition(",")[2] for part in value.split(" "))
-        elif not is_ours(name) and value not in {"*/*", "identity"}:
-            found.add(value)
-            found.add(value.partition(" ")[2])
-    return sorted((each for each in found if len(each) >= _SHORTEST_ECHO), key=len, reverse=True)
+    found = [part.partition(",")[2] for part in sent[SIGNATURE].split(" ")]
+    for name in unusual:
+        if not is_ours(name):
+            found += (sent[name], sent[name].partition(" ")[2])
+    if len(found) == 1:
+        return found
+    return sorted({each for each in found if len(each) >= _SHORTEST_ECHO}, key=len, reverse=True)
 
 
 def without_echoes(text: str, secrets: Iterable[str], *, cut: bool) -> str:
@@ -175,21 +178,25 @@ def without_echoes(text: str, secrets: Iterable[str], *, cut: bool) -> str:
         secrets: see :func:`secret_values`.
         cut: the text does not go on where the receiver's did: one of them may have begun at its end.
     """
+    escaped = "\\" in text
     for secret in secrets:
-        for spelling in _spellings(secret):
+        for spelling in _spellings(secret) if escaped else (secret,):
             if spelling in text:
                 text = text.replace(spelling, MASK)
             if cut:
-                for length in range(len(spelling) - 1, _SHORTEST_ECHO - 1, -1):
-                    if text.endswith(spelling[:length]):
-                        text = text[:-length] + MASK
-                        break
+                text = _without_beginning(text, spelling)
+    return text
+
+
+def _without_beginning(text: str, secret: str) -> str:
+    """A text at whose end a secret does not begin."""
+    for length in range(len(secret) - 1, _SHORTEST_ECHO - 1, -1):
+        if text.endswith(secret[:length]):
+            return text[:-length] + MASK
     return text
 
 
 def _spellings(secret: str) -> tuple[str, ...]:
-    if secret.isalnum():
-        return (secret,)
     in_json = msgspec.json.encode(secret).decode()[1:-1]
     return tuple(dict.fromkeys((secret, in_json, in_json.replace("/", "\\/"))))
 
@@ -203,5 +210,7 @@ def _shown(name: str, value: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _speaks_of_secrets(name: str) -> bool:
-    return _SECRET_NAME.search(name) is not None
+def _named(raw: bytes) -> tuple[str, bool]:
+    """A header's name in lower case, and whether it speaks of secrets."""
+    name = raw.decode("latin-1").lower()
+    return name, _SECRET_NAME.search(name) is not None

@@ -57,6 +57,11 @@ def reopened(attempt_count: int) -> DeliveryStatus:
     return _S.RETRYING if attempt_count else _S.PENDING
 
 
+def waits_for(head: str) -> str:
+    """Why a delivery that is not the first of its line cannot be brought forward."""
+    return f"it waits for its turn: {head} goes out before it"
+
+
 class Origin(StrEnum):
     """What made the delivery."""
 
@@ -88,7 +93,10 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """A delivery as the API shows it."""
+    """A delivery as the API shows it.
+
+    ``sequence`` is its place among those of its subscription and key, from 1, where they are ordered.
+    """
 
     id: str
     event_id: str
@@ -99,6 +107,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     attempt_count: int
     next_attempt_at: Timestamp | None
+    sequence: int | None = None
     created_at: Timestamp
     finished_at: Timestamp | None
 
@@ -109,8 +118,17 @@ class DeliveryDetail(Delivery, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...]
 
 
+def without_attempts(detail: DeliveryDetail) -> Delivery:
+    """A delivery as lists show it."""
+    return Delivery(**{name: getattr(detail, name) for name in Delivery.__struct_fields__})
+
+
 class NewDelivery(msgspec.Struct, frozen=True, gc=False):
-    """A delivery that routing decided on, not stored yet."""
+    """A delivery that routing decided on, not stored yet.
+
+    ``order_key`` names the line of its subscription in which it waits for its turn; ``None``: none.
+    """
 
     id: str
     subscription_id: str
+    order_key: str | None = None

@@ -67,14 +67,7 @@ def explain(
         in_flight: by subscription, how many of its deliveries are being sent.
         now: milliseconds since the epoch.
     """
-    view = EventView(
-        event.type,
-        source=event.source,
-        key=event.key,
-        metadata=None if event.metadata is None else msgspec.json.encode(event.metadata),
-        payload=bytes(event.payload),
-        operational=event.operational,
-    )
+    view = view_of(event)
     errors = _last_errors(event)
     newest = {each.subscription_id: each for each in sorted(event.deliveries, key=_made)}
     routed = {each.subscription_id for each in event.deliveries if each.origin is Origin.EVENT}
@@ -103,6 +96,18 @@ def explain(
             )
         )
     return found
+
+
+def view_of(event: EventDetail) -> EventView:
+    """A stored event as filters read it."""
+    return EventView(
+        event.type,
+        source=event.source,
+        key=event.key,
+        metadata=None if event.metadata is None else msgspec.json.encode(event.metadata),
+        payload=bytes(event.payload),
+        operational=event.operational,
+    )
 
 
 def _made(delivery: Delivery) -> str:

@@ -29,6 +29,7 @@ DELIVERY: Final = "dlv"
 ATTEMPT: Final = "att"
 ORGANIZATION: Final = "org"
 KEY: Final = "key"
+JOB: Final = "job"
 
 TAIL_BITS: Final = 54
 _COUNTER_BITS: Final = 20

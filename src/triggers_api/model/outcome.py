@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from triggers_api.model.delivery import DeliveryStatus
+from triggers_api.model.delivery import DeliveryStatus, Origin
 from triggers_api.model.retry import asked_delay_s, delay_s
 from triggers_api.model.timestamp import Timestamp
 
@@ -109,6 +109,7 @@ def decide(
     schedule: tuple[float, ...],
     now: Timestamp,
     draw: float,
+    origin: Origin = Origin.EVENT,
 ) -> Decision:
     """What follows from an outcome.
 
@@ -118,8 +119,11 @@ def decide(
         schedule: seconds between attempts; ``n`` delays allow ``n + 1`` attempts.
         now: when the outcome was known.
         draw: a random number in [0, 1) for the jitter.
+        origin: a test is not tried again, and no dead letter.
     """
     final = _final(outcome)
+    if origin is Origin.TEST and (final is None or final.status is DeliveryStatus.DEAD):
+        return Decision(DeliveryStatus.CANCELLED, f"the test failed: {_reason(outcome)}")
     if final is not None:
         return final
     reason = _reason(outcome)
@@ -169,4 +173,23 @@ def _final_answer(answer: Answered) -> Decision | None:
         return Decision(DeliveryStatus.CANCELLED, gone, disable_subscription=gone)
     if control is Control.ABORT_MESSAGE:
         return Decision(DeliveryStatus.CANCELLED, asked_for)
+    return None
+
+
+def is_success(outcome: Outcome) -> bool:
+    """Whether the receiver has taken the event."""
+    return isinstance(outcome, Answered) and 200 <= outcome.status_code < 300
+
+
+def is_trouble(outcome: Outcome) -> bool:
+    """Whether the receiver seems to be asked for more than it can take."""
+    if isinstance(outcome, Answered):
+        return outcome.status_code in _THROTTLE
+    return isinstance(outcome, NoAnswer) and not outcome.permanent
+
+
+def asks_to_wait_s(outcome: Outcome) -> float | None:
+    """Seconds for which the receiver wants to be left alone, if it says so."""
+    if isinstance(outcome, Answered) and outcome.status_code in _THROTTLE:
+        return outcome.retry_after_s
     return None

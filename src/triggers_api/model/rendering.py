@@ -25,13 +25,13 @@ _PAYLOADS: Final = "payload_"
 _EXTENSION: Final = re.compile(r"[a-z0-9]+", re.ASCII)
 _NOT_EXTENSIONS: Final = frozenset(
     {
-        "specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema",
-        "data",
+        "specversion", "id", "source", "type", "time", "subject", "datacontenttype", "data",
     }
 )  # fmt: skip
 _URI_REFERENCE: Final = re.compile(
     r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+", re.ASCII
 )
+_URI: Final = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*:{_URI_REFERENCE.pattern}", re.ASCII)
 _URI_SAFE: Final = "._~:/?#@!$&'()*+,;=-"
 # HTTP binding, 3.1.3.2: printable ASCII but for the space, the double quote and the percent sign.
 _HEADER_SAFE: Final = "".join(map(chr, set(range(0x21, 0x7F)) - set(b'"%')))
@@ -175,6 +175,8 @@ def _extensions(metadata: bytes) -> list[tuple[str, bytes]]:
             _EXTENSION.fullmatch(name)
             and name not in _NOT_EXTENSIONS
             and not (is_text and has_control(_text(value)))
+            # Of the attributes that came as metadata the only one with a grammar of its own.
+            and (name != "dataschema" or (is_text and _URI.fullmatch(_text(value))))
         ):
             found.append((name, value))
     return found

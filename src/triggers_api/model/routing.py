@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from triggers_api.model.filter import EventView, Filter, Judgement, stored_filter
-from triggers_api.model.subscription import MATCHING, Subscription, SubscriptionStatus
+from triggers_api.model.subscription import MATCHING, Ordering, Subscription, SubscriptionStatus
 
 _REMEMBERED_TYPES = 4096
 
@@ -141,6 +141,10 @@ class RoutingTable:
         self._by_operational_type: dict[str, tuple[Candidate, ...]] = {}
         self.has_filters = any(candidate.filter for candidate in self._candidates)
         """Whether routing reads more of an event than its type."""
+        self.has_order = any(
+            candidate.subscription.ordering is not Ordering.NONE for candidate in self._candidates
+        )
+        """Whether it matters which of two events is routed first."""
 
     def route(
         self, event: EventView, received_at: int, *, now: int, on_fault: OnFault | None = None

@@ -43,6 +43,14 @@ class SignatureScheme(StrEnum):
     V1A = "v1a"
 
 
+class Ordering(StrEnum):
+    """What is sent one after the other, in the order of acceptance: nothing, each key, everything."""
+
+    NONE = "none"
+    KEY = "key"
+    STRICT = "strict"
+
+
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription as the API shows it: never with what it signs or identifies itself with.
 
@@ -64,7 +72,9 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     public_key: str | None = None
     retry_schedule: tuple[float, ...] | None = None
     timeout_s: float | None = None
+    rate_limit: float | None = None
     max_concurrency: int | None = None
+    ordering: Ordering = Ordering.NONE
     enabled: bool = True
     expires_at: Timestamp | None = None
     metadata: dict[str, str] | None = None
@@ -78,6 +88,12 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
         if self.expires_at is not None and self.expires_at <= now and self.status in MATCHING:
             return SubscriptionStatus.EXPIRED
         return self.status
+
+    def order_key(self, key: str | None) -> str | None:
+        """The line in which an event with this key waits for its turn; ``None``: in no order."""
+        if self.ordering is Ordering.STRICT:
+            return ""
+        return key if self.ordering is Ordering.KEY else None
 
     def wants_type(self, event_type: str) -> bool:
         """Whether one of its patterns matches the type."""

@@ -27,12 +27,13 @@ class Reaper:
         reaped = await self._store.reap()
         self._metrics.recovered.labels("event").inc(reaped.events)
         self._metrics.recovered.labels("delivery").inc(reaped.deliveries)
-        if reaped.events or reaped.deliveries or reaped.cancelled:
+        if reaped.events or reaped.deliveries or reaped.cancelled or reaped.mended:
             log.warning(
                 "stuck items recovered",
                 events=reaped.events,
                 deliveries=reaped.deliveries,
                 cancelled=reaped.cancelled,
+                mended=reaped.mended,
             )
         return self._sweep_s
 

@@ -267,7 +267,7 @@ class Processor:
         routes = self._directory.routes(event.organization_id)
         new = self._store.ids.new
         return tuple(
-            NewDelivery(new(ids.DELIVERY), subscription.id)
+            NewDelivery(new(ids.DELIVERY), subscription.id, subscription.order_key(event.key))
             for subscription in routes.route(
                 EventView(
                     event.type,

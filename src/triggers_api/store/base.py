@@ -32,6 +32,7 @@ from triggers_api.model.delivery import (
     DeliveryDetail,
     DeliveryStatus,
     NewDelivery,
+    Origin,
 )
 from triggers_api.model.event import (
     Event,
@@ -43,8 +44,10 @@ from triggers_api.model.event import (
 )
 from triggers_api.model.health import EndpointHealth, HealthChange
 from triggers_api.model.ids import IdGenerator
+from triggers_api.model.job import Job, Replay, Selection, Then
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
@@ -91,7 +94,9 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         failures: attempts since the delivery was opened, by the event or by a retry by hand.
         sent_at: the timestamp inside the ``standard`` format: ``occurred_at``, else received.
+        sequence: its place among those of its subscription and key, where they are ordered.
         metadata: a JSON object of strings, or ``None``.
+        origin: what made it.
         priority: 0 the first attempt for an event, 1 a retry or a replay.
         probe: the subscription's breaker is open; this one finds out whether its endpoint is back.
         operational: the event is one of the service's own.
@@ -110,9 +115,11 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     key: str | None = None
     dedup_id: str | None = None
     metadata: bytes | None = None
+    origin: Origin = Origin.EVENT
     priority: int = 0
     probe: bool = False
     operational: bool = False
+    sequence: int | None = None
 
 
 class Rooms(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +159,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     ``attempt`` is ``None`` when no request was made; the attempt count then stays as it is.
     ``status`` may be a waiting one without an attempt: the delivery is given back. ``details`` are
     those of the attempt; headers and timings go on file with them and not with the attempt's own fields.
+    ``in_line`` says that the delivery has a sequence; a store finds that out by itself, only later.
 
     ``notify``: the organization is to be told what this changes beyond the delivery, by a notice about
     each. ``notice`` is what the delivery itself has to tell; it is written down if this is not stale.
@@ -171,6 +179,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     notify: bool = False
     notice: Notice | None = None
     sent_to: str | None = None
+    in_line: bool = False
 
 
 class PendingNotice(msgspec.Struct, frozen=True):
@@ -289,11 +298,29 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reaped(msgspec.Struct, frozen=True):
-    """What a sweep found: leases that had run out, and rows of deleted subscriptions it ended."""
+    """What a sweep found.
+
+    Attributes:
+        events: leases on events that had run out.
+        deliveries: leases on deliveries that had run out.
+        cancelled: rows of deleted subscriptions that it ended.
+        mended: lines whose first delivery waited for none: it is due now.
+    """
 
     events: int = 0
     deliveries: int = 0
     cancelled: int = 0
+    mended: int = 0
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """What one piece of a sweep for old rows deleted.
+
+    ``position`` is where the next piece begins, ``None`` at the end.
+    """
+
+    deleted: int
+    position: str | None
 
 
 class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -323,6 +350,85 @@ class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
         )
         parts = sum(count for name, count in self.deliveries.items() if name != "total")
         return self.accepted == sum(states) and self.deliveries["total"] == parts
+
+
+class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A leased job; ``position`` is the id of the last event or delivery that was dealt with.
+
+    ``recovered`` says that it was taken over from a lease that had run out.
+    """
+
+    organization_id: str
+    job: Job
+    position: str | None
+    due_at: Timestamp
+    token: int
+    recovered: bool = False
+
+
+class JobStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a job's work, with how far it brings it.
+
+    Attributes:
+        position: behind this event or delivery the job goes on; ``None`` is the beginning.
+        counted: matches found while counting.
+        replays: deliveries to be made.
+        purges: ids of dead deliveries to be deleted.
+        due_at: when the next step may come.
+        error: why the job cannot go on, with ``Then.FAILED``.
+    """
+
+    claimed: ClaimedJob
+    then: Then
+    position: str | None = None
+    counted: int = 0
+    replays: tuple[Replay, ...] = ()
+    purges: tuple[str, ...] = ()
+    due_at: Timestamp
+    error: str | None = None
+
+
+class JobBacklog(msgspec.Struct, frozen=True):
+    """Jobs that are not finished, and when one of them can be claimed (``None``: there is none)."""
+
+    open: int
+    next_at: Timestamp | None
+
+
+class WalkedEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event that a job comes by.
+
+    Attributes:
+        routed: it was decided who gets it, and it is not deleted.
+        operational: it is one of the service's own.
+        delivered: the subscription that was asked about has a delivery of it.
+    """
+
+    id: str
+    type: str
+    routed: bool
+    operational: bool
+    delivered: bool
+
+
+class WalkedDelivery(msgspec.Struct, frozen=True, gc=False):
+    """A delivery that a job comes by; ``origin_id`` is the job that made it, if one did."""
+
+    id: str
+    event_id: str
+    event_type: str
+    subscription_id: str
+    status: DeliveryStatus
+    origin_id: str | None
+
+
+class EventContent(msgspec.Struct, frozen=True, gc=False):
+    """What filters read of an event, besides its type."""
+
+    payload: bytes
+    source: str | None
+    key: str | None
+    metadata: bytes | None
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
@@ -392,6 +498,19 @@ class Store(Protocol):
             Overloaded: more is waiting to be committed than may wait.
             StorageFull: nothing was stored.
             OutcomeUnknown: the commit's answer was lost.
+        """
+
+    async def append_test(self, event: NewEvent) -> bool:
+        """Store an event made to test a subscription, routed to that one alone and due at once.
+
+        It has one delivery, of origin ``test``. No other subscription is asked about it, and the log
+        leaves it out; the books count both.
+
+        Returns:
+            Whether there is such a subscription.
+
+        Raises:
+            InvalidState: the subscription has ended.
         """
 
     async def claim_queue(
@@ -531,6 +650,16 @@ class Store(Protocol):
     async def delivery(self, organization_id: str, delivery_id: str) -> DeliveryDetail | None:
         """One delivery with its attempts."""
 
+    async def subscription_stats(
+        self, organization_id: str, subscription_id: str, *, since: Timestamp, until: Timestamp
+    ) -> SubscriptionStats:
+        """How the deliveries made for a subscription within a window have fared.
+
+        At most ``DELIVERIES_LIMIT`` of them are looked at, the newest, and ``ATTEMPTS_LIMIT`` of their
+        attempts. ``since`` is inclusive, ``until`` exclusive. All zero for a subscription that does not
+        exist.
+        """
+
     async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:
         """Open a dead, skipped or cancelled delivery again, or bring a waiting one forward: due now.
 
@@ -551,11 +680,105 @@ class Store(Protocol):
             InvalidState: it is finished.
         """
 
+    async def prune_attempts(self, before: Timestamp, *, after: str | None, limit: int) -> Pruned:
+        """Delete attempts from before a moment whose deliveries are finished.
+
+        A delivery keeps its count of attempts. Attempts of one that is open are kept, however old.
+
+        Args:
+            before: the moment.
+            after: the position that the last call returned; ``None`` begins with the oldest.
+            limit: how many attempts to look at, about.
+        """
+
     async def stats(self) -> QueueStats:
         """Depths, at most 1 s old."""
 
     async def accounts(self) -> list[OrganizationAccount]:
         """Every organization's books, counted now in one snapshot."""
+
+    # ── jobs ──────────────────────────────────────────────────────────────────────────────────
+
+    async def replay_event(
+        self, organization_id: str, event_id: str, deliveries: Sequence[NewDelivery]
+    ) -> list[Delivery] | None:
+        """Make deliveries of an event once more, due now, behind first attempts and in no order.
+
+        Returns:
+            The new deliveries in the order of the input; ``None`` if there is no such event.
+
+        Raises:
+            InvalidState: the event has not been routed, or a subscription is not there any more.
+        """
+
+    async def create_job(
+        self, organization_id: str, job: Job, *, position: str | None = None, most_open: int
+    ) -> None:
+        """Store a job, due now; finished ones that are long over are forgotten.
+
+        Raises:
+            InvalidState: the organization has ``most_open`` jobs that are not finished.
+        """
+
+    async def job(self, organization_id: str, job_id: str) -> Job | None:
+        """One job."""
+
+    async def jobs(self, organization_id: str, page: Page) -> list[Job]:
+        """A page of jobs, newest first."""
+
+    async def cancel_job(self, organization_id: str, job_id: str) -> Job | None:
+        """End a job that is not finished; a step that is under way will change nothing.
+
+        Returns:
+            The job as it is now; ``None`` if there is no such job.
+
+        Raises:
+            InvalidState: it is finished.
+        """
+
+    async def job_backlog(self) -> JobBacklog:
+        """How many jobs are open."""
+
+    async def claim_job(self, lease_s: float) -> ClaimedJob | None:
+        """Lease a job that is due, if there is one. Organizations take turns, then the longest due."""
+
+    async def advance_job(self, step: JobStep) -> Job | None:
+        """Store a step in one transaction, what it did and how far it came, and end the lease.
+
+        A replay of an event that was deleted, or to a subscription that has ended, counts as failed.
+        One that the job has made before is not made again, nor, for a job about missed events, one to
+        a subscription that has a delivery of the event by now. What is not dead any more is not purged.
+
+        Returns:
+            The job as it is now; ``None`` if the lease was no longer valid, and nothing was changed.
+        """
+
+    async def walk_events(
+        self, organization_id: str, selection: Selection, after: str | None, limit: int
+    ) -> list[WalkedEvent]:
+        """The first ``limit`` events of the selection's time behind a position, oldest first.
+
+        They are not chosen by anything but their time: fewer than ``limit`` are the last ones.
+        """
+
+    async def event_contents(
+        self, organization_id: str, event_ids: Sequence[str]
+    ) -> dict[str, EventContent]:
+        """What filters read, of those of these events that are not deleted."""
+
+    async def walk_deliveries(
+        self, organization_id: str, selection: Selection, after: str | None, limit: int
+    ) -> list[WalkedDelivery]:
+        """The first ``limit`` deliveries of the selection's time behind a position, oldest first.
+
+        Among them are all that the selection is about; fewer than ``limit`` are the last ones.
+        """
+
+    async def wait_jobs(self, timeout_s: float) -> None:
+        """Return when jobs may be due, or after the timeout. May return for nothing."""
+
+    def wake_jobs(self) -> None:
+        """End the waiting of whoever is in :meth:`wait_jobs` in this process."""
 
     # ── the settings half ─────────────────────────────────────────────────────────────────────
 
@@ -586,7 +809,7 @@ class Store(Protocol):
         """Store a tenant's new fields."""
 
     async def delete_organization(self, organization_id: str) -> bool:
-        """Hide a tenant, revoke its keys, delete its subscriptions."""
+        """Hide a tenant, revoke its keys, delete its subscriptions, cancel its jobs."""
 
     async def create_key(self, key: KeyRecord) -> None:
         """Store a key; one with the same digest is brought back to life with the new fields."""

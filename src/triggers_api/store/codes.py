@@ -4,6 +4,7 @@ from typing import Final
 
 from triggers_api.model.delivery import DeliveryStatus, Origin
 from triggers_api.model.event import EventStatus
+from triggers_api.model.job import JobStatus
 
 EVENT_STATUS: Final = {
     EventStatus.QUEUED: 0,
@@ -29,6 +30,14 @@ DELIVERY_STATUS_OF: Final = {number: status for status, number in DELIVERY_STATU
 
 ORIGIN: Final = {Origin.EVENT: 0, Origin.REPLAY: 1, Origin.TEST: 2}
 ORIGIN_OF: Final = {number: origin for origin, number in ORIGIN.items()}
+
+JOB_STATUS: Final = {
+    JobStatus.PENDING: 0,
+    JobStatus.RUNNING: 0,
+    JobStatus.DONE: 1,
+    JobStatus.CANCELLED: 2,
+    JobStatus.FAILED: 3,
+}
 
 ACTIVE: Final = 0
 HELD: Final = 1

@@ -56,6 +56,8 @@ class Directory:
         self._operational: dict[str, tuple[Subscription, ...]] = {}
         self.filtering: frozenset[str] = frozenset()
         """The organizations whose routing reads what is in an event."""
+        self.ordered: frozenset[str] = frozenset()
+        """The organizations whose events are routed in the order of their acceptance."""
         self.chosen_controls = Controls()
         """The switches as they were turned, before the environment has its say."""
         self.controls = self._force(self.chosen_controls)
@@ -87,7 +89,7 @@ class Directory:
         self._subscriptions.clear()
         self._routes.clear()
         self._operational.clear()
-        self.filtering = frozenset()
+        self.filtering = self.ordered = frozenset()
         self.chosen_controls = Controls()
         self.controls = self._force(self.chosen_controls)
 
@@ -105,6 +107,11 @@ class Directory:
     def organization(self, organization_id: str) -> Organization | None:
         """One tenant."""
         return self._organizations.get(organization_id)
+
+    @property
+    def organization_count(self) -> int:
+        """How many tenants there are."""
+        return len(self._organizations)
 
     def organizations(self) -> list[Organization]:
         """All tenants, newest first."""
@@ -166,6 +173,11 @@ class Directory:
                 organization_id
                 for organization_id, routes in self._routes.items()
                 if routes.has_filters
+            )
+            self.ordered = frozenset(
+                organization_id
+                for organization_id, routes in self._routes.items()
+                if routes.has_order
             )
         if changes.controls is not None:
             self.chosen_controls = changes.controls

@@ -27,7 +27,7 @@ class Metrics:
 
         ingest = Histogram(
             "triggers_ingest_seconds",
-            "From a request for POST /api/events to its answer, by outcome.",
+            "From a request for POST /api/events, or its batch, to its answer, by outcome.",
             ["outcome"],
             buckets=FAST,
             registry=registry,
@@ -121,6 +121,13 @@ class Metrics:
             registry=registry,
         )
 
+        self.batch_items = Counter(
+            "triggers_batch_items",
+            "Events that came in batches, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+
         self._filter_faults = Counter(
             "triggers_filter_faults",
             "Filters that had no answer for an event, which then does not match, by why.",
@@ -147,6 +154,30 @@ class Metrics:
             buckets=SLOW,
             registry=registry,
         )
+        sending = Gauge(
+            "triggers_requests_in_flight",
+            "Requests to receivers under way in this process: young ones, and those put aside as slow.",
+            ["pool"],
+            registry=registry,
+        )
+        self.sending_fast = sending.labels("fast")
+        self.sending_slow = sending.labels("slow")
+        self.endpoints_slow = Gauge(
+            "triggers_endpoints_slow",
+            "Subscriptions with deliveries in this process's hands that are slow.",
+            registry=registry,
+        )
+        self.endpoints_throttled = Counter(
+            "triggers_endpoints_throttled",
+            "Answers by which a receiver asked to be left alone for a while.",
+            registry=registry,
+        )
+        self.deliveries_put_off = Counter(
+            "triggers_deliveries_put_off",
+            "Deliveries claimed and given back unsent, by what they would have had to wait for.",
+            ["reason"],
+            registry=registry,
+        )
         self.breakers_open = Gauge(
             "triggers_breakers_open",
             "Endpoints that keep failing, to which nothing is sent for a while, or only a probe.",
@@ -171,6 +202,24 @@ class Metrics:
         self.recovered = Counter(
             "triggers_recovered",
             "Rows taken over from a lease that had run out, or from a process that fell silent.",
+            ["kind"],
+            registry=registry,
+        )
+        self.jobs_open = Gauge(
+            "triggers_jobs_open", "Jobs that are not finished.", registry=registry
+        )
+        self.jobs = Counter(
+            "triggers_jobs", "Jobs that came to their end.", ["kind", "status"], registry=registry
+        )
+        self.replayed = Counter(
+            "triggers_replayed", "Deliveries that replays made.", registry=registry
+        )
+        self.purged = Counter(
+            "triggers_purged", "Dead letters that were deleted by request.", registry=registry
+        )
+        self.pruned = Counter(
+            "triggers_pruned",
+            "Rows deleted because they had been kept for as long as they were to be kept.",
             ["kind"],
             registry=registry,
         )

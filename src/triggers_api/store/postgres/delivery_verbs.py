@@ -12,6 +12,7 @@ from triggers_api.model.delivery import (
     WAITING,
     DeliveryStatus,
     reopened,
+    waits_for,
 )
 from triggers_api.model.health import Evidence, HealthEvent, evidence
 from triggers_api.model.ids import received_ms
@@ -39,11 +40,12 @@ from triggers_api.store.choice import (
     choose,
 )
 from triggers_api.store.endpoint_health import at_another_url
+from triggers_api.store.postgres import lines
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.health_verbs import Endpoint, HealthVerbs
 from triggers_api.store.postgres.notice_verbs import write_notices
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
-from triggers_api.store.postgres.tables import SQL, number, text
+from triggers_api.store.postgres.tables import SQL, first_at, number, text
 from triggers_api.store.turns import Turns
 
 CANCELLED_AT_ONCE: Final = 5000
@@ -51,6 +53,7 @@ CANCELLED_AT_ONCE: Final = 5000
 
 _ENDED: Final = "the subscription has ended"
 _TARGETS_KEPT: Final = 10_000
+_LINES_AT_ONCE: Final = 1000
 
 _CODE = codes.DELIVERY_STATUS
 
@@ -62,6 +65,7 @@ class DeliveryVerbs:
         self._settings = settings
         self._health = health
         self._turns = Turns("0" * 32, "f" * 32)
+        self._line = lines.FIRST_LINE
         self._targets: dict[tuple[str, int], SubscriptionRecord] = {}
 
     async def claim(
@@ -212,6 +216,8 @@ class DeliveryVerbs:
             dedup_id,
             metadata,
             operational,
+            origin,
+            sequence,
         ) = row
         event_id = text(ids.EVENT, event)
         return ClaimedDelivery(
@@ -231,6 +237,8 @@ class DeliveryVerbs:
             priority=due.priority,
             probe=due.probe,
             operational=bool(operational),
+            origin=codes.ORIGIN_OF[origin],
+            sequence=sequence,
         )
 
     async def _target(
@@ -251,18 +259,26 @@ class DeliveryVerbs:
         *,
         now: Timestamp,
         with_health: bool = False,
-    ) -> tuple[Settled, bool] | None:
-        """Outcomes onto their rows; returns what came of it, and whether subscriptions have ended.
+    ) -> tuple[Settled, bool, bool] | None:
+        """Outcomes onto their rows.
 
         Without ``with_health`` this is one statement. It changes nothing and there is no answer if it
-        would have to change what is known of an endpoint, which takes a transaction, as notices do.
+        would have to change what is known of an endpoint, which takes a transaction, as notices and the
+        end of a delivery that is in a line do.
+
+        Returns:
+            What came of it, whether subscriptions have ended, and whether others' turn has come.
         """
         may_disable = False
+        held_lines: list[lines.Line] = []
         if with_health:
             settlements, may_disable = await self._prepared(db, settlements, now=now)
         # The first settlement of a row ends its lease; a second one is stale.
         first = {(each.delivery_id, each.token): each for each in reversed(settlements)}
-        rows = await db.fetch(SQL["settle"], now, *_columns(list(first.values()), now), with_health)
+        once = list(first.values())
+        if with_health:
+            held_lines = await self._hold_lines(db, once)
+        rows = await db.fetch(SQL["settle"], now, *_columns(once, now), with_health)
         if rows and not rows[0]["done"]:
             return None
         held = {(delivery.hex, token): subscription for delivery, token, subscription, _ in rows}
@@ -287,7 +303,8 @@ class DeliveryVerbs:
                 endpoint = UUID(number(settlement.organization_id)), subscription
                 seen.setdefault(endpoint, []).append(said)
         if not with_health:
-            return Settled(tuple(stale)), False
+            return Settled(tuple(stale)), False, False
+        go_on = await lines.go_on(db, held_lines, now=now)
         closed_to, changes = await self._health.settle(
             db,
             {each: said for each, said in seen.items() if each[1] not in ended},
@@ -312,7 +329,19 @@ class DeliveryVerbs:
                 notices.append((settlement.organization_id, notice))
         await write_notices(db, notices)
         given_up = any(each.event is HealthEvent.DISABLED for each in changes)
-        return Settled(tuple(stale), closed_to, tuple(changes)), bool(ended) or given_up
+        return Settled(tuple(stale), closed_to, tuple(changes)), bool(ended) or given_up, go_on
+
+    async def _hold_lines(
+        self, db: Connection, settlements: Sequence[Settlement]
+    ) -> list[lines.Line]:
+        """Hold the lines of those that end."""
+        ends = [each for each in settlements if each.status not in WAITING]
+        rows = await db.fetch(
+            SQL["hold_lines"],
+            [number(each.organization_id) for each in ends],
+            [number(each.delivery_id) for each in ends],
+        )
+        return [tuple(row) for row in rows]
 
     async def _prepared(
         self, db: Connection, settlements: Sequence[Settlement], *, now: Timestamp
@@ -344,8 +373,38 @@ class DeliveryVerbs:
         self, db: Connection, *, now: Timestamp, subscription: str | UUID | None = None
     ) -> int:
         """Cancel some of what waits for subscriptions that have ended; returns how many."""
-        return changed(
-            await db.execute(SQL["cancel_ended"], now, _ENDED, subscription, CANCELLED_AT_ONCE)
+        rows = await db.fetch(SQL["hold_ended_lines"], subscription, CANCELLED_AT_ONCE)
+        held: list[lines.Line] = [tuple(row) for row in rows]
+        cancelled = changed(
+            await db.execute(
+                SQL["cancel_ended"],
+                now,
+                _ENDED,
+                subscription,
+                CANCELLED_AT_ONCE,
+                *lines.as_columns(held),
+            )
+        )
+        await lines.go_on(db, held, now=now)
+        return cancelled
+
+    async def mend_order(self, db: Connection, *, now: Timestamp) -> int:
+        """Have lines that stand still go on, some lines at a time; returns how many stood still."""
+        mended, self._line = await lines.mend(db, self._line, most=_LINES_AT_ONCE, now=now)
+        return mended
+
+    async def prune_attempts(
+        self,
+        db: Connection,
+        *,
+        organization: UUID,
+        after: tuple[UUID, int],
+        before: Timestamp,
+        limit: int,
+    ) -> Any:  # noqa: ANN401 - a row
+        """Delete old attempts; how many, how many were looked at, and the last one of these."""
+        return await db.fetchrow(
+            SQL["prune_attempts"], organization, *after, first_at(before), limit, before
         )
 
     async def free(
@@ -364,13 +423,15 @@ class DeliveryVerbs:
         row = await db.fetchrow(SQL["delivery_standing"], organization, delivery)
         if row is None:
             return False
-        code, attempts, _, leased, erased, ended = row
+        code, attempts, subscription, leased, erased, ended, order_key = row
         standing = DeliveryStatus.DELIVERING if leased else codes.DELIVERY_STATUS_OF[code]
         if erased:
             raise InvalidState("the event was deleted")
         if ended:
             raise InvalidState("the subscription has ended: it was deleted, disabled or expired")
         if standing in WAITING:
+            if order_key is not None:
+                await self._check_turn(db, organization, delivery, subscription, order_key)
             await db.execute(SQL["bring_delivery_forward"], organization, delivery, now)
         elif standing in RETRYABLE:
             status = _CODE[reopened(attempts)]
@@ -379,10 +440,23 @@ class DeliveryVerbs:
             raise InvalidState(f"the delivery is {standing}")
         return True
 
+    async def _check_turn(
+        self,
+        db: Connection,
+        organization: str | UUID,
+        delivery: str | UUID,
+        subscription: UUID,
+        order_key: str,
+    ) -> None:
+        head = await db.fetchval(SQL["line_head"], organization, subscription, order_key)
+        if head is not None and head.hex != UUID(str(delivery)).hex:
+            raise InvalidState(waits_for(text(ids.DELIVERY, head)))
+
     async def cancel(
         self, db: Connection, organization: str | UUID, delivery: str | UUID, *, now: Timestamp
     ) -> bool:
         """Ended, whatever it was waiting for."""
+        held = await db.fetch(SQL["hold_lines"], [organization], [delivery])
         await db.execute(SQL["hold_delivery"], organization, delivery)
         row = await db.fetchrow(SQL["delivery_standing"], organization, delivery)
         if row is None:
@@ -393,6 +467,7 @@ class DeliveryVerbs:
         await db.execute(
             SQL["cancel_delivery"], organization, delivery, now, "cancelled by request"
         )
+        await lines.go_on(db, [tuple(row) for row in held], now=now)
         return True
 
     async def erase_event(
@@ -404,9 +479,11 @@ class DeliveryVerbs:
         if await db.fetchval(SQL["erase_event"], organization, event) is None:
             return False
         await db.execute(SQL["mark_erased"], organization, event, now)
+        held = await db.fetch(SQL["hold_lines_of_event"], organization, event)
         await db.execute(
             SQL["cancel_event_deliveries"], organization, event, now, "the event was deleted"
         )
+        await lines.go_on(db, [tuple(row) for row in held], now=now)
         return True
 
 

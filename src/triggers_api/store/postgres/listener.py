@@ -15,6 +15,7 @@ log = structlog.get_logger(__name__)
 
 QUEUE: Final = "triggers_queue"
 DELIVERIES: Final = "triggers_deliveries"
+JOBS: Final = "triggers_jobs"
 
 _AGAIN_AFTER_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _LOOK_EVERY_S: Final = 10.0

@@ -1,11 +1,11 @@
 """Append, claim, fan out, release: an event from its acceptance to its routing."""
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from triggers_api.errors import OutcomeUnknown, StoreUnavailable, Unavailable
+from triggers_api.errors import InvalidState, OutcomeUnknown, StoreUnavailable, Unavailable
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEvent
@@ -13,14 +13,16 @@ from triggers_api.model.ids import received_ms
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent
+from triggers_api.store.postgres import lines
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.sessions import Sessions
-from triggers_api.store.postgres.tables import SQL, number, text
+from triggers_api.store.postgres.tables import SQL, find, number, text
 
 _ALONE_AFTER: Final = 2
 """Claims without success after which an event is handed out alone."""
 
-_SLOTS: Final = 16
+SLOTS: Final = 16
+"""Rows of ``accounts`` for one organization."""
 _TRIES: Final = 5
 
 _QUEUED = codes.EVENT_STATUS[EventStatus.QUEUED]
@@ -45,7 +47,7 @@ class QueueVerbs:
         Who holds a dedup_id that was taken is looked up after the commit. What fails from then on is the
         answer of those events alone: the others are stored, and must not be told otherwise.
         """
-        met = await self._sessions.write(lambda db: self._append(db, events))
+        met = await self._sessions.write(lambda db: self._append(db, events, now))
         answers: dict[str, Answer] = {}
         for _ in range(_TRIES):
             if not met:
@@ -55,7 +57,9 @@ class QueueVerbs:
                 # Who held the dedup_id a moment ago was deleted since: now it is free.
                 met = [event for event in met if event.id not in answers]
                 if met:
-                    met = await self._sessions.write(lambda db, these=met: self._append(db, these))  # type: ignore[misc]
+                    met = await self._sessions.write(
+                        lambda db, these=met: self._append(db, these, now)  # type: ignore[misc]
+                    )
             except Unavailable as problem:
                 answers |= {event.id: problem for event in met if event.id not in answers}
                 met = []
@@ -63,32 +67,70 @@ class QueueVerbs:
             answers[event.id] = StoreUnavailable("the dedup_id is being deleted again and again")
         return [answers.get(event.id) for event in events]
 
-    async def _append(self, db: Connection, events: Sequence[NewEvent]) -> list[NewEvent]:
+    async def _append(
+        self, db: Connection, events: Sequence[NewEvent], now: Timestamp
+    ) -> list[NewEvent]:
         """Store events; returns those that were not, because their dedup_id is taken."""
         routed = any(event.deliveries is not None for event in events)
         if routed:
             # In one transaction all the same: the two kinds only come together when the switch turns.
             to_queue = [event for event in events if event.deliveries is None]
             at_once = [event for event in events if event.deliveries is not None]
-            if to_queue:
+            if to_queue or lines.ordered(at_once):
                 async with db.transaction():
-                    met = await self._insert(db, "append", to_queue)
-                    return met + await self._insert(db, "append_routed", at_once)
-            return await self._insert(db, "append_routed", at_once)
+                    met = await self._insert(db, "append", to_queue) if to_queue else []
+                    return met + await self._insert_routed(db, at_once, now)
+            return await self._insert_routed(db, at_once, now)
         return await self._insert(db, "append", events)
 
+    async def _insert_routed(
+        self, db: Connection, events: Sequence[NewEvent], now: Timestamp
+    ) -> list[NewEvent]:
+        met: list[NewEvent] = []
+        ordered = lines.ordered(events)
+        given: Mapping[UUID, lines.Place] = {}
+        if ordered:
+            # First which of them are stored, then who is next in each line.
+            met = await self._insert(db, "append_events", events)
+            refused = {event.id for event in met}
+            events = [event for event in events if event.id not in refused]
+            if not events:
+                return met
+            given = await lines.give(
+                db, [(event, event.deliveries or ()) for event in events], now=now
+            )
+        rows = [(each, event.id) for event in events for each in event.deliveries or ()]
+        return met + await self._insert(
+            db,
+            "append_routed",
+            events,
+            [number(delivery.id) for delivery, _ in rows],
+            [number(event) for _, event in rows],
+            [number(delivery.subscription_id) for delivery, _ in rows],
+            [event.settings_version for event in events],
+            secrets.randbelow(SLOTS),
+            ordered,
+            *lines.columns([delivery for delivery, _ in rows], given),
+        )
+
     async def _insert(
-        self, db: Connection, statement: str, events: Sequence[NewEvent]
+        self,
+        db: Connection,
+        statement: str,
+        events: Sequence[NewEvent],
+        *more: Any,  # noqa: ANN401 - what else it takes
     ) -> list[NewEvent]:
         events = _in_order(events)
         columns = _columns(events)
-        if statement == "append_routed":
-            columns += _delivery_columns(events)
-            columns.append([event.settings_version for event in events])
-        else:
-            columns.append(_sparse([event.operational or None for event in events]))
+        if statement == "append":
+            more = (
+                _sparse([event.operational or None for event in events]),
+                secrets.randbelow(SLOTS),
+            )
+        elif statement == "append_events":
+            del columns[-1]
         self._hit("append.before_commit", len(events))
-        row = await db.fetchrow(SQL[statement], *columns, secrets.randbelow(_SLOTS))
+        row = await db.fetchrow(SQL[statement], *columns, *more)
         self._hit("append.after_commit", len(events))
         assert row is not None
         level, stored = row
@@ -126,6 +168,24 @@ class QueueVerbs:
             )
         return found
 
+    async def append_test(self, db: Connection, event: NewEvent, *, now: Timestamp) -> bool:
+        """Store an event for one subscription, with its delivery."""
+        (delivery,) = event.deliveries or ()
+        ended = await db.fetchval(
+            SQL["append_test"],
+            number(event.organization_id),
+            number(event.id),
+            event.type,
+            event.payload,
+            number(delivery.id),
+            find(ids.SUBSCRIPTION, delivery.subscription_id),
+            now,
+            secrets.randbelow(SLOTS),
+        )
+        if ended:
+            raise InvalidState("the subscription has ended: it was disabled or expired")
+        return ended is not None
+
     async def claim(
         self,
         db: Connection,
@@ -161,11 +221,12 @@ class QueueVerbs:
         self, db: Connection, token: int, routed: Sequence[RoutedEvent], *, now: Timestamp
     ) -> list[str]:
         """Deliveries in, queue rows out; the ids of events whose lease was not valid."""
-        deliveries = [
-            (delivery.id, answer.event.id, delivery.subscription_id)
-            for answer in routed
-            for delivery in answer.deliveries
-        ]
+        deliveries = [(each, answer.event.id) for answer in routed for each in answer.deliveries]
+        given: Mapping[UUID, lines.Place] = {}
+        if any(delivery.order_key is not None for delivery, _ in deliveries):
+            given = await lines.give(
+                db, [(answer.event, answer.deliveries) for answer in routed], now=now, token=token
+            )
         held: list[UUID] | None = await db.fetchval(
             SQL["fan_out"],
             token,
@@ -173,10 +234,11 @@ class QueueVerbs:
             [number(answer.event.organization_id) for answer in routed],
             [number(answer.event.id) for answer in routed],
             [not answer.deliveries for answer in routed],
-            [number(delivery) for delivery, _, _ in deliveries],
-            [number(event) for _, event, _ in deliveries],
-            [number(subscription) for _, _, subscription in deliveries],
-            secrets.randbelow(_SLOTS),
+            [number(delivery.id) for delivery, _ in deliveries],
+            [number(event) for _, event in deliveries],
+            [number(delivery.subscription_id) for delivery, _ in deliveries],
+            secrets.randbelow(SLOTS),
+            *lines.columns([delivery for delivery, _ in deliveries], given),
         )
         return _missing([answer.event.id for answer in routed], held)
 
@@ -231,15 +293,6 @@ def _sparse(column: list[Any]) -> list[Any]:
 def _due_at(event: NewEvent) -> int:
     received = received_ms(event.id)
     return received if event.deliver_at is None else max(received, event.deliver_at)
-
-
-def _delivery_columns(events: Sequence[NewEvent]) -> list[list[Any]]:
-    rows = [(delivery, event.id) for event in events for delivery in event.deliveries or ()]
-    return [
-        [number(delivery.id) for delivery, _ in rows],
-        [number(event) for _, event in rows],
-        [number(delivery.subscription_id) for delivery, _ in rows],
-    ]
 
 
 def _missing(asked: Sequence[str], held: Sequence[UUID] | None) -> list[str]:

@@ -20,6 +20,13 @@ from triggers_api.model.delivery import (
 )
 from triggers_api.model.event import Event, EventDetail
 from triggers_api.model.ids import received_ms
+from triggers_api.model.statistics import (
+    ATTEMPTS_LIMIT,
+    DELIVERIES_LIMIT,
+    SubscriptionStats,
+    Taken,
+    summary,
+)
 from triggers_api.model.timeline import Tried, timeline
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
@@ -156,6 +163,33 @@ class RecordReads:
             attempts=tuple(_attempt(attempt, plain) for attempt in attempts),
         )
 
+    async def subscription_stats(
+        self,
+        db: Connection,
+        organization: Key,
+        subscription: Key,
+        *,
+        since: Timestamp,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> SubscriptionStats:
+        """What became of the newest deliveries made within a window."""
+        window = (organization, subscription, first_at(since), first_at(until), DELIVERIES_LIMIT)
+        deliveries = {
+            codes.DELIVERY_STATUS_OF[status]: count
+            for status, count in await db.fetch(SQL["subscription_deliveries"], *window)
+        }
+        rows = await db.fetch(SQL["subscription_attempts"], *window, ATTEMPTS_LIMIT)
+        due = await db.fetchval(SQL["subscription_next"], organization, subscription, codes.PARKED)
+        return summary(
+            deliveries,
+            [Taken(*row) for row in rows],
+            since=since,
+            until=until,
+            next_due=_moment(due),
+            now=now,
+        )
+
     async def depths(self, db: Connection, now: Timestamp) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""
         row = await db.fetchrow(SQL["queue_depths"], now)
@@ -265,6 +299,7 @@ def _delivery(row: Iterable[Any]) -> Delivery:
         status_at,
         due_at,
         leased,
+        sequence,
     ) = row
     delivery_id = text(ids.DELIVERY, identifier)
     status = DeliveryStatus.DELIVERING if leased else codes.DELIVERY_STATUS_OF[code]
@@ -277,7 +312,8 @@ def _delivery(row: Iterable[Any]) -> Delivery:
         reason=reason,
         origin=codes.ORIGIN_OF[origin],
         attempt_count=count,
-        next_attempt_at=_moment(due_at) if status in WAITING else None,
+        next_attempt_at=_moment(due_at) if status in WAITING and due_at != codes.PARKED else None,
+        sequence=sequence,
         created_at=Timestamp(received_ms(delivery_id)),
         finished_at=Timestamp(status_at) if status in FINISHED else None,
     )

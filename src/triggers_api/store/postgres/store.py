@@ -19,7 +19,13 @@ from triggers_api.errors import StartError, StorageFull, StoreUnavailable, Unava
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
-from triggers_api.model.delivery import Delivery, DeliveryDetail
+from triggers_api.model.delivery import (
+    WAITING,
+    Delivery,
+    DeliveryDetail,
+    NewDelivery,
+    without_attempts,
+)
 from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
 from triggers_api.model.health import (
     DEFAULT_POLICY,
@@ -28,25 +34,32 @@ from triggers_api.model.health import (
     HealthPolicy,
     evidence,
 )
+from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
 from triggers_api.store import bodies
 from triggers_api.store.base import (
     Changes,
+    ClaimedJob,
     Connections,
     DeliveryClaim,
     DeliveryFilter,
     Durability,
+    EventContent,
     EventFilter,
     FailedEvent,
     HealthReset,
+    JobBacklog,
+    JobStep,
     LogPage,
     OrganizationAccount,
     Page,
     PendingNotice,
     ProbeClaim,
+    Pruned,
     QueueClaim,
     QueueStats,
     Reaped,
@@ -55,6 +68,8 @@ from triggers_api.store.base import (
     Sealed,
     Settled,
     Settlement,
+    WalkedDelivery,
+    WalkedEvent,
 )
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
@@ -75,7 +90,8 @@ from triggers_api.store.postgres.connection import (
 )
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
-from triggers_api.store.postgres.listener import DELIVERIES, QUEUE, Announcer, Listener
+from triggers_api.store.postgres.job_verbs import JobVerbs
+from triggers_api.store.postgres.listener import DELIVERIES, JOBS, QUEUE, Announcer, Listener
 from triggers_api.store.postgres.notice_verbs import forget_notices, pending_notices
 from triggers_api.store.postgres.pool import Pool
 from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
@@ -83,11 +99,15 @@ from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.replica import Replica
 from triggers_api.store.postgres.sessions import Sessions
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
-from triggers_api.store.postgres.tables import SQL, find, text
+from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, text
 from triggers_api.store.postgres.writer import Writer
 from triggers_api.telemetry.metrics import Metrics
 
 T = TypeVar("T")
+
+_ORGANIZATIONS_AT_ONCE: Final = 100
+"""Into how many a look for old rows goes."""
+_FROM_THE_FIRST: Final = f"{FIRST.hex}-{FIRST.hex}-0"
 
 log = structlog.get_logger(__name__)
 
@@ -163,9 +183,11 @@ class PostgresStore:
         self._health = HealthVerbs(self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(self._settings, self._health)
         self._records = RecordReads()
+        self._jobs = JobVerbs()
 
         self._queue_notice = Notice()
         self._delivery_notice = Notice()
+        self._job_notice = Notice()
         self._stats: tuple[float, QueueStats] | None = None
 
         self._writer = Writer(self._append, observer=self)
@@ -182,7 +204,11 @@ class PostgresStore:
         if not sessions.pooled or options.direct_url is not None:
             self._listener = Listener(
                 options.direct_url or options.database_url,
-                {QUEUE: self._queue_notice.give, DELIVERIES: self._delivery_notice.give},
+                {
+                    QUEUE: self._queue_notice.give,
+                    DELIVERIES: self._delivery_notice.give,
+                    JOBS: self._job_notice.give,
+                },
             )
 
     @classmethod
@@ -338,7 +364,9 @@ class PostgresStore:
 
     async def _leave(self, db: Connection) -> None:
         """Give back what is held, and be listed no more."""
-        await self._deliveries.free(db, now=self.now(), workers=[self._worker_number])
+        mine = [self._worker_number]
+        await self._deliveries.free(db, now=self.now(), workers=mine)
+        await self._jobs.free(db, now=self.now(), workers=mine)
         await db.execute(SQL["leave"], self._worker_number)
 
     async def _write(
@@ -390,6 +418,13 @@ class PostgresStore:
             stored.add_done_callback(lambda _: self.wake_deliveries(everywhere=True))
         return stored
 
+    async def append_test(self, event: NewEvent) -> bool:
+        stored = await self._write(
+            lambda db: self._queue.append_test(db, event, now=self.now()), atomic=True
+        )
+        self.wake_deliveries(everywhere=True)
+        return stored
+
     async def _append(self, events: Sequence[NewEvent]) -> Sequence[Answer]:
         return await self._queue.append(events, self.now())
 
@@ -407,7 +442,11 @@ class PostgresStore:
 
     async def fan_out(self, token: int, routed: Sequence[RoutedEvent]) -> Sequence[str]:
         stale = await self._hot(
-            "fan_out", lambda db: self._queue.fan_out(db, token, routed, now=self.now())
+            "fan_out",
+            lambda db: self._queue.fan_out(db, token, routed, now=self.now()),
+            atomic=any(
+                each.order_key is not None for answer in routed for each in answer.deliveries
+            ),
         )
         if any(answer.deliveries for answer in routed):
             self.wake_deliveries(everywhere=True)
@@ -435,14 +474,16 @@ class PostgresStore:
         if answer is None:
             answer = await self._settle(settlements, with_health=True)
         assert answer is not None
-        settled, ended = answer
+        settled, ended, go_on = answer
+        if go_on:
+            self.wake_deliveries(everywhere=True)
         if ended:
             await self._tidy_up()
         return settled
 
     async def _settle(
         self, settlements: Sequence[Settlement], *, with_health: bool
-    ) -> tuple[Settled, bool] | None:
+    ) -> tuple[Settled, bool, bool] | None:
         return await self._hot(
             "settle",
             lambda db: self._deliveries.settle(
@@ -482,9 +523,13 @@ class PostgresStore:
     async def reap(self) -> Reaped:
         events, deliveries = await self._write(lambda db: self._deliveries.free(db, now=self.now()))
         await self._write(lambda db: db.execute(SQL["end_expired_subscriptions"], self.now()))
-        self._wake_for(events, deliveries)
+        mended = await self._write(
+            lambda db: self._deliveries.mend_order(db, now=self.now()), atomic=True
+        )
+        await self._write(lambda db: self._jobs.free(db, now=self.now()))
+        self._wake_for(events, deliveries + mended)
         await self._write(lambda db: db.execute(SQL["forget_deleted_health"]))
-        return Reaped(events, deliveries, await self._cancel_ended())
+        return Reaped(events, deliveries, await self._cancel_ended(), mended)
 
     async def beat(self, worker: Worker) -> Reaped:
         row = await self._beats.write(
@@ -510,9 +555,9 @@ class PostgresStore:
             if not silent:
                 return 0, 0
             log.warning("workers fell silent", workers=[name for _, name in silent])
-            return await self._deliveries.free(
-                db, now=self.now(), workers=[silent_number for silent_number, _ in silent]
-            )
+            numbers = [silent_number for silent_number, _ in silent]
+            await self._jobs.free(db, now=self.now(), workers=numbers)
+            return await self._deliveries.free(db, now=self.now(), workers=numbers)
 
         events, deliveries = await self._write(free, atomic=True)
         self._wake_for(events, deliveries)
@@ -547,7 +592,8 @@ class PostgresStore:
             cancelled = await self._write(
                 lambda db: self._deliveries.cancel_ended(
                     db, now=self.now(), subscription=subscription
-                )
+                ),
+                atomic=True,
             )
             total += cancelled
             if cancelled < CANCELLED_AT_ONCE:
@@ -603,10 +649,12 @@ class PostgresStore:
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = _organization(organization_id), find(ids.EVENT, event_id)
-        return await self._write(
+        found = await self._write(
             lambda db: self._deliveries.erase_event(db, organization, event, now=self.now()),
             atomic=True,
         )
+        self.wake_deliveries(everywhere=True)
+        return found
 
     async def deliveries(
         self, organization_id: str, wanted: DeliveryFilter, page: Page
@@ -622,6 +670,17 @@ class PostgresStore:
             lambda db: self._records.delivery(db, organization, delivery)
         )
 
+    async def subscription_stats(
+        self, organization_id: str, subscription_id: str, *, since: Timestamp, until: Timestamp
+    ) -> SubscriptionStats:
+        organization = _organization(organization_id)
+        subscription = find(ids.SUBSCRIPTION, subscription_id)
+        return await self._listed.read(
+            lambda db: self._records.subscription_stats(
+                db, organization, subscription, since=since, until=until, now=self.now()
+            )
+        )
+
     async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization, delivery = _organization(organization_id), find(ids.DELIVERY, delivery_id)
         found = await self._write(
@@ -633,10 +692,39 @@ class PostgresStore:
 
     async def cancel_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization, delivery = _organization(organization_id), find(ids.DELIVERY, delivery_id)
-        return await self._write(
+        found = await self._write(
             lambda db: self._deliveries.cancel(db, organization, delivery, now=self.now()),
             atomic=True,
         )
+        self.wake_deliveries(everywhere=True)
+        return found
+
+    async def prune_attempts(self, before: Timestamp, *, after: str | None, limit: int) -> Pruned:
+        organization, delivery, number = (after or _FROM_THE_FIRST).split("-")
+        place = UUID(delivery), int(number)
+        organizations = await self._sessions.read(
+            lambda db: db.fetch(SQL["organizations_from"], organization, _ORGANIZATIONS_AT_ONCE + 1)
+        )
+        deleted, left = 0, limit
+        for (owner,) in organizations[:_ORGANIZATIONS_AT_ONCE]:
+            if owner.hex != organization:
+                place = FIRST, 0
+            gone, looked_at, *last = await self._write(
+                partial(
+                    self._deliveries.prune_attempts,
+                    organization=owner,
+                    after=place,
+                    before=before,
+                    limit=left,
+                )
+            )
+            deleted += gone
+            if looked_at == left:
+                return Pruned(deleted, f"{owner.hex}-{last[0].hex}-{last[1]}")
+            left -= looked_at
+        if len(organizations) > _ORGANIZATIONS_AT_ONCE:
+            return Pruned(deleted, f"{organizations[-1][0].hex}-{FIRST.hex}-0")
+        return Pruned(deleted, None)
 
     async def stats(self) -> QueueStats:
         at = time.monotonic()
@@ -649,6 +737,104 @@ class PostgresStore:
         return await self._sessions.read_one_moment(
             lambda db: self._records.accounts(db, self.now())
         )
+
+    # ── jobs ──────────────────────────────────────────────────────────────────────────────────
+
+    async def replay_event(
+        self, organization_id: str, event_id: str, deliveries: Sequence[NewDelivery]
+    ) -> list[Delivery] | None:
+        organization = _organization(organization_id)
+
+        async def replay(db: Connection) -> list[Delivery] | None:
+            now = self.now()
+            made = await self._jobs.replay_event(db, organization, event_id, deliveries, now=now)
+            if made is None:
+                return None
+            shown = [await self._records.delivery(db, organization, each) for each in made]
+            return [without_attempts(each) for each in shown if each is not None]
+
+        made = await self._write(replay, atomic=True)
+        if made:
+            self.wake_deliveries(everywhere=True)
+        return made
+
+    async def create_job(
+        self, organization_id: str, job: Job, *, position: str | None = None, most_open: int
+    ) -> None:
+        organization = _organization(organization_id)
+        await self._write(
+            lambda db: self._jobs.create(
+                db, organization, job, position=position, most_open=most_open, now=self.now()
+            ),
+            atomic=True,
+        )
+        self._job_notice.give()
+        self._announcer.announce(JOBS)
+
+    async def job(self, organization_id: str, job_id: str) -> Job | None:
+        organization, job = _organization(organization_id), find(ids.JOB, job_id)
+        return await self._sessions.read(lambda db: self._jobs.job(db, organization, job))
+
+    async def jobs(self, organization_id: str, page: Page) -> list[Job]:
+        organization = _organization(organization_id)
+        before = LAST if page.before is None else find(ids.JOB, page.before)
+        return await self._sessions.read(
+            lambda db: self._jobs.jobs(db, organization, before, page.limit)
+        )
+
+    async def cancel_job(self, organization_id: str, job_id: str) -> Job | None:
+        organization, job = _organization(organization_id), find(ids.JOB, job_id)
+        return await self._write(
+            lambda db: self._jobs.cancel(db, organization, job, now=self.now()), atomic=True
+        )
+
+    async def job_backlog(self) -> JobBacklog:
+        return await self._sessions.read(self._jobs.backlog)
+
+    async def claim_job(self, lease_s: float) -> ClaimedJob | None:
+        now, token = self.now(), self._token()
+        until = now.after(seconds=lease_s)
+        return await self._hot(
+            "claim_job", lambda db: self._jobs.claim(db, now=now, until=until, token=token)
+        )
+
+    async def advance_job(self, step: JobStep) -> Job | None:
+        job = await self._hot(
+            "advance_job", lambda db: self._jobs.advance(db, step, now=self.now()), atomic=True
+        )
+        if job is not None and step.replays:
+            self.wake_deliveries(everywhere=True)
+        return job
+
+    async def walk_events(
+        self, organization_id: str, selection: Selection, after: str | None, limit: int
+    ) -> list[WalkedEvent]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._jobs.walk_events(db, organization, selection, after, limit)
+        )
+
+    async def event_contents(
+        self, organization_id: str, event_ids: Sequence[str]
+    ) -> dict[str, EventContent]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._jobs.event_contents(db, organization, event_ids)
+        )
+
+    async def walk_deliveries(
+        self, organization_id: str, selection: Selection, after: str | None, limit: int
+    ) -> list[WalkedDelivery]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._jobs.walk_deliveries(db, organization, selection, after, limit)
+        )
+
+    async def wait_jobs(self, timeout_s: float) -> None:
+        await self._job_notice.wait(timeout_s)
+
+    def wake_jobs(self) -> None:
+        self._job_notice.give()
 
     # ── the settings half ─────────────────────────────────────────────────────────────────────
 
@@ -810,6 +996,7 @@ def _tells(settlement: Settlement) -> bool:
     said = evidence(settlement.attempt, settlement.status)
     return (
         settlement.disable_subscription is not None
+        or (settlement.in_line and settlement.status not in WAITING)
         or settlement.notice is not None
         or (said is not None and said.error is not None)
     )

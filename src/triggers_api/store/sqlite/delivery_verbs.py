@@ -4,11 +4,12 @@ Every method here is an operation's body: it runs in the writer's thread, inside
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
 from triggers_api.errors import InvalidState
+from triggers_api.model import ids
 from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.delivery import (
     OPEN,
@@ -16,6 +17,7 @@ from triggers_api.model.delivery import (
     WAITING,
     Attempt,
     reopened,
+    waits_for,
 )
 from triggers_api.model.health import Evidence, HealthEvent, evidence
 from triggers_api.model.notice import Notice, NoticeType
@@ -43,6 +45,7 @@ from triggers_api.store.choice import (
     choose,
 )
 from triggers_api.store.endpoint_health import at_another_url
+from triggers_api.store.sqlite import lines
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
@@ -54,6 +57,8 @@ CANCELLED_AT_ONCE = 5000
 """Rows of ended subscriptions that one transaction cancels, so that no commit waits long for it."""
 
 _TARGETS_KEPT = 10_000
+_LINES_AT_ONCE = 1000
+_FIRST_LINE: Final = (0, "")
 
 _CODE = codes.DELIVERY_STATUS
 
@@ -67,6 +72,7 @@ class DeliveryVerbs(Tables):
         self._health = health
         self._notices = NoticeVerbs(keys)
         self._turns: Turns[int] = Turns(0, (1 << 63) - 1)
+        self._line: lines.Line = _FIRST_LINE
         self._targets: dict[tuple[int, int], SubscriptionRecord] = {}
 
     def claim(
@@ -171,6 +177,8 @@ class DeliveryVerbs(Tables):
             dedup_id,
             metadata,
             operational,
+            origin,
+            sequence,
         ) = row
         return ClaimedDelivery(
             id=self.keys.delivery(number),
@@ -189,6 +197,8 @@ class DeliveryVerbs(Tables):
             priority=due.priority,
             probe=bool(due.probe),
             operational=bool(operational),
+            origin=codes.ORIGIN_OF[origin],
+            sequence=sequence,
         )
 
     def _target(self, db: apsw.Connection, number: int, version: int) -> SubscriptionRecord:
@@ -202,22 +212,27 @@ class DeliveryVerbs(Tables):
 
     def settle(
         self, db: apsw.Connection, settlements: Sequence[Settlement], *, now: Timestamp
-    ) -> tuple[Settled, bool]:
-        """Outcomes onto their rows; returns what came of it, and whether subscriptions have ended."""
+    ) -> tuple[Settled, bool, bool]:
+        """Outcomes onto their rows.
+
+        Returns:
+            What came of it, whether subscriptions have ended, and whether others' turn has come.
+        """
         asked = [(self.keys.of(s.delivery_id), s.token) for s in settlements]
         held = {
-            (number, token): (attempts, subscription)
-            for number, token, attempts, subscription in many(
+            (number, token): (attempts, subscription, order_key)
+            for number, token, attempts, subscription, order_key in many(
                 db, "deliveries_held", asked, before=(now,)
             )
         }
         stale, states, attempts = [], [], []
         gone: dict[int, Settlement] = {}
+        finished: list[tuple[int, str | None]] = []
         seen: dict[int, list[Evidence]] = {}
         to_tell: set[int] = set()
         for settlement, (number, token) in zip(settlements, asked, strict=True):
             # Popped: the first settlement of a row ends its lease, a second one is stale.
-            count, subscription = held.pop((number, token), (None, 0))
+            count, subscription, order_key = held.pop((number, token), (None, 0, None))
             if count is None:
                 stale.append(settlement.delivery_id)
                 continue
@@ -238,6 +253,8 @@ class DeliveryVerbs(Tables):
                     settlement.reason,
                 )
             )
+            if settlement.status not in WAITING:
+                finished.append((subscription, order_key))
             if settlement.disable_subscription is not None:
                 gone[subscription] = settlement
             if settlement.notice is not None:
@@ -254,7 +271,8 @@ class DeliveryVerbs(Tables):
             self._disable(db, subscription, settlement, now)
         closed_to, changes = self._health.settle(db, seen, to_tell=to_tell, now=now)
         ended = bool(gone) or any(each.event is HealthEvent.DISABLED for each in changes)
-        return Settled(tuple(stale), closed_to, tuple(changes)), ended
+        go_on = lines.go_on(db, finished, now=now)
+        return Settled(tuple(stale), closed_to, tuple(changes)), ended, go_on
 
     def _present(
         self, db: apsw.Connection, subscription: int, settlement: Settlement
@@ -293,6 +311,18 @@ class DeliveryVerbs(Tables):
             None if details is None else bodies.encode(details),
         )
 
+    def prune_attempts(
+        self, db: apsw.Connection, before: Timestamp, after: int, limit: int
+    ) -> tuple[int, int | None]:
+        """Delete old attempts; returns how many, and the number to go on behind."""
+        rows = list(
+            db.execute(SQL["attempts_to_prune"], (after, ids.first_sequence(before), limit))
+        )
+        gone = [number for number, is_open in rows if not is_open]
+        if gone:
+            db.execute(SQL["prune_attempts"], (numbers(gone),))
+        return len(gone), rows[-1][0] if len(rows) == limit else None
+
     def free(self, db: apsw.Connection, *, ran_out: int, now: int) -> tuple[int, int]:
         """Free events and deliveries whose lease ran out by a moment; returns how many of each."""
         before = db.total_changes()
@@ -303,16 +333,24 @@ class DeliveryVerbs(Tables):
 
     def cancel_ended(self, db: apsw.Connection, *, now: int, subscription: int = 0) -> int:
         """Cancel some of what waits for subscriptions that have ended; returns how many."""
-        before = db.total_changes()
-        db.execute(
-            SQL["cancel_ended"],
-            (now, "the subscription has ended", subscription, CANCELLED_AT_ONCE),
+        cancelled = list(
+            db.execute(
+                SQL["cancel_ended"],
+                (now, "the subscription has ended", subscription, CANCELLED_AT_ONCE),
+            )
         )
-        return db.total_changes() - before
+        lines.go_on(db, cancelled, now=now)
+        return len(cancelled)
+
+    def mend_order(self, db: apsw.Connection, *, now: int) -> int:
+        """Have lines that stand still go on, some lines at a time; returns how many stood still."""
+        mended, last = lines.mend(db, self._line, most=_LINES_AT_ONCE, now=now)
+        self._line = _FIRST_LINE if last is None else last
+        return mended
 
     def retry(self, db: apsw.Connection, organization: int, delivery: int, *, now: int) -> bool:
         """Due now, whatever it was waiting for."""
-        for status, attempts, erased, ended in list(
+        for status, attempts, erased, ended, subscription, order_key, _ in list(
             db.execute(SQL["delivery_standing"], (delivery, organization))
         ):
             standing = codes.DELIVERY_STATUS_OF[status]
@@ -323,6 +361,7 @@ class DeliveryVerbs(Tables):
                     "the subscription has ended: it was deleted, disabled or expired"
                 )
             if standing in WAITING:
+                self._check_turn(db, delivery, subscription, order_key)
                 db.execute(SQL["bring_delivery_forward"], (delivery, now))
             elif standing in RETRYABLE:
                 db.execute(SQL["reopen_delivery"], (delivery, _CODE[reopened(attempts)], now))
@@ -331,13 +370,23 @@ class DeliveryVerbs(Tables):
             return True
         return False
 
+    def _check_turn(
+        self, db: apsw.Connection, delivery: int, subscription: int, order_key: str | None
+    ) -> None:
+        if order_key is None:
+            return
+        head = lines.heads(db, [(subscription, order_key)])[subscription, order_key]
+        if head is not None and head != delivery:
+            raise InvalidState(waits_for(self.keys.delivery(head)))
+
     def cancel(self, db: apsw.Connection, organization: int, delivery: int, *, now: int) -> bool:
         """Ended, whatever it was waiting for."""
         for status, *_ in list(db.execute(SQL["delivery_standing"], (delivery, organization))):
             standing = codes.DELIVERY_STATUS_OF[status]
             if standing not in OPEN:
                 raise InvalidState(f"the delivery is {standing}")
-            db.execute(SQL["cancel_delivery"], (delivery, now, "cancelled by request"))
+            gone = db.execute(SQL["cancel_delivery"], (delivery, now, "cancelled by request"))
+            lines.go_on(db, list(gone), now=now)
             return True
         return False
 
@@ -347,6 +396,7 @@ class DeliveryVerbs(Tables):
             db.execute(SQL["erase_payload"], (event,))
             db.execute(SQL["erase_failure"], (event,))
             db.execute(SQL["erase_queue_row"], (due_at, event))
-            db.execute(SQL["cancel_event_deliveries"], (event, now, "the event was deleted"))
+            gone = db.execute(SQL["cancel_event_deliveries"], (event, now, "the event was deleted"))
+            lines.go_on(db, list(gone), now=now)
             return True
         return False

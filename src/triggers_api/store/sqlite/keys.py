@@ -38,3 +38,7 @@ class Keys:
     def organization(self, number: int) -> str:
         """An organization's id."""
         return ids.text(ids.ORGANIZATION, number, self._tail)
+
+    def job(self, number: int) -> str:
+        """A job's id."""
+        return ids.text(ids.JOB, number, self._tail)

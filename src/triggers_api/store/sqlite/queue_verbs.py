@@ -9,13 +9,14 @@ from typing import Any, Final
 
 import apsw
 
+from triggers_api.errors import InvalidState
 from triggers_api.model import ids
-from triggers_api.model.delivery import NewDelivery
+from triggers_api.model.delivery import NewDelivery, Origin
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEvent
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent
-from triggers_api.store.sqlite import tokens
+from triggers_api.store.sqlite import lines, tokens
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_many
 
@@ -70,6 +71,23 @@ class QueueVerbs(Tables):
             if number in holders
         }
         return [[answers.get(self.keys.of(event.id)) for event in call] for call in calls]
+
+    def append_test(self, db: apsw.Connection, event: NewEvent, *, now: int) -> bool:
+        """Store an event for one subscription, with its delivery."""
+        (delivery,) = event.deliveries or ()
+        number, organization = self.keys.of(event.id), self._organizations[event.organization_id]
+        subscription = self.keys.find(ids.SUBSCRIPTION, delivery.subscription_id)
+        for (ended,) in list(db.execute(SQL["test_target"], (subscription, organization, now))):
+            if ended:
+                raise InvalidState("the subscription has ended: it was disabled or expired")
+            db.execute(SQL["append_test"], (number, organization, now, event.type))
+            run_many(db, "append_payloads", [(number, event.payload)])
+            db.execute(SQL["count_accepted"], (organization, 1, 0))
+            self._insert_deliveries(
+                db, self.delivery_rows(number, organization, (delivery,), now, origin=Origin.TEST)
+            )
+            return True
+        return False
 
     def _insert(
         self, db: apsw.Connection, numbered: Sequence[tuple[int, NewEvent]], now: int
@@ -207,7 +225,8 @@ class QueueVerbs(Tables):
         self._set_status(db, [number for _, number in finished], _PROCESSED, now)
         return stale
 
-    def _insert_deliveries(self, db: apsw.Connection, rows: Sequence[tuple[int, ...]]) -> None:
+    def _insert_deliveries(self, db: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        rows = lines.place(db, rows)
         before = db.total_changes()
         run_many(db, "fan_out_deliveries", rows)
         if db.total_changes() - before != len(rows):
@@ -245,8 +264,13 @@ class QueueVerbs(Tables):
             db.execute(SQL["set_event_status"], (status, now, numbers(events)))
 
     def delivery_rows(
-        self, event: int, organization: int, deliveries: Sequence[NewDelivery], now: int
-    ) -> list[tuple[int, ...]]:
+        self,
+        event: int,
+        organization: int,
+        deliveries: Sequence[NewDelivery],
+        now: int,
+        origin: Origin = Origin.EVENT,
+    ) -> list[tuple[Any, ...]]:
         """Rows for ``fan_out_deliveries``."""
         return [
             (
@@ -254,8 +278,8 @@ class QueueVerbs(Tables):
                 organization,
                 event,
                 self.keys.of(delivery.subscription_id),
-                0,
-                0,
+                codes.ORIGIN[origin],
+                0 if origin is Origin.EVENT else self.keys.of(delivery.id),
                 2,
                 now,
                 0,
@@ -263,6 +287,8 @@ class QueueVerbs(Tables):
                 now,
                 now,
                 tokens.NOBODY,
+                delivery.order_key,
+                None,
             )
             for delivery in deliveries
         ]

@@ -17,6 +17,13 @@ from triggers_api.model.delivery import (
     DeliveryStatus,
 )
 from triggers_api.model.event import Event, EventDetail
+from triggers_api.model.statistics import (
+    ATTEMPTS_LIMIT,
+    DELIVERIES_LIMIT,
+    SubscriptionStats,
+    Taken,
+    summary,
+)
 from triggers_api.model.timeline import Tried, timeline
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
@@ -142,6 +149,44 @@ class RecordReads(Tables):
             )
         return None
 
+    def subscription_stats(
+        self,
+        db: apsw.Connection,
+        organization: int,
+        subscription: int,
+        *,
+        since: Timestamp,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> SubscriptionStats:
+        """What became of the newest deliveries made within a window."""
+        window = (
+            subscription,
+            organization,
+            ids.first_sequence(since),
+            ids.first_sequence(until),
+            DELIVERIES_LIMIT,
+        )
+        deliveries = {
+            codes.DELIVERY_STATUS_OF[status]: count
+            for status, count in db.execute(SQL["subscription_deliveries"], window)
+        }
+        attempts = [
+            Taken(duration_ms, bool(succeeded), count, last_at)
+            for duration_ms, succeeded, count, last_at in db.execute(
+                SQL["subscription_attempts"], (*window, ATTEMPTS_LIMIT)
+            )
+        ]
+        ((due,),) = db.execute(SQL["subscription_next"], (organization, subscription, codes.PARKED))
+        return summary(
+            deliveries,
+            attempts,
+            since=since,
+            until=until,
+            next_due=_moment(due),
+            now=now,
+        )
+
     def depths(self, db: apsw.Connection, now: int) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""
         ((queued, scheduled, oldest, held, stuck, open_, delivering, breakers),) = db.execute(
@@ -227,7 +272,19 @@ class RecordReads(Tables):
         )
 
     def _delivery(self, row: Sequence[Any]) -> Delivery:
-        number, event, event_type, subscription, code, reason, origin, count, due, status_at = row
+        (
+            number,
+            event,
+            event_type,
+            subscription,
+            code,
+            reason,
+            origin,
+            count,
+            due,
+            status_at,
+            sequence,
+        ) = row
         status = codes.DELIVERY_STATUS_OF[code]
         return Delivery(
             id=self.keys.delivery(number),
@@ -238,7 +295,8 @@ class RecordReads(Tables):
             reason=reason,
             origin=codes.ORIGIN_OF[origin],
             attempt_count=count,
-            next_attempt_at=_moment(due) if status in WAITING else None,
+            next_attempt_at=_moment(due) if status in WAITING and due != codes.PARKED else None,
+            sequence=sequence,
             created_at=ids.made_at(number),
             finished_at=Timestamp(status_at) if status in FINISHED else None,
         )

@@ -93,6 +93,7 @@ def free_all_leases(db: apsw.Connection, *, now: int) -> None:
     with db:
         db.execute(SQL["free_queue"], (end_of_time, now))
         db.execute(SQL["free_deliveries"], (end_of_time, now))
+        db.execute(SQL["free_jobs"], (end_of_time, now))
 
 
 def check_after_crash(db: apsw.Connection, path: Path) -> None:

@@ -53,13 +53,14 @@ class SettingsVerbs(Tables):
         return True
 
     def delete_organization(self, db: apsw.Connection, organization: int, *, now: int) -> bool:
-        """Hidden, its keys revoked, its subscriptions deleted."""
+        """Hidden, its keys revoked, its subscriptions deleted, its jobs cancelled."""
         version = self.next_version(db)
         if not list(db.execute(SQL["delete_organization"], (organization, now, version))):
             return False
         for number, body in list(db.execute(SQL["keys_of"], (organization,))):
             self._revoke(db, number, bodies.api_key(body), version, now)
         db.execute(SQL["delete_subscriptions_of"], (organization, now, version))
+        db.execute(SQL["cancel_jobs_of"], (organization,))
         return True
 
     def save_key(self, db: apsw.Connection, record: KeyRecord) -> None:

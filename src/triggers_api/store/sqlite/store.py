@@ -17,26 +17,33 @@ from triggers_api.errors import OutcomeUnknown, StartError, StoreUnavailable, Un
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
-from triggers_api.model.delivery import Delivery, DeliveryDetail
+from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
 from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
 from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
+from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
 from triggers_api.store.base import (
     Changes,
+    ClaimedJob,
     DeliveryClaim,
     DeliveryFilter,
     Durability,
+    EventContent,
     EventFilter,
     FailedEvent,
     HealthReset,
+    JobBacklog,
+    JobStep,
     LogPage,
     OrganizationAccount,
     Page,
     PendingNotice,
     ProbeClaim,
+    Pruned,
     QueueClaim,
     QueueStats,
     Reaped,
@@ -45,6 +52,8 @@ from triggers_api.store.base import (
     Sealed,
     Settled,
     Settlement,
+    WalkedDelivery,
+    WalkedEvent,
 )
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
@@ -59,6 +68,7 @@ from triggers_api.store.sqlite.connection import (
 )
 from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
+from triggers_api.store.sqlite.job_verbs import JobVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
@@ -120,10 +130,12 @@ class SqliteStore:
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(keys, self._settings, self._health)
         self._records = RecordReads(keys)
+        self._jobs = JobVerbs(keys)
         self._notices = NoticeVerbs(keys)
 
         self._queue_notice = Notice()
         self._delivery_notice = Notice()
+        self._job_notice = Notice()
         self._stats: tuple[float, QueueStats] | None = None
         self._worker: Worker | None = None
 
@@ -305,6 +317,13 @@ class SqliteStore:
             stored.add_done_callback(lambda _: self._delivery_notice.give())
         return stored
 
+    async def append_test(self, event: NewEvent) -> bool:
+        stored = await self._write(
+            "append_test", lambda db: self._queue.append_test(db, event, now=self.now())
+        )
+        self._delivery_notice.give()
+        return stored
+
     async def claim_queue(
         self, limit: int, lease_s: float, *, contents_of: Collection[str] = ()
     ) -> QueueClaim:
@@ -341,9 +360,11 @@ class SqliteStore:
         )
 
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
-        settled, ended = await self._write(
+        settled, ended, go_on = await self._write(
             "settle", lambda db: self._deliveries.settle(db, settlements, now=self.now())
         )
+        if go_on:
+            self._delivery_notice.give()
         if ended:
             await self._cancel_ended()
         return settled
@@ -382,12 +403,16 @@ class SqliteStore:
             "reap", lambda db: self._deliveries.free(db, ran_out=now, now=now)
         )
         await self._write("reap", lambda db: db.execute(SQL["end_expired_subscriptions"], (now,)))
+        await self._write("reap", lambda db: self._jobs.free(db, ran_out=now, now=now))
         if events:
             self._queue_notice.give()
-        if deliveries:
+        mended = await self._write(
+            "reap", lambda db: self._deliveries.mend_order(db, now=self.now())
+        )
+        if deliveries or mended:
             self._delivery_notice.give()
         await self._write("reap", self._health.forget_deleted)
-        return Reaped(events, deliveries, await self._cancel_ended())
+        return Reaped(events, deliveries, await self._cancel_ended(), mended)
 
     async def _cancel_ended(self, subscription: int = 0) -> int:
         total = 0
@@ -463,10 +488,12 @@ class SqliteStore:
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = self._organization(organization_id), self._event(event_id)
-        return await self._write(
+        found = await self._write(
             "delete_event",
             lambda db: self._deliveries.erase_event(db, organization, event, now=self.now()),
         )
+        self._delivery_notice.give()
+        return found
 
     async def deliveries(
         self, organization_id: str, wanted: DeliveryFilter, page: Page
@@ -483,6 +510,17 @@ class SqliteStore:
             lambda db: self._records.delivery(db, organization, delivery)
         )
 
+    async def subscription_stats(
+        self, organization_id: str, subscription_id: str, *, since: Timestamp, until: Timestamp
+    ) -> SubscriptionStats:
+        organization = self._organization(organization_id)
+        subscription = self._keys.find(ids.SUBSCRIPTION, subscription_id)
+        return await self._readers.run(
+            lambda db: self._records.subscription_stats(
+                db, organization, subscription, since=since, until=until, now=self.now()
+            )
+        )
+
     async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization = self._organization(organization_id)
         delivery = self._keys.find(ids.DELIVERY, delivery_id)
@@ -496,10 +534,19 @@ class SqliteStore:
     async def cancel_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization = self._organization(organization_id)
         delivery = self._keys.find(ids.DELIVERY, delivery_id)
-        return await self._write(
+        found = await self._write(
             "cancel_delivery",
             lambda db: self._deliveries.cancel(db, organization, delivery, now=self.now()),
         )
+        self._delivery_notice.give()
+        return found
+
+    async def prune_attempts(self, before: Timestamp, *, after: str | None, limit: int) -> Pruned:
+        deleted, position = await self._write(
+            "prune_attempts",
+            lambda db: self._deliveries.prune_attempts(db, before, int(after or 0), limit),
+        )
+        return Pruned(deleted, None if position is None else str(position))
 
     async def stats(self) -> QueueStats:
         moment = self._loop.time()
@@ -510,6 +557,103 @@ class SqliteStore:
 
     async def accounts(self) -> list[OrganizationAccount]:
         return await self._readers.run(lambda db: self._records.accounts(db, self.now()))
+
+    # ── jobs ──────────────────────────────────────────────────────────────────────────────────
+
+    async def replay_event(
+        self, organization_id: str, event_id: str, deliveries: Sequence[NewDelivery]
+    ) -> list[Delivery] | None:
+        organization, event = self._organization(organization_id), self._event(event_id)
+
+        def replay(db: apsw.Connection) -> list[Delivery] | None:
+            now = self.now()
+            made = self._jobs.replay_event(db, organization, event, deliveries, now=now)
+            if made is None:
+                return None
+            shown = (self._records.delivery(db, organization, number) for number in made)
+            return [without_attempts(each) for each in shown if each is not None]
+
+        made = await self._write("replay_event", replay)
+        if made:
+            self._delivery_notice.give()
+        return made
+
+    async def create_job(
+        self, organization_id: str, job: Job, *, position: str | None = None, most_open: int
+    ) -> None:
+        organization = self._organization(organization_id)
+        await self._write(
+            "create_job",
+            lambda db: self._jobs.create(
+                db, organization, job, position=position, most_open=most_open, now=self.now()
+            ),
+        )
+        self._job_notice.give()
+
+    async def job(self, organization_id: str, job_id: str) -> Job | None:
+        organization, job = self._organization(organization_id), self._keys.find(ids.JOB, job_id)
+        return await self._readers.run(lambda db: self._jobs.job(db, organization, job))
+
+    async def jobs(self, organization_id: str, page: Page) -> list[Job]:
+        organization = self._organization(organization_id)
+        before = (1 << 63) - 1 if page.before is None else self._keys.find(ids.JOB, page.before)
+        return await self._readers.run(
+            lambda db: self._jobs.jobs(db, organization, before, page.limit)
+        )
+
+    async def cancel_job(self, organization_id: str, job_id: str) -> Job | None:
+        organization, job = self._organization(organization_id), self._keys.find(ids.JOB, job_id)
+        return await self._write(
+            "cancel_job", lambda db: self._jobs.cancel(db, organization, job, now=self.now())
+        )
+
+    async def job_backlog(self) -> JobBacklog:
+        return await self._readers.run(self._jobs.backlog)
+
+    async def claim_job(self, lease_s: float) -> ClaimedJob | None:
+        now = self.now()
+        until, token = now.after(seconds=lease_s), _token()
+        return await self._write(
+            "claim_job", lambda db: self._jobs.claim(db, now=now, until=until, token=token)
+        )
+
+    async def advance_job(self, step: JobStep) -> Job | None:
+        job = await self._write(
+            "advance_job", lambda db: self._jobs.advance(db, step, now=self.now())
+        )
+        if job is not None and step.replays:
+            self._delivery_notice.give()
+        return job
+
+    async def walk_events(
+        self, organization_id: str, selection: Selection, after: str | None, limit: int
+    ) -> list[WalkedEvent]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._jobs.walk_events(db, organization, selection, after, limit)
+        )
+
+    async def event_contents(
+        self, organization_id: str, event_ids: Sequence[str]
+    ) -> dict[str, EventContent]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._jobs.event_contents(db, organization, event_ids)
+        )
+
+    async def walk_deliveries(
+        self, organization_id: str, selection: Selection, after: str | None, limit: int
+    ) -> list[WalkedDelivery]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._jobs.walk_deliveries(db, organization, selection, after, limit)
+        )
+
+    async def wait_jobs(self, timeout_s: float) -> None:
+        await self._job_notice.wait(timeout_s)
+
+    def wake_jobs(self) -> None:
+        self._job_notice.give()
 
     # ── the settings half ─────────────────────────────────────────────────────────────────────
 

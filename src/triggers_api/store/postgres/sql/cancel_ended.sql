@@ -1,4 +1,5 @@
--- What waits for subscriptions that have ended ($3 NULL) or for this one, some at a time.
+-- What waits for subscriptions that have ended ($3 NULL) or for this one, some at a time. Of what is in a
+-- line only what is in one of these ($5 to $7), which the caller holds.
 WITH chosen AS MATERIALIZED (
     SELECT q.ctid AS place_in_table, q.organization_id, q.delivery_id, d.place_in_record
     FROM subscriptions AS s
@@ -10,6 +11,11 @@ WITH chosen AS MATERIALIZED (
         LIMIT 1
     ) AS d
     WHERE s.state = 2 AND ($3::uuid IS NULL OR s.id = $3)
+      AND (
+          q.order_key IS NULL
+          OR (q.organization_id, q.subscription_id, q.order_key)
+             IN (SELECT * FROM unnest($5::uuid[], $6::uuid[], $7::text[]))
+      )
     LIMIT $4
     FOR UPDATE OF q SKIP LOCKED
 ),

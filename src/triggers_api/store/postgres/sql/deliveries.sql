@@ -1,5 +1,5 @@
 SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.reason, d.origin, d.attempt_count, d.status_at,
-       q.due_at, coalesce(q.lease_token <> 0, false)
+       q.due_at, coalesce(q.lease_token <> 0, false), d.sequence
 FROM deliveries AS d
 CROSS JOIN LATERAL (
     SELECT e.type FROM events AS e WHERE e.organization_id = d.organization_id AND e.id = d.event_id LIMIT 1

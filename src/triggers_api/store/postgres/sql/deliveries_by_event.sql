@@ -3,7 +3,7 @@ WITH of_event AS MATERIALIZED (
     SELECT d.* FROM deliveries AS d WHERE d.organization_id = $1 AND d.event_id = $7
 )
 SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.reason, d.origin, d.attempt_count, d.status_at,
-       q.due_at, coalesce(q.lease_token <> 0, false)
+       q.due_at, coalesce(q.lease_token <> 0, false), d.sequence
 FROM of_event AS d
 CROSS JOIN LATERAL (
     SELECT e.type FROM events AS e WHERE e.organization_id = d.organization_id AND e.id = d.event_id LIMIT 1

@@ -1,7 +1,7 @@
 -- State and attempt together, for rows whose lease is still the one that was given out. $2 to $7: the
 -- outcomes; a due moment says that it waits on. $8 to $15: the attempts, NULL where none was made.
 -- Without $16 nothing is changed if there is something on file about the health of one of their endpoints,
--- which is to be changed with them.
+-- which is to be changed with them, or if one that would end is in a line: with it the caller holds the lines.
 WITH item AS MATERIALIZED (
     SELECT i.*
     FROM unnest(
@@ -14,10 +14,10 @@ WITH item AS MATERIALIZED (
     )
 ),
 found AS MATERIALIZED (
-    SELECT i.*, q.subscription_id, q.place_in_table, d.place_in_record
+    SELECT i.*, q.subscription_id, q.order_key, q.place_in_table, d.place_in_record
     FROM item AS i
     CROSS JOIN LATERAL (
-        SELECT q.ctid AS place_in_table, q.subscription_id
+        SELECT q.ctid AS place_in_table, q.subscription_id, q.order_key
         FROM delivery_queue AS q
         WHERE q.organization_id = i.organization_id AND q.delivery_id = i.delivery_id
           AND q.lease_token = i.token AND q.lease_until > $1
@@ -42,7 +42,7 @@ held AS MATERIALIZED (
             LIMIT 1
         ) AS h
         WHERE f.attempt_id IS NOT NULL
-    )
+    ) AND NOT EXISTS (SELECT FROM found WHERE order_key IS NOT NULL AND due_at IS NULL)
 ),
 recorded AS (
     UPDATE deliveries AS d

@@ -9,3 +9,4 @@ WHERE id IN (
     WHERE s.state = 2 AND (?3 = 0 OR s.id = ?3) AND d.due_at IS NOT NULL
     LIMIT ?4
 )
+RETURNING subscription_id, order_key

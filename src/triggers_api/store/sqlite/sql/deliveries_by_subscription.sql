@@ -1,5 +1,5 @@
 SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.reason, d.origin, d.attempt_count,
-       d.due_at, d.status_at
+       d.due_at, d.status_at, d.sequence
 FROM deliveries AS d INDEXED BY deliveries_subscription
 CROSS JOIN events AS e ON e.id = d.event_id
 WHERE d.subscription_id = :subscription_id AND d.organization_id = :organization_id

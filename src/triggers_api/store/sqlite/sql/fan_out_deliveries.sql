@@ -1,7 +1,8 @@
 -- One delivery per event and subscription, whatever is run again after a crash.
 INSERT INTO deliveries (
     id, organization_id, event_id, subscription_id, origin, origin_id, status, status_at,
-    attempt_count, attempt_base, due_at, lease_until, lease_token
+    attempt_count, attempt_base, due_at, lease_until, lease_token, order_key,
+    sequence
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /* rows */
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /* rows */
 ON CONFLICT (event_id, subscription_id, origin_id) DO NOTHING

@@ -1,0 +1,138 @@
+"""Who may send events now: key, scope and rate, the same for one event and for many."""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from time import perf_counter
+
+import structlog
+
+from triggers_api.errors import InternalError, Problem, RateLimited, TooLarge, Unavailable
+from triggers_api.http.auth import Authenticator, organization_of
+from triggers_api.http.protocol import Answer, Headers
+from triggers_api.http.wire import problem_answer, request_id
+from triggers_api.ingest.limits import Rate, RateDecision, RateLimiter
+from triggers_api.model.organization import Organization, Scope
+from triggers_api.store.directory import Directory
+from triggers_api.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+
+class IngestRequest:
+    """A request that has not been answered."""
+
+    __slots__ = ("headers", "identifier", "limit_headers", "raw", "started")
+
+    def __init__(self, raw: Headers) -> None:
+        self.started = perf_counter()
+        self.raw = raw
+        self.headers = dict(raw)
+        self.identifier = request_id(self.headers.get(b"x-request-id"))
+        self.limit_headers: Headers = []
+
+
+class Admission:
+    """Decides by the keys and limits that are in force."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        limiter: RateLimiter,
+        *,
+        authenticator: Authenticator,
+        rate: Rate,
+        monotonic: Callable[[], float] = perf_counter,
+    ) -> None:
+        """Set up.
+
+        Args:
+            directory: knows the organizations.
+            limiter: counts.
+            authenticator: says who asks.
+            rate: holds for an organization that has none of its own.
+            monotonic: seconds on a clock that never goes back, for the limiter.
+        """
+        self._directory = directory
+        self._limiter = limiter
+        self._authenticate = authenticator
+        self._rate = rate
+        self._monotonic = monotonic
+
+    def organization(self, raw: Headers, headers: dict[bytes, bytes]) -> str:
+        """The organization whose key a request carries.
+
+        Raises:
+            Unauthorized: the key is missing, unknown, expired or revoked.
+            Forbidden: it must not send events.
+        """
+        return organization_of(self._authenticate(raw, headers), Scope.INGEST)
+
+    def charge(self, organization_id: str, cost: int, limit_headers: Headers) -> None:
+        """Count events against the organization's limit, all or none.
+
+        Args:
+            organization_id: whose.
+            cost: how many.
+            limit_headers: is given what the answer says about the limit, whatever it is.
+
+        Raises:
+            RateLimited: not now.
+            TooLarge: never, it is more than the limit lets through at once.
+        """
+        rate = self._rate_of(self._directory.organization(organization_id))
+        if not rate.per_minute:
+            return
+        decision = self._limiter.check(organization_id, cost, rate, now=self._monotonic())
+        limit_headers += rate_headers(decision, rate)
+        if decision.allowed:
+            return
+        if cost > rate.burst:
+            raise TooLarge(f"more events than are let through at once ({rate.burst})")
+        raise RateLimited(
+            f"more than {rate.per_minute} events a minute (burst {rate.burst})",
+            retry_after_s=decision.retry_after_s,
+        )
+
+    def _rate_of(self, organization: Organization | None) -> Rate:
+        if organization is None or organization.rate_limit is organization.rate_burst is None:
+            return self._rate
+        limit, burst = organization.rate_limit, organization.rate_burst
+        return Rate(
+            self._rate.per_minute if limit is None else limit,
+            self._rate.burst if burst is None else burst,
+        )
+
+
+def rate_headers(decision: RateDecision, rate: Rate) -> Headers:
+    """``RateLimit-Policy`` and ``RateLimit`` (draft-ietf-httpapi-ratelimit-headers)."""
+    return [
+        (b"ratelimit-policy", _policy(rate.per_minute, rate.burst)),
+        (b"ratelimit", b'"ingest";r=%d;t=%d' % (decision.remaining, math.ceil(decision.reset_s))),
+    ]
+
+
+@lru_cache(maxsize=1024)
+def _policy(per_minute: int, burst: int) -> bytes:
+    return b'"ingest";q=%d;w=60;burst=%d' % (per_minute, burst)
+
+
+def refuse(request: IngestRequest, error: Exception, *, metrics: Metrics, route: str) -> Answer:
+    """The answer to a request that cannot be done, counted by why."""
+    elapsed = perf_counter() - request.started
+    if isinstance(error, RateLimited):
+        metrics.ingest_limited.observe(elapsed)
+    elif isinstance(error, Unavailable):
+        metrics.ingest_unavailable.observe(elapsed)
+    elif isinstance(error, Problem):
+        metrics.ingest_rejected.observe(elapsed)
+    else:
+        log.error(
+            "request failed",
+            route=route,
+            request_id=request.identifier.decode(),
+            exc_info=error,
+        )
+        error = InternalError()
+    status, headers, body = problem_answer(error, request.identifier)
+    return status, headers + request.limit_headers, body

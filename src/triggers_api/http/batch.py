@@ -1,0 +1,198 @@
+"""``POST /api/events/batch``: many events, each with its own result, in one commit."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any, Final, Literal
+
+import msgspec
+
+from triggers_api.errors import FieldError, Problem, TooLarge, ValidationFailed
+from triggers_api.http.admission import Admission, IngestRequest, refuse
+from triggers_api.http.body import ClientGone, Receive, body_parts, check_media_type, read_body
+from triggers_api.http.parameters import check_query
+from triggers_api.http.protocol import Answer
+from triggers_api.http.wire import JSON, Send, answer, to_json
+from triggers_api.ingest.accept import Ingest
+from triggers_api.ingest.batch import BATCH_LIMIT, ITEMS_LIMIT, Lines, items_of, read_item
+from triggers_api.ingest.cloudevents import BATCH, read_structured
+from triggers_api.ingest.draft import DEDUP_HEADER, Draft, read_draft
+from triggers_api.model.event import FirstEvent, NewEvent
+from triggers_api.telemetry.metrics import Metrics
+
+BATCH_PATH: Final = "/api/events/batch"
+
+_LINES: Final = (b"application/x-ndjson", b"application/jsonl", b"application/x-jsonlines")
+_TAKEN: Final = (JSON, *_LINES, BATCH)
+_READ_AT_ONCE: Final = 50
+"""Items between which other requests have a turn."""
+
+
+class ItemError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why an item was rejected: what the problem of a single event would have said."""
+
+    code: str
+    detail: str
+    errors: tuple[FieldError, ...] = ()
+
+
+class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one item. ``id`` is the event's; of a duplicate, the first one's."""
+
+    index: int
+    status: Literal["accepted", "duplicate", "rejected"]
+    id: str | None = None
+    dedup_id: str | None = None
+    error: ItemError | None = None
+
+
+class BatchResult(msgspec.Struct, frozen=True):
+    """What became of each item, in the order of the items."""
+
+    accepted: int
+    duplicates: int
+    rejected: int
+    results: list[ItemResult]
+
+
+class PostBatch:
+    """The route, a plain ASGI application."""
+
+    def __init__(self, ingest: Ingest, admission: Admission, *, metrics: Metrics) -> None:
+        """Set up.
+
+        Args:
+            ingest: stores events.
+            admission: says who may send how many.
+            metrics: is told about every request.
+        """
+        self._ingest = ingest
+        self._admission = admission
+        self._metrics = metrics
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI's
+        """Take a request."""
+        request = IngestRequest(scope["headers"])
+        try:
+            reply = await self._take(request, scope["query_string"], receive)
+        except ClientGone:
+            return
+        except Exception as error:  # noqa: BLE001 - every fault has an answer
+            reply = refuse(request, error, metrics=self._metrics, route=BATCH_PATH)
+        await answer(send, *reply)
+
+    async def _take(self, request: IngestRequest, query: bytes, receive: Receive) -> Answer:
+        headers = request.headers
+        organization_id = self._admission.organization(request.raw, headers)
+        kind = check_media_type(
+            headers.get(b"content-type"), headers.get(b"content-encoding"), taken=_TAKEN
+        )
+        check_query(query, ())
+        if b"idempotency-key" in headers:
+            raise ValidationFailed.of(
+                DEDUP_HEADER, "unknown-field", "names one event; give each item a dedup_id"
+            )
+        items = await _items(kind, receive, headers.get(b"content-length"))
+        if not items:
+            raise ValidationFailed.of("/events", "invalid-length", "must have at least one event")
+        self._admission.charge(organization_id, len(items), request.limit_headers)
+        read = await _read(items, read_structured if kind == BATCH else read_draft)
+        drafts = [each for each in read if isinstance(each, Draft)]
+        since = perf_counter()
+        events: list[NewEvent] = []
+        firsts: Sequence[FirstEvent | None] = ()
+        if drafts:
+            events, storing = self._ingest.accept_all(organization_id, drafts)
+            # Whoever hangs up must not take back what is being stored.
+            await asyncio.wait((storing,))
+            firsts = storing.result()
+        for first in firsts:
+            if first is not None:
+                self._ingest.note_duplicate(organization_id, first)
+        return self._answer(request, _results(read, events, firsts), events, since)
+
+    def _answer(
+        self, request: IngestRequest, result: BatchResult, events: Sequence[NewEvent], since: float
+    ) -> Answer:
+        now = perf_counter()
+        elapsed = now - request.started
+        if result.accepted or result.duplicates:
+            is_routed = any(event.deliveries is not None for event in events)
+            status = 201 if is_routed else 202
+            self._metrics.ingest_accepted.observe(elapsed)
+        else:
+            status = 422
+            self._metrics.ingest_rejected.observe(elapsed)
+        for outcome, count in (
+            ("accepted", result.accepted),
+            ("duplicate", result.duplicates),
+            ("rejected", result.rejected),
+        ):
+            self._metrics.batch_items.labels(outcome).inc(count)
+        body = to_json(result)
+        timing = b"store;dur=%.2f, total;dur=%.2f" % ((now - since) * 1e3, elapsed * 1e3)
+        headers = [
+            (b"content-type", JSON),
+            (b"content-length", b"%d" % len(body)),
+            (b"server-timing", timing),
+            (b"x-request-id", request.identifier),
+            (b"cache-control", b"no-store"),
+            *request.limit_headers,
+        ]
+        return status, headers, body
+
+
+async def _items(kind: bytes, receive: Receive, length: bytes | None) -> list[bytes]:
+    """The items, each as its bytes.
+
+    Raises:
+        TooLarge: too many, or too long together.
+    """
+    if kind not in _LINES:
+        items = items_of(await read_body(receive, limit=BATCH_LIMIT, content_length=length))
+        _check_count(items)
+        return items
+    lines, items = Lines(), []
+    async for part in body_parts(receive, limit=BATCH_LIMIT, content_length=length):
+        items += lines.feed(part)
+        _check_count(items)
+    items += lines.end()
+    _check_count(items)
+    return items
+
+
+def _check_count(items: Sequence[bytes]) -> None:
+    if len(items) > ITEMS_LIMIT:
+        raise TooLarge(f"a batch may have at most {ITEMS_LIMIT} events")
+
+
+async def _read(items: Sequence[bytes], read: Callable[[bytes], Draft]) -> list[Draft | Problem]:
+    found: list[Draft | Problem] = []
+    for start in range(0, len(items), _READ_AT_ONCE):
+        if start:
+            await asyncio.sleep(0)
+        found += [read_item(item, read) for item in items[start : start + _READ_AT_ONCE]]
+    return found
+
+
+def _results(
+    read: Sequence[Draft | Problem],
+    events: Sequence[NewEvent],
+    firsts: Sequence[FirstEvent | None],
+) -> BatchResult:
+    stored = iter(zip(events, firsts, strict=True))
+    results = []
+    counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
+    for index, each in enumerate(read):
+        if isinstance(each, Problem):
+            error = ItemError(each.code, each.detail, each.errors)
+            result = ItemResult(index, "rejected", error=error)
+        else:
+            event, first = next(stored)
+            if first is None:
+                result = ItemResult(index, "accepted", event.id, each.dedup_id)
+            else:
+                result = ItemResult(index, "duplicate", first.id, each.dedup_id)
+        counts[result.status] += 1
+        results.append(result)
+    return BatchResult(counts["accepted"], counts["duplicate"], counts["rejected"], results)

@@ -1,0 +1,1 @@
+SELECT count(*) FROM jobs WHERE organization_id = $1 AND status = 0

@@ -1,0 +1,1 @@
+SELECT count(*), min(greatest(due_at, lease_until)) FROM jobs WHERE status = 0

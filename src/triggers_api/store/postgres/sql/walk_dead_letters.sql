@@ -1,0 +1,15 @@
+SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.origin, d.origin_id
+FROM (
+    SELECT l.delivery_id
+    FROM dead_letters AS l
+    WHERE l.organization_id = $1 AND l.delivery_id > $2 AND l.delivery_id >= $3 AND l.delivery_id < $4
+    ORDER BY l.delivery_id
+    LIMIT $5
+) AS l
+CROSS JOIN LATERAL (
+    SELECT d.* FROM deliveries AS d WHERE d.organization_id = $1 AND d.id = l.delivery_id LIMIT 1
+) AS d
+CROSS JOIN LATERAL (
+    SELECT e.type FROM events AS e WHERE e.organization_id = $1 AND e.id = d.event_id LIMIT 1
+) AS e
+ORDER BY d.id

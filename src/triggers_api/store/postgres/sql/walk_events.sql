@@ -1,0 +1,19 @@
+SELECT e.id, e.type, q.event_id IS NULL AND coalesce(s.status, 1) = 1, e.operational,
+       $6::uuid IS NOT NULL AND EXISTS (
+           SELECT FROM deliveries AS d
+           WHERE d.organization_id = $1 AND d.event_id = e.id AND d.subscription_id = $6
+       )
+FROM (
+    SELECT id, type, operational
+    FROM events
+    WHERE organization_id = $1 AND id > $2 AND id >= $3 AND id < $4
+    ORDER BY id
+    LIMIT $5
+) AS e
+LEFT JOIN LATERAL (
+    SELECT q.event_id FROM event_queue AS q WHERE q.organization_id = $1 AND q.event_id = e.id LIMIT 1
+) AS q ON true
+LEFT JOIN LATERAL (
+    SELECT s.status FROM event_states AS s WHERE s.organization_id = $1 AND s.event_id = e.id LIMIT 1
+) AS s ON true
+ORDER BY e.id

@@ -1,0 +1,1 @@
+SELECT status = 1 FROM events WHERE id = ?1 AND organization_id = ?2 AND status <> 6

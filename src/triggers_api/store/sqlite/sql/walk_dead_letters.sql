@@ -1,0 +1,7 @@
+SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.origin, d.origin_id
+FROM deliveries AS d INDEXED BY deliveries_dead
+CROSS JOIN events AS e ON e.id = d.event_id
+WHERE d.organization_id = :organization_id AND d.status = 6
+  AND d.id > :after AND d.id >= :since AND d.id < :until
+ORDER BY d.id
+LIMIT :limit

@@ -1,0 +1,9 @@
+SELECT e.id, e.type, e.status = 1, e.operational,
+       ?6 IS NOT NULL AND EXISTS (
+           SELECT 1 FROM deliveries AS d INDEXED BY deliveries_once
+           WHERE d.event_id = e.id AND d.subscription_id = ?6
+       )
+FROM events AS e INDEXED BY events_organization
+WHERE e.organization_id = ?1 AND e.id > ?2 AND e.id >= ?3 AND e.id < ?4
+ORDER BY e.id
+LIMIT ?5
