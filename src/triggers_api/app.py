@@ -15,6 +15,7 @@ import structlog
 
 from triggers_api.deliver.dispatcher import Dispatcher, DispatcherSettings
 from triggers_api.deliver.egress import Egress
+from triggers_api.deliver.prober import Prober
 from triggers_api.deliver.webhook import Sender
 from triggers_api.errors import Problem, StartError, Unavailable
 from triggers_api.failpoints import Failpoints, armed
@@ -29,6 +30,7 @@ from triggers_api.http.server import Server, make_server
 from triggers_api.ingest.accept import Ingest
 from triggers_api.ingest.limits import Rate, RateLimiter
 from triggers_api.model import ids
+from triggers_api.model.health import HealthPolicy
 from triggers_api.model.organization import (
     ORGANIZATION_SCOPES,
     Organization,
@@ -157,6 +159,15 @@ class App:
                 wall=self._clock,
                 metrics=metrics,
             )
+            self.prober = Prober(
+                store,
+                directory,
+                sender,
+                timeout_s=settings.delivery_timeout_s,
+                lease_s=settings.lease_s,
+                wall=self._clock,
+                metrics=self.metrics,
+            )
             stack.push_async_callback(self._finish_deliveries)
             self.jobs = JobRunner(store, directory, metrics=metrics)
             self.outbox = Outbox(store, directory, metrics=metrics)
@@ -178,6 +189,11 @@ class App:
             metrics=self.metrics,
             failpoints=self._failpoints,
             fatal=self._fatal,
+            health=HealthPolicy(
+                breaker_failures=settings.breaker_failures,
+                disable_after_s=settings.disable_after_days * 86_400,
+                probe_every_s=settings.probe_disabled_s,
+            ),
         )
         stack.push_async_callback(store.close)
         self.directory = Directory(store, forced=_forced(settings))
@@ -244,6 +260,7 @@ class App:
             self.monitor,
             self.processor,
             self.dispatcher,
+            self.prober,
             self.outbox,
             self.jobs,
         )

@@ -246,6 +246,24 @@ class Settings:
         "Seconds between attempts, separated by commas, fractions allowed; n delays make n + 1 "
         "attempts.",
     )
+    breaker_failures: int = _setting(
+        10,
+        _whole(0, 1_000_000),
+        "Failed attempts in a row after which an endpoint is left alone for 10 seconds to 5 minutes, "
+        "and then sent one delivery as a probe; 0 means never.",
+    )
+    disable_after_days: float = _setting(
+        5.0,
+        _number(0, 3650),
+        "Days of nothing but failure after which a subscription is disabled; after half of them "
+        "there is a warning. 0 means never.",
+    )
+    probe_disabled_s: float = _setting(
+        86_400.0,
+        _number(1, 31_536_000),
+        "Seconds between looks at whether the endpoint of a subscription that was disabled for failing "
+        "works again.",
+    )
     lease_s: float = _setting(
         45.0,
         _number(0.1, 86_400),

@@ -268,6 +268,7 @@ class Service:
             await self.app.processor.run_once()
             await self.app.dispatcher.run_once()
             settled = await self.app.dispatcher.rest()
+            await self.app.prober.run_once()
             await self.app.outbox.run_once()
             await self.app.jobs.run_once()
             claimed = self.app.processor.claimed or self.app.dispatcher.claimed

@@ -417,10 +417,20 @@ class World:
         return [event.id for event in events]
 
     def claim_queue(
-        self, limit: int = 1000, *, lease_s: float = LEASE_S, contents_of: Sequence[str] = ()
+        self,
+        limit: int = 1000,
+        *,
+        lease_s: float = LEASE_S,
+        contents_of: Sequence[str] = (),
+        in_order_of: Sequence[str] = (),
+        store: Store | None = None,
     ) -> QueueClaim:
         """Lease events."""
-        return self.run(self.store.claim_queue(limit, lease_s, contents_of=contents_of))
+        return self.run(
+            (store or self.store).claim_queue(
+                limit, lease_s, contents_of=contents_of, in_order_of=in_order_of
+            )
+        )
 
     def route(self, claim: QueueClaim, *subscriptions: str) -> Sequence[str]:
         """Fan every event of a claim out to these subscriptions; the stale ones' ids."""

@@ -11,7 +11,7 @@ from tests.rooms import rooms
 
 from triggers_api.errors import InvalidState
 from triggers_api.model.subscription import SubscriptionStatus
-from triggers_api.store.base import DeliveryFilter, Page, RoutedEvent
+from triggers_api.store.base import DeliveryFilter, FailedEvent, Page, RoutedEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from triggers_api.model.delivery import Delivery
     from triggers_api.model.event import QueuedEvent
+    from triggers_api.store.base import QueueClaim
 
     Makes = Callable[..., list[str]]
 
@@ -365,3 +366,108 @@ def test_simultaneous_givers_and_finishers_leave_no_line_standing_still(
 
     world.run(both())
     assert done == {key: list(range(1, 21)) for key in keys}
+
+
+# ── routing in the order of acceptance ────────────────────────────────────────────────────────
+
+
+def claimed_in_order(world: World, organization: str, limit: int = 1000) -> QueueClaim:
+    return world.claim_queue(limit, in_order_of=[organization])
+
+
+def ids_of(claim: QueueClaim) -> list[str]:
+    return [event.id for event in claim.events]
+
+
+def test_events_are_claimed_in_the_order_of_acceptance_with_their_keys(
+    world: World, organization: str
+) -> None:
+    accepted = [world.queued(organization, key=key)[0] for key in "abc"]
+    claim = claimed_in_order(world, organization)
+    assert ids_of(claim) == accepted
+    assert [event.key for event in claim.events] == ["a", "b", "c"]
+
+
+def test_while_some_are_in_somebody_s_hands_nobody_gets_more_of_them(
+    world: World, organization: str, subscription: str
+) -> None:
+    accepted = world.queued(organization, 5)
+    first = claimed_in_order(world, organization, 2)
+    elsewhere = world.queued(world.organization("Other"), 2)
+    assert ids_of(first) == accepted[:2]
+    assert ids_of(claimed_in_order(world, organization)) == elsewhere
+    world.route(msgspec.structs.replace(first, events=first.events[:1]), subscription)
+    assert ids_of(claimed_in_order(world, organization)) == []
+    world.route(msgspec.structs.replace(first, events=first.events[1:]), subscription)
+    assert ids_of(claimed_in_order(world, organization)) == accepted[2:]
+
+
+def test_what_a_lease_that_ran_out_held_comes_first(
+    world: World, organization: str, clock: FrozenClock
+) -> None:
+    accepted = world.queued(organization, 4)
+    world.claim_queue(2, lease_s=10, in_order_of=[organization])
+    clock.advance(seconds=10)
+    again = claimed_in_order(world, organization)
+    assert ids_of(again) == accepted
+    assert again.recovered == 2
+
+
+def test_what_is_to_be_tried_again_later_does_not_hold_up_the_others(
+    world: World, organization: str, clock: FrozenClock
+) -> None:
+    accepted = world.queued(organization, 3)
+    claim = claimed_in_order(world, organization, 1)
+    world.run(world.store.release(claim.token, [FailedEvent(claim.events[0], "ValueError", 5.0)]))
+    second = claimed_in_order(world, organization, 1)
+    assert ids_of(second) == accepted[1:2]
+    world.route(second)
+    clock.advance(seconds=5)
+    assert ids_of(claimed_in_order(world, organization)) == [accepted[0], accepted[2]]
+
+
+def test_a_scheduled_event_takes_its_place_when_its_time_comes(
+    world: World, organization: str, clock: FrozenClock
+) -> None:
+    (later,) = world.queued(organization, deliver_at=clock().after(seconds=60))
+    (now,) = world.queued(organization)
+    first = claimed_in_order(world, organization)
+    assert ids_of(first) == [now]
+    world.route(first)
+    clock.advance(seconds=60)
+    assert ids_of(claimed_in_order(world, organization)) == [later]
+
+
+def test_events_in_order_and_others_share_a_claim(world: World, organization: str) -> None:
+    other = world.organization("Other")
+    accepted = world.queued(organization, 4)
+    elsewhere = world.queued(other, 4)
+    claim = ids_of(claimed_in_order(world, organization, 4))
+    assert len(claim) == 4
+    rest = ids_of(claimed_in_order(world, organization, 8))
+    assert len(set(claim + rest)) == len(claim + rest)
+    assert set(claim + rest) <= set(accepted + elsewhere)
+
+
+def test_one_that_was_claimed_often_goes_alone_in_order_too(
+    world: World, organization: str, clock: FrozenClock
+) -> None:
+    accepted = world.queued(organization, 3)
+    for _ in range(2):
+        world.claim_queue(1, lease_s=1, in_order_of=[organization])
+        clock.advance(seconds=1)
+    assert ids_of(claimed_in_order(world, organization)) == accepted[:1]
+
+
+def test_simultaneous_claims_in_order_give_each_event_to_one(
+    world: World, organization: str
+) -> None:
+    accepted = world.queued(organization, 30)
+
+    async def claims() -> list[QueueClaim]:
+        return await asyncio.gather(
+            *[world.store.claim_queue(10, 45, in_order_of=[organization]) for _ in range(8)]
+        )
+
+    given = [ids_of(claim) for claim in world.run(claims())]
+    assert [each for each in given if each] == [accepted[:10]]

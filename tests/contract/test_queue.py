@@ -81,7 +81,7 @@ def test_contents_come_with_the_events_of_those_organizations_that_are_asked_for
     ] == [
         (full.id, b'{"a": 1e2}', "shop", "k", b'{"env":"prod"}'),
         (bare.id, b"null", None, None, None),
-        (other.id, None, None, None, None),
+        (other.id, None, None, "k", None),
     ]
     assert list(world.route(claim)) == []
 

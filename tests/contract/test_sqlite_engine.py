@@ -716,6 +716,18 @@ def test_a_full_disk_is_what_the_check_reports_until_there_is_room(
     owner.run(store.check())
 
 
+def test_many_rows_are_not_counted_again_before_twenty_times_that_long(
+    owner: Owner, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("_STATS_KEPT_S", -1), ("_COUNTED_OFTEN", 2), ("_STATS_REST", 1e9)):
+        monkeypatch.setattr(f"triggers_api.store.sqlite.store.{name}", value)
+    depths = []
+    for _ in range(5):
+        owner.append(store, owner.event(store))
+        depths.append(owner.run(store.stats()).depth)
+    assert depths == [1, 2, 3, 3, 3]
+
+
 def test_what_needs_no_room_goes_on_while_the_disk_is_full(
     owner: Owner, store: SqliteStore
 ) -> None:

@@ -51,7 +51,7 @@ DEFAULTS: Final[dict[str, Any]] = {
 }
 SHOWN: Final = FULL | {"auth": {"type": "bearer"}}
 STATE: Final = {
-    "id", "status", "disabled_reason", "created_at", "updated_at", "signature", "public_key",
+    "id", "health", "status", "disabled_reason", "created_at", "updated_at", "signature", "public_key",
 }  # fmt: skip
 
 

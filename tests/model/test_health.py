@@ -17,7 +17,7 @@ from triggers_api.model.health import (
     judge,
     open_for_s,
     probed,
-    shown,
+    shown_health,
 )
 from triggers_api.model.timestamp import Timestamp
 
@@ -188,16 +188,21 @@ def test_with_zero_days_in_the_settings_nobody_is_disabled() -> None:
     assert endpoint.turned == ["opened"]
 
 
-def test_what_comes_in_late_changes_nothing_about_one_that_was_disabled(
-    endpoint: Endpoint,
-) -> None:
+def test_what_was_under_way_when_it_was_disabled_changes_nothing(endpoint: Endpoint) -> None:
+    endpoint.fails(10)
+    for _ in range(2):
+        endpoint.passes(2.5 * DAY_S)
+        endpoint.sees("timeout", "dns", None) if endpoint.known.warned_at else endpoint.fails()
+    assert endpoint.turned == ["opened", "failing", "disabled"]
+    assert endpoint.known.error == "timeout"
+
+
+def test_one_that_is_delivered_to_although_it_was_disabled_begins_anew(endpoint: Endpoint) -> None:
     endpoint.health = EndpointHealth(
         failures=20, failing_since=START, error="timeout", disabled_at=START
     )
-    before = endpoint.health
-    endpoint.sees("dns", None)
-    assert endpoint.health == before
-    assert endpoint.turned == []
+    endpoint.fails()
+    assert (endpoint.known.failures, endpoint.known.disabled_at) == (1, None)
 
 
 def test_a_probe_of_a_disabled_one_that_fails_is_made_again_a_day_later() -> None:
@@ -240,7 +245,7 @@ def test_what_was_cancelled_or_not_sent_says_nothing() -> None:
 
 def test_what_is_shown_tells_when_the_next_probe_may_be(endpoint: Endpoint) -> None:
     endpoint.fails(10)
-    seen = shown(endpoint.known, endpoint.now)
+    seen = shown_health(endpoint.known, endpoint.now)
     assert (seen.state, seen.open_until) == (BreakerState.OPEN, endpoint.known.open_until)
     assert (seen.consecutive_failures, seen.last_error) == (10, "timeout")
     assert seen.next_probe_at is None

@@ -159,7 +159,7 @@ def test_a_store_problem_is_said_once_and_its_end_as_well(
     ]
 
 
-@pytest.mark.parametrize("silent", ["check", "changes", "stats"])
+@pytest.mark.parametrize("silent", ["check", "changes"])
 def test_a_store_that_does_not_answer_at_all_is_a_problem_too(
     service: Service, run: Run, monkeypatch: pytest.MonkeyPatch, silent: str
 ) -> None:
@@ -177,6 +177,28 @@ def test_a_store_that_does_not_answer_at_all_is_a_problem_too(
     monkeypatch.undo()
     run(service.app.monitor.run_once())
     assert service.app.readiness().ready
+
+
+def test_depths_that_cannot_be_counted_in_time_are_said_once_and_keep_nobody_from_writing(
+    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    run(service.app.monitor.run_once())
+    before = service.app.monitor.stats
+    monkeypatch.setattr("triggers_api.operate.monitor._COUNT_PATIENCE_S", 0.01)
+    with monkeypatch.context() as hanging:
+        hanging.setattr(service.app.store, "stats", forever)
+        for _ in range(2):
+            run(service.app.monitor.run_once())
+            assert problem(service) is None
+            assert service.app.readiness().ready
+            assert service.app.monitor.stats == before
+    run(service.send("a"))
+    run(service.app.monitor.run_once())
+    assert service.app.monitor.stats.depth == 1
+    assert [line["event"] for line in log] == ["the depths could not be counted"]
 
 
 def test_a_look_takes_in_what_another_process_changed(service: Service, run: Run) -> None:

@@ -16,6 +16,7 @@ from triggers_api.model import ids
 from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.controls import DeliveryMode
 from triggers_api.model.delivery import Attempt, DeliveryStatus, Origin, reopened
+from triggers_api.model.health import HealthEvent
 from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.outcome import (
     Answered,
@@ -171,6 +172,8 @@ class Dispatcher:
                 self._give_back(delivery, "the endpoint keeps failing and is left alone")
         for change in settled.changes:
             report_health(change, metrics=self._metrics)
+        if any(change.event is HealthEvent.DISABLED for change in settled.changes):
+            await self._directory.refresh()
         return len(finished)
 
     async def _claim_and_start(self) -> bool:

@@ -213,6 +213,9 @@ async def explain_event(
             event.received_at + store.skew_ms,
             subscriptions,
             in_flight=await _in_flight(store, organization_id, event, subscriptions),
+            health=await store.endpoint_health(
+                organization_id, {each.subscription_id for each in event.deliveries}
+            ),
             now=store.now(),
         ),
     )

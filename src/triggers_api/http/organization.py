@@ -18,6 +18,7 @@ from triggers_api.model.subscription import (
     SubscriptionRecord,
     SubscriptionStatus,
 )
+from triggers_api.store.base import HealthReset
 
 
 class OrganizationChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,7 +117,9 @@ async def _keep_subscription(context: Context, organization_id: str, url: str | 
             disabled_reason=None,
             updated_at=now,
         )
-        await context.store.save_subscription(msgspec.structs.replace(own, subscription=changed))
+        await context.store.save_subscription(
+            msgspec.structs.replace(own, subscription=changed), health=HealthReset.FORGET
+        )
         return None
     secret = new_secret()
     await context.store.save_subscription(

@@ -1,6 +1,7 @@
 """``/api/subscriptions``."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -29,6 +30,7 @@ from triggers_api.model.auth import Auth, BearerAuth, shown
 from triggers_api.model.cel.syntax import ExpressionFault
 from triggers_api.model.filter import compile_filter
 from triggers_api.model.headers import AUTHORIZATION, is_ours
+from triggers_api.model.health import HealthShown, shown_health
 from triggers_api.model.organization import Scope
 from triggers_api.model.subscription import (
     Ordering,
@@ -39,6 +41,7 @@ from triggers_api.model.subscription import (
     SubscriptionStatus,
 )
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.store.base import HealthReset
 
 Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
@@ -102,7 +105,13 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     metadata: dict[str, str] | UnsetType | None = UNSET
 
 
-class SubscriptionCreated(Subscription, frozen=True, kw_only=True):
+class SubscriptionShown(Subscription, frozen=True, kw_only=True):
+    """A subscription, with the health of its endpoint while that fails."""
+
+    health: HealthShown | None = None
+
+
+class SubscriptionCreated(SubscriptionShown, frozen=True, kw_only=True):
     """A subscription with a new signing secret, which is shown this once; of ``v1a`` nothing is."""
 
     secret: str | None
@@ -118,7 +127,7 @@ class SecretRotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class SubscriptionPage(msgspec.Struct, frozen=True):
     """Subscriptions, newest first."""
 
-    data: list[Subscription]
+    data: list[SubscriptionShown]
     next_cursor: str | None
 
 
@@ -174,7 +183,7 @@ async def list_subscriptions(
     page = context.cursors.page(cursor, limit, *bound_to)
     found = await context.store.subscriptions(organization_id, page)
     shown, next_cursor = context.cursors.next(found, limit, *bound_to)
-    return SubscriptionPage([_seen(context, each) for each in shown], next_cursor)
+    return SubscriptionPage(await _with_health(context, organization_id, shown), next_cursor)
 
 
 @get(
@@ -184,10 +193,10 @@ async def get_subscription(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
     subscription_id: FromPath[str],
-) -> Subscription:
+) -> SubscriptionShown:
     """Without its secret."""
     record = await _find(context, organization_id, subscription_id)
-    return _seen(context, record.subscription)
+    return await _shown(context, organization_id, record.subscription)
 
 
 @patch("/{subscription_id:str}", summary="Change a subscription", opt={ACCESS: (Scope.MANAGE,)})
@@ -196,7 +205,7 @@ async def change_subscription(
     organization_id: NamedDependency[str],
     subscription_id: FromPath[str],
     data: JSONBody[SubscriptionChange],
-) -> Subscription:
+) -> SubscriptionShown:
     """A merge patch. Attempts from now on use what it says."""
     given = changes(data)
     # Looked at before anybody has to wait: a URL's host may take long to be resolved.
@@ -208,7 +217,7 @@ async def change_subscription(
         changed = await _checked(context, given, record.subscription, url_is_checked=True)
         if "auth" in given:
             record = record.identified_by(given["auth"])
-        return await _save(context, record, changed)
+        return await _save(context, record, changed, health=_reset(given, record, changed))
 
 
 @delete("/{subscription_id:str}", summary="Unsubscribe", opt={ACCESS: (Scope.MANAGE,)})
@@ -234,7 +243,7 @@ async def pause_subscription(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
     subscription_id: FromPath[str],
-) -> Subscription:
+) -> SubscriptionShown:
     """Its events wait until it is resumed."""
     async with context.changing(organization_id):
         record = await _find(context, organization_id, subscription_id)
@@ -252,7 +261,7 @@ async def resume_subscription(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
     subscription_id: FromPath[str],
-) -> Subscription:
+) -> SubscriptionShown:
     """Sends what waited. Also brings back one that was disabled."""
     async with context.changing(organization_id):
         record = await _find(context, organization_id, subscription_id)
@@ -307,25 +316,68 @@ async def _find(context: Context, organization_id: str, subscription_id: str) ->
 
 async def _set_status(
     context: Context, record: SubscriptionRecord, status: SubscriptionStatus
-) -> Subscription:
+) -> SubscriptionShown:
     subscription = record.subscription
     if status is SubscriptionStatus.PAUSED and not subscription.enabled:
-        return _seen(context, subscription)  # disabled is more than paused
+        # Disabled is more than paused.
+        return await _shown(context, record.organization_id, subscription)
     return await _save(
         context,
         record,
         msgspec.structs.replace(subscription, enabled=True, status=status, disabled_reason=None),
+        health=HealthReset.FORGET if status is SubscriptionStatus.ACTIVE else HealthReset.KEEP,
     )
 
 
 async def _save(
-    context: Context, record: SubscriptionRecord, subscription: Subscription
-) -> Subscription:
+    context: Context,
+    record: SubscriptionRecord,
+    subscription: Subscription,
+    *,
+    health: HealthReset = HealthReset.KEEP,
+) -> SubscriptionShown:
     subscription = msgspec.structs.replace(subscription, updated_at=context.store.now())
     await context.store.save_subscription(
-        msgspec.structs.replace(record, subscription=subscription)
+        msgspec.structs.replace(record, subscription=subscription), health=health
     )
-    return _seen(context, subscription)
+    return await _shown(context, record.organization_id, subscription)
+
+
+def _reset(given: dict[str, Any], before: SubscriptionRecord, changed: Subscription) -> HealthReset:
+    """What a change is to the health of the endpoint."""
+    if "enabled" in given and (
+        changed.status is SubscriptionStatus.DISABLED
+        or changed.status is not before.subscription.status
+    ):
+        return HealthReset.FORGET
+    if changed.url == before.subscription.url:
+        return HealthReset.KEEP
+    # One that was disabled for failing may be in order now, and is found to be.
+    disabled = changed.status is SubscriptionStatus.DISABLED
+    return HealthReset.PROBE if disabled else HealthReset.FORGET
+
+
+async def _shown(
+    context: Context, organization_id: str, subscription: Subscription
+) -> SubscriptionShown:
+    (found,) = await _with_health(context, organization_id, [subscription])
+    return found
+
+
+async def _with_health(
+    context: Context, organization_id: str, subscriptions: Sequence[Subscription]
+) -> list[SubscriptionShown]:
+    now = context.store.now()
+    known = await context.store.endpoint_health(
+        organization_id, [each.id for each in subscriptions]
+    )
+    return [
+        SubscriptionShown(
+            **{name: getattr(each, name) for name in each.__struct_fields__},
+            health=shown_health(known[each.id], now) if each.id in known else None,
+        )
+        for each in (_seen(context, each) for each in subscriptions)
+    ]
 
 
 def _seen(context: Context, subscription: Subscription) -> Subscription:
@@ -389,7 +441,7 @@ async def _checked(
         _check_signature(errors, merged["signature"], secret)
     if errors:
         raise ValidationFailed("the subscription is not acceptable", errors=errors)
-    if ("enabled" in given and merged["enabled"] != base.enabled) or not merged["enabled"]:
+    if "enabled" in given and (merged["enabled"] != base.enabled or not merged["enabled"]):
         merged |= _switched(enabled=merged["enabled"])
     return Subscription(**merged)
 

@@ -108,8 +108,8 @@ class QueuedEvent(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         due_at: when it was to be routed: on receipt, or at ``deliver_at``.
         attempts: claims so far, this one included; a crash while routing counts.
-        payload: the event's bytes, where they were asked for with the claim; ``source``, ``key`` and
-            ``metadata`` come with it, and are ``None`` without.
+        payload: the event's bytes, where they were asked for with the claim; ``source`` and ``metadata``
+            come with it, and are ``None`` without.
     """
 
     id: str

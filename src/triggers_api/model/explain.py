@@ -8,6 +8,7 @@ import msgspec
 from triggers_api.model.delivery import OPEN, WAITING, Delivery, DeliveryStatus, Origin
 from triggers_api.model.event import EventDetail, EventStatus
 from triggers_api.model.filter import EventView, Judgement
+from triggers_api.model.health import BreakerState, EndpointHealth
 from triggers_api.model.routing import Candidate, Reason, Verdict
 from triggers_api.model.subscription import Subscription, SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
@@ -57,6 +58,7 @@ def explain(
     *,
     in_flight: Mapping[str, int],
     now: int,
+    health: Mapping[str, EndpointHealth] | None = None,
 ) -> list[Explanation]:
     """An explanation for each subscription, in the order in which they are given.
 
@@ -66,6 +68,7 @@ def explain(
         subscriptions: the organization's.
         in_flight: by subscription, how many of its deliveries are being sent.
         now: milliseconds since the epoch.
+        health: by subscription, what is known of endpoints that fail.
     """
     view = view_of(event)
     errors = _last_errors(event)
@@ -80,13 +83,22 @@ def explain(
             found.append(_undelivered(event.status, candidate, verdict, view, now))
             continue
         reason = _reason(subscription, delivery, in_flight.get(subscription.id, 0), now)
+        ailing = (health or {}).get(subscription.id)
+        shut = reason is not Reason.PAUSED and _shut(delivery, ailing, now)
+        if shut:
+            reason = Reason.LIMIT
         changed = subscription.id in routed and not verdict.matched
         found.append(
             Explanation(
                 subscription_id=subscription.id,
                 matched=True,
                 reason=reason,
-                detail=_said(delivery, reason, verdict if changed else None),
+                detail=_said(
+                    delivery,
+                    reason,
+                    verdict if changed else None,
+                    shut_until=ailing.open_until if shut and ailing is not None else None,
+                ),
                 filter=_parts(candidate, verdict, view),
                 changed_since=changed,
                 delivery_id=delivery.id,
@@ -161,9 +173,24 @@ def _reason(subscription: Subscription, delivery: Delivery, in_flight: int, now:
     return Reason.MATCHED
 
 
-def _said(delivery: Delivery, reason: Reason, changed_to: Verdict | None) -> str:
+def _shut(delivery: Delivery, health: EndpointHealth | None, now: int) -> bool:
+    """Whether a delivery is due and waits for the breaker of its endpoint."""
+    due_at = delivery.next_attempt_at
+    is_due = delivery.status in WAITING and due_at is not None and due_at <= now
+    return is_due and health is not None and health.state(now) is not BreakerState.CLOSED
+
+
+def _said(
+    delivery: Delivery,
+    reason: Reason,
+    changed_to: Verdict | None,
+    *,
+    shut_until: Timestamp | None,
+) -> str:
     told = f"its delivery is {delivery.status}"
-    if reason is Reason.PAUSED:
+    if shut_until is not None:
+        told += f" and waits, as its endpoint keeps failing: breaker open until {shut_until}"
+    elif reason is Reason.PAUSED:
         told += " and waits, as the subscription is paused"
     elif reason is Reason.LIMIT:
         told += " and waits until fewer are being sent to it"

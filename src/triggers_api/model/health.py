@@ -105,7 +105,7 @@ class HealthShown(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str
 
 
-def shown(health: EndpointHealth, now: int) -> HealthShown:
+def shown_health(health: EndpointHealth, now: int) -> HealthShown:
     """What the API tells of an endpoint that fails."""
     waits = health.disabled_at is None and health.opened > 0
     return HealthShown(
@@ -177,7 +177,7 @@ def judge(
 ) -> tuple[EndpointHealth | None, list[tuple[HealthEvent, EndpointHealth]]]:
     """What is known of an endpoint after some attempts, and what turned meanwhile.
 
-    One that was disabled stays as it is: the answer of a probe is for :func:`probed`.
+    The subscription is delivered to: what is on file of one that was disabled is of the past.
 
     Args:
         health: what was known before.
@@ -188,6 +188,8 @@ def judge(
         may_disable: whether it can be disabled now; if not, a later failure will.
     """
     turned: list[tuple[HealthEvent, EndpointHealth]] = []
+    if health is not None and health.disabled_at is not None:
+        health = None
     for each in seen:
         if health is not None and health.disabled_at is not None:
             break

@@ -15,12 +15,13 @@ log = structlog.get_logger(__name__)
 
 _EVERY_S: Final = 0.5
 _PATIENCE_S: Final = 5.0
+_COUNT_PATIENCE_S: Final = 2.0
 _WARN_AGAIN_S: Final = 60.0
 _NORMAL_DEPTH: Final = 100
 
 
 class Monitor:
-    """Holds the last look, at most a second old."""
+    """Holds the last look."""
 
     name = "monitor"
 
@@ -32,6 +33,7 @@ class Monitor:
         self._metrics = metrics
         self._warn_depth = warn_depth
         self._warned_at = 0.0
+        self._uncounted = False
         self.stats = QueueStats(
             depth=0,
             scheduled=0,
@@ -72,10 +74,22 @@ class Monitor:
             async with patience(_PATIENCE_S):
                 await self._store.check()
                 await self._directory.refresh()
-                self.stats = await self._store.stats()
         except Problem as problem:
             return problem
+        await self._count()
         return None
+
+    async def _count(self) -> None:
+        # That depths cannot be counted in time does not mean that nothing can be written.
+        try:
+            async with patience(_COUNT_PATIENCE_S):
+                self.stats = await self._store.stats()
+        except Problem as problem:
+            if not self._uncounted:
+                log.warning("the depths could not be counted", code=problem.code)
+            self._uncounted = True
+        else:
+            self._uncounted = False
 
     @property
     def level(self) -> str:

@@ -1,9 +1,9 @@
 """The processor: claims accepted events, asks routing, has the answer stored."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from time import perf_counter
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import structlog
@@ -17,6 +17,8 @@ from triggers_api.model.filter import EventView
 from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent, Store
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +73,7 @@ class Processor:
         self._metrics = metrics
         self._route = route or self._ask_directory
         self._pause_s = 0.0
-        self._unstored: list[tuple[int, Sequence[RoutedEvent]]] = []
+        self._unstored: list[tuple[int, Sequence[Sequence[RoutedEvent]]]] = []
         self.claimed = 0
         """Events that the last turn claimed."""
 
@@ -84,8 +86,12 @@ class Processor:
         if controls.processing is Running.PAUSED:
             return longest_s
         limit = controls.batch_size or settings.batch_size
+        in_order_of = self._directory.ordered
         claim = await self._store.claim_queue(
-            limit, settings.lease_s, contents_of=self._directory.filtering
+            limit,
+            settings.lease_s,
+            contents_of=self._directory.filtering,
+            in_order_of=in_order_of,
         )
         self.claimed = len(claim.events)
         shortest_s = (controls.min_poll_ms or settings.min_poll_ms) / 1000
@@ -94,8 +100,19 @@ class Processor:
         self._pause_s = shortest_s
         # Another process may have confirmed a subscription before it took one of these in.
         await self._directory.catch_up(claim.settings_version)
+        claim = await self._without_late(claim, self._directory.ordered - in_order_of)
         await self._work(claim, controls.concurrency or settings.concurrency)
         return 0.0 if len(claim.events) == limit else shortest_s
+
+    async def _without_late(self, claim: QueueClaim, late: Collection[str]) -> QueueClaim:
+        """The claim without events of organizations of which was not known that their order matters."""
+        mixed = [event for event in claim.events if event.organization_id in late]
+        if not mixed:
+            return claim
+        again = [FailedEvent(event, "to be claimed in order", 0.0) for event in mixed]
+        await self._store.release(claim.token, again)
+        kept = tuple(event for event in claim.events if event.organization_id not in late)
+        return msgspec.structs.replace(claim, events=kept)
 
     async def wait(self, timeout_s: float) -> None:
         """Until an event comes in, or the poll is due."""
@@ -113,13 +130,31 @@ class Processor:
             log.warning("events taken over from a lease that ran out", count=claim.recovered)
         batch = _Batch(claim)
         ends = await asyncio.gather(
-            *(self._work_group(batch, events) for events in _groups(claim.events, concurrency)),
+            *(
+                self._work_group(batch, events)
+                for events in self._groups(claim.events, concurrency)
+            ),
             return_exceptions=True,
         )
         for end in ends:
             if end is not None:
                 raise end
         self._report(batch)
+
+    def _groups(
+        self, events: Sequence[QueuedEvent], concurrency: int
+    ) -> Iterator[Sequence[QueuedEvent]]:
+        """Events that are worked on together; all of an organization's where their order matters."""
+        ordered = self._directory.ordered
+        lined_up: dict[str, list[QueuedEvent]] = {}
+        others = []
+        for event in events:
+            if event.organization_id in ordered:
+                lined_up.setdefault(event.organization_id, []).append(event)
+            else:
+                others.append(event)
+        yield from lined_up.values()
+        yield from _groups(others, concurrency)
 
     async def _work_group(self, batch: _Batch, events: Sequence[QueuedEvent]) -> None:
         routed: list[RoutedEvent] = []
@@ -136,39 +171,59 @@ class Processor:
                     routed.append(RoutedEvent(event, self._route(event)))
             except Exception as error:  # noqa: BLE001 - one event's fault is nobody else's
                 failed.append(self._failure(event, error))
-        failed += await self._store_together(batch, routed)
+        size = max(_GROUP_EVENTS, len(routed))
+        if events[0].organization_id in self._directory.ordered:
+            size = _GROUP_EVENTS
+        failed += await self._store_in_turn(batch, list(_parts(routed, size)))
         if failed:
             await self._give_back(batch, failed)
+
+    async def _store_in_turn(
+        self, batch: _Batch, parts: Sequence[Sequence[RoutedEvent]]
+    ) -> list[FailedEvent]:
+        """Store one part after the other, and none after one of which it is not known."""
+        failed: list[FailedEvent] = []
+        timeouts = batch.timeout
+        for place, routed in enumerate(parts):
+            try:
+                failed += await self._store_together(batch, routed)
+            except Unavailable:
+                # Not the events' fault, and the leases still hold: once more with the next turn.
+                self._unstored.append((batch.token, parts[place:]))
+                raise
+            if batch.timeout != timeouts:
+                break
+        return failed
 
     async def _store_together(
         self, batch: _Batch, routed: Sequence[RoutedEvent]
     ) -> list[FailedEvent]:
-        """Store a group in one transaction; when that fails, each event in its own."""
-        if not routed:
-            return []
+        """Store a group in one transaction; when that fails, each event in its own, in their order."""
         try:
             await self._store_routed(batch, routed)
         except Unavailable:
-            # Not the events' fault, and the leases still hold: once more with the next turn.
-            self._unstored.append((batch.token, routed))
             raise
         except Exception as error:  # noqa: BLE001 - find out whose fault it was
             if len(routed) == 1:
                 return [self._failure(routed[0].event, error)]
-            answers = await asyncio.gather(
-                *(self._store_together(batch, (answer,)) for answer in routed)
-            )
-            return [failure for answer in answers for failure in answer]
+            failed: list[FailedEvent] = []
+            timeouts = batch.timeout
+            for answer in routed:
+                failed += await self._store_together(batch, (answer,))
+                if batch.timeout != timeouts:
+                    break
+            return failed
         return []
 
     async def _store_unstored(self) -> None:
         """Store what the store did not take. Where a lease has run out meanwhile, nothing is changed."""
         unstored, self._unstored = self._unstored, []
         while unstored:
-            token, routed = unstored.pop()
-            batch = _Batch(QueueClaim(token, tuple(answer.event for answer in routed)))
+            token, parts = unstored.pop(0)
+            events = tuple(answer.event for routed in parts for answer in routed)
+            batch = _Batch(QueueClaim(token, events))
             try:
-                failed = await self._store_together(batch, routed)
+                failed = await self._store_in_turn(batch, parts)
             except Unavailable:
                 self._unstored += unstored
                 raise
@@ -286,9 +341,12 @@ class Processor:
 
 def _groups(events: Sequence[QueuedEvent], most: int) -> Iterator[Sequence[QueuedEvent]]:
     """At most so many groups, each worth a transaction."""
-    size = max(_GROUP_EVENTS, -(-len(events) // most))
-    for start in range(0, len(events), size):
-        yield events[start : start + size]
+    return _parts(events, max(_GROUP_EVENTS, -(-len(events) // most)))
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def _named(error: Exception) -> str:

@@ -514,12 +514,20 @@ class Store(Protocol):
         """
 
     async def claim_queue(
-        self, limit: int, lease_s: float, *, contents_of: Collection[str] = ()
+        self,
+        limit: int,
+        lease_s: float,
+        *,
+        contents_of: Collection[str] = (),
+        in_order_of: Collection[str] = (),
     ) -> QueueClaim:
         """Lease up to ``limit`` due events, oldest first, those with a lease that ran out included.
 
-        Events of the organizations in ``contents_of`` come with what filters read: payload, source, key
-        and metadata.
+        Events of the organizations in ``contents_of`` come with what filters read besides the key:
+        payload, source and metadata.
+
+        Events of the organizations in ``in_order_of`` are handed out in the order in which they were
+        accepted, and to one claimer at a time: to nobody while one of them is in somebody's hands.
 
         An event claimed often without being routed is handed out alone, so that one that kills its
         worker does not take its neighbours with it.
@@ -692,7 +700,10 @@ class Store(Protocol):
         """
 
     async def stats(self) -> QueueStats:
-        """Depths, at most 1 s old."""
+        """Depths: up to 100,000 rows of a kind exact and at most 1 s old.
+
+        Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
+        """
 
     async def accounts(self) -> list[OrganizationAccount]:
         """Every organization's books, counted now in one snapshot."""

@@ -22,7 +22,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """The metrics of one process. ``registry`` is what ``/metrics`` shows."""
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: PLR0915 - one after the other
         registry = self.registry = CollectorRegistry()
 
         ingest = Histogram(
@@ -178,21 +178,7 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
-        self.breakers_open = Gauge(
-            "triggers_breakers_open",
-            "Endpoints that keep failing, to which nothing is sent for a while, or only a probe.",
-            registry=registry,
-        )
-        self.breakers_opened = Counter(
-            "triggers_breakers_opened",
-            "Times that an endpoint that had worked was left alone because it kept failing.",
-            registry=registry,
-        )
-        self.subscriptions_disabled = Counter(
-            "triggers_subscriptions_disabled",
-            "Subscriptions disabled because their endpoint had failed for too long.",
-            registry=registry,
-        )
+        self._add_health(registry)
         self.stale_leases = Counter(
             "triggers_stale_leases",
             "Writes that changed nothing because their lease was no longer valid.",
@@ -205,6 +191,10 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self._upkeep(registry)
+
+    def _upkeep(self, registry: CollectorRegistry) -> None:
+        """Of what runs beside requests and deliveries."""
         self.jobs_open = Gauge(
             "triggers_jobs_open", "Jobs that are not finished.", registry=registry
         )
@@ -227,6 +217,23 @@ class Metrics:
             "triggers_loop_crashes",
             "Times that a background loop raised and was started again.",
             ["loop"],
+            registry=registry,
+        )
+
+    def _add_health(self, registry: CollectorRegistry) -> None:
+        self.breakers_open = Gauge(
+            "triggers_breakers_open",
+            "Endpoints that keep failing, to which nothing is sent for a while, or only a probe.",
+            registry=registry,
+        )
+        self.breakers_opened = Counter(
+            "triggers_breakers_opened",
+            "Times that an endpoint that had worked was left alone because it kept failing.",
+            registry=registry,
+        )
+        self.subscriptions_disabled = Counter(
+            "triggers_subscriptions_disabled",
+            "Subscriptions disabled because their endpoint had failed for too long.",
             registry=registry,
         )
 

@@ -17,6 +17,7 @@ from triggers_api.store.postgres import lines
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.sessions import Sessions
 from triggers_api.store.postgres.tables import SQL, find, number, text
+from triggers_api.store.postgres.turns import Queued, in_order
 
 _ALONE_AFTER: Final = 2
 """Claims without success after which an event is handed out alone."""
@@ -195,10 +196,44 @@ class QueueVerbs:
         until: Timestamp,
         token: int,
         contents_of: Collection[str],
+        in_order_of: Collection[str],
+        skew_ms: int,
     ) -> QueueClaim:
-        """Lease due events, oldest first."""
+        """Lease due events, oldest first; of some organizations in the order of their acceptance."""
         asking = [number(organization) for organization in contents_of]
-        rows = await db.fetch(SQL["claim_queue"], now, limit, token, until, _ALONE_AFTER, asking)
+        lined_up: list[Queued] = []
+        if in_order_of:
+            lined_up = await in_order(db, in_order_of, limit, now=now, skew_ms=skew_ms)
+        cut = next(
+            (place for place, each in enumerate(lined_up) if each.attempts >= _ALONE_AFTER), None
+        )
+        rows: list[Any] = []
+        if cut != 0:
+            lined_up = lined_up[:cut]
+            rows = await db.fetch(
+                SQL["claim_queue"],
+                now,
+                limit - min(len(lined_up), (limit + 1) // 2),
+                token,
+                until,
+                _ALONE_AFTER,
+                asking,
+                [number(organization) for organization in in_order_of],
+            )
+            if len(rows) == 1 and rows[0][4] > _ALONE_AFTER:
+                lined_up = []
+        else:
+            lined_up = lined_up[:1]
+        chosen = lined_up[: limit - len(rows)]
+        if chosen:
+            rows += await db.fetch(
+                SQL["claim_these"],
+                [each.organization for each in chosen],
+                [each.event for each in chosen],
+                token,
+                until,
+                asking,
+            )
         return QueueClaim(
             token=token,
             events=tuple(

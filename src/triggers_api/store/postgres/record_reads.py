@@ -46,6 +46,9 @@ _POSITION: Final = re.compile(r"(\d{1,19})-([0-9a-f]{32})", re.ASCII)
 _NULL: Final = msgspec.Raw(b"null")
 _metadata = msgspec.json.Decoder(dict[str, str]).decode
 
+COUNTED: Final = 100_000
+"""Rows of a kind up to which depths are counted; beyond it they are estimated."""
+
 Key = str | UUID
 
 
@@ -192,16 +195,30 @@ class RecordReads:
 
     async def depths(self, db: Connection, now: Timestamp) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""
-        row = await db.fetchrow(SQL["queue_depths"], now)
+        row = await db.fetchrow(SQL["queue_depths"], now, COUNTED)
         assert row is not None
-        queued, scheduled, oldest, held, stuck, open_, delivering, breakers = row
+        (
+            due,
+            scheduled,
+            oldest,
+            held,
+            stuck,
+            events,
+            first,
+            later,
+            delivering,
+            deliveries,
+            breakers,
+        ) = row
+        due, scheduled = _of_total(due, scheduled, events)
+        first, later = _of_total(first, later, deliveries)
         return QueueStats(
-            depth=queued - scheduled,
+            depth=due,
             scheduled=scheduled,
             leased=held - stuck,
             stuck=stuck,
             oldest_age_s=max(0, now - oldest) / 1000 if oldest is not None else 0.0,
-            deliveries_waiting=open_ - delivering,
+            deliveries_waiting=first + later - delivering,
             deliveries_leased=delivering,
             breakers_open=breakers,
         )
@@ -331,6 +348,16 @@ def _attempt(row: Iterable[Any], delivery: Delivery) -> Attempt:
         response_body=None if body is None else body.decode(),
         **bodies.shown_details(details, delivery, count),
     )
+
+
+def _of_total(one: int, other: int, estimate: int) -> tuple[int, int]:
+    """Two counts, each of which ended at ``COUNTED`` rows and one, and an estimate of their sum."""
+    deep = [count > COUNTED for count in (one, other)]
+    if all(deep):
+        return max(one, estimate // 2), max(other, estimate - estimate // 2)
+    if deep[0]:
+        return max(one, estimate - other), other
+    return one, max(other, estimate - one) if deep[1] else other
 
 
 def _routed_at(deliveries: Sequence[Delivery]) -> Timestamp:

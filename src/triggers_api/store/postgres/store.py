@@ -429,15 +429,28 @@ class PostgresStore:
         return await self._queue.append(events, self.now())
 
     async def claim_queue(
-        self, limit: int, lease_s: float, *, contents_of: Collection[str] = ()
+        self,
+        limit: int,
+        lease_s: float,
+        *,
+        contents_of: Collection[str] = (),
+        in_order_of: Collection[str] = (),
     ) -> QueueClaim:
         now, token = self.now(), self._token()
         until = now.after(seconds=lease_s)
         return await self._hot(
             "claim_queue",
             lambda db: self._queue.claim(
-                db, limit, now=now, until=until, token=token, contents_of=contents_of
+                db,
+                limit,
+                now=now,
+                until=until,
+                token=token,
+                contents_of=contents_of,
+                in_order_of=in_order_of,
+                skew_ms=self.skew_ms,
             ),
+            atomic=bool(in_order_of),
         )
 
     async def fan_out(self, token: int, routed: Sequence[RoutedEvent]) -> Sequence[str]:
@@ -497,6 +510,9 @@ class PostgresStore:
     ) -> Mapping[str, EndpointHealth]:
         organization = _organization(organization_id)
         asked = [find(ids.SUBSCRIPTION, each) for each in subscription_ids]
+        change = self._changing.get()
+        if change is not None:
+            return await self._health.of(change.db, organization, asked)
         return await self._sessions.read(lambda db: self._health.of(db, organization, asked))
 
     async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:

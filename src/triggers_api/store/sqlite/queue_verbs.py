@@ -158,9 +158,15 @@ class QueueVerbs(Tables):
         until: int,
         token: int,
         contents_of: Collection[str],
+        in_order_of: Collection[str],
     ) -> QueueClaim:
-        """Lease due events, oldest first."""
-        rows = list(db.execute(SQL["claim_queue"], (now, limit)))
+        """Lease due events, oldest first, which is the order in which they were accepted."""
+        held = self._held_organizations(db, in_order_of, now) if in_order_of else []
+        if held:
+            asked = (now, limit, numbers(held))
+            rows = list(db.execute(SQL["claim_queue_of_others"], asked))
+        else:
+            rows = list(db.execute(SQL["claim_queue"], (now, limit)))
         rows = rows[: _claimable([attempts for _, _, attempts, *_ in rows])]
         run_many(
             db,
@@ -179,13 +185,20 @@ class QueueVerbs(Tables):
                     received_at=ids.made_at(number),
                     due_at=Timestamp(due_at),
                     attempts=attempts + 1,
+                    key=key,
                     operational=bool(operational),
                     **contents.get(number, _NO_CONTENT),
                 )
-                for due_at, number, attempts, _, organization_id, event_type, operational in rows
+                for due_at, number, attempts, _, organization_id, event_type, operational, key in rows
             ),
             recovered=sum(held_by != tokens.NOBODY for _, _, _, held_by, *_ in rows),
         )
+
+    def _held_organizations(
+        self, db: apsw.Connection, asked: Collection[str], now: int
+    ) -> list[int]:
+        wanted = numbers(self._organizations[organization] for organization in asked)
+        return [number for (number,) in db.execute(SQL["queue_held_organizations"], (now, wanted))]
 
     def _contents(
         self, db: apsw.Connection, rows: Sequence[tuple[Any, ...]], contents_of: Collection[str]
@@ -195,8 +208,8 @@ class QueueVerbs(Tables):
         wanted = [number for _, number, _, _, organization, *_ in rows if organization in asking]
         found = db.execute(SQL["claimed_contents"], (numbers(wanted),)) if wanted else ()
         return {
-            number: {"payload": payload, "source": source, "key": key, "metadata": metadata}
-            for number, payload, source, key, metadata in found
+            number: {"payload": payload, "source": source, "metadata": metadata}
+            for number, payload, source, metadata in found
         }
 
     def _held(

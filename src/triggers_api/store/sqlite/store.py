@@ -86,6 +86,9 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _STATS_KEPT_S: Final = 0.5
+_STATS_REST: Final = 20
+_COUNTED_OFTEN: Final = 100_000
+"""Rows up to which depths are counted as often as somebody asks, at most every ``_STATS_KEPT_S``."""
 _LISTED_MS: Final = 60_000
 _EVENT_OVERHEAD: Final = 256
 """Bytes that an event takes in the commit queue besides its payload, about."""
@@ -325,14 +328,25 @@ class SqliteStore:
         return stored
 
     async def claim_queue(
-        self, limit: int, lease_s: float, *, contents_of: Collection[str] = ()
+        self,
+        limit: int,
+        lease_s: float,
+        *,
+        contents_of: Collection[str] = (),
+        in_order_of: Collection[str] = (),
     ) -> QueueClaim:
         now = self.now()
         until, token = now.after(seconds=lease_s), _token()
         return await self._write(
             "claim_queue",
             lambda db: self._queue.claim(
-                db, limit, now=now, until=until, token=token, contents_of=contents_of
+                db,
+                limit,
+                now=now,
+                until=until,
+                token=token,
+                contents_of=contents_of,
+                in_order_of=in_order_of,
             ),
         )
 
@@ -550,9 +564,14 @@ class SqliteStore:
 
     async def stats(self) -> QueueStats:
         moment = self._loop.time()
-        if self._stats is None or moment - self._stats[0] > _STATS_KEPT_S:
+        if self._stats is None or moment > self._stats[0]:
             counted = await self._readers.run(lambda db: self._records.depths(db, self.now()))
-            self._stats = (moment, counted)
+            rows = counted.depth + counted.scheduled + counted.deliveries_waiting
+            ended = self._loop.time()
+            # Counting many takes long; then it is done less often, so that it takes a small part of
+            # the time however many there are.
+            kept_s = _STATS_KEPT_S if rows <= _COUNTED_OFTEN else (ended - moment) * _STATS_REST
+            self._stats = (ended + kept_s, counted)
         return self._stats[1]
 
     async def accounts(self) -> list[OrganizationAccount]:

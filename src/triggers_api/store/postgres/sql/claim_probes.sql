@@ -3,7 +3,7 @@ WITH chosen AS MATERIALIZED (
     SELECT h.organization_id, h.subscription_id
     FROM endpoint_health AS h
     JOIN subscriptions AS s ON s.organization_id = h.organization_id AND s.id = h.subscription_id
-    WHERE h.disabled_at IS NOT NULL AND h.open_until <= $1 AND s.deleted_at IS NULL
+    WHERE h.disabled_at IS NOT NULL AND h.open_until <= $1 AND s.deleted_at IS NULL AND s.state <> 0
     ORDER BY h.open_until
     LIMIT $2
     FOR UPDATE OF h SKIP LOCKED

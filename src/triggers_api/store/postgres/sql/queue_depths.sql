@@ -1,13 +1,34 @@
-SELECT q.*, d.*, h.*
-FROM (
-    SELECT count(*), count(*) FILTER (WHERE due_at > $1), min(due_at),
-           count(*) FILTER (WHERE lease_token <> 0),
-           count(*) FILTER (WHERE lease_token <> 0 AND lease_until <= $1)
+-- Counted up to $2 of each kind and one more; for more than that there is the planner's estimate. What is in
+-- somebody's hands was due before what waits, so it is among those that are counted.
+WITH due AS MATERIALIZED (
+    SELECT due_at, lease_token, lease_until
     FROM event_queue
-) AS q,
-(
-    SELECT count(*), count(*) FILTER (WHERE lease_token <> 0) FROM delivery_queue
-) AS d,
-(
-    SELECT count(*) FROM endpoint_health WHERE opened > 0
-) AS h
+    WHERE due_at <= $1
+    ORDER BY due_at, event_id
+    LIMIT $2 + 1
+),
+scheduled AS MATERIALIZED (
+    SELECT due_at FROM event_queue WHERE due_at > $1 ORDER BY due_at, event_id LIMIT $2 + 1
+),
+first AS MATERIALIZED (
+    SELECT lease_token FROM delivery_queue WHERE priority = 0 ORDER BY due_at, delivery_id LIMIT $2 + 1
+),
+later AS MATERIALIZED (
+    SELECT lease_token FROM delivery_queue WHERE priority = 1 ORDER BY due_at, delivery_id LIMIT $2 + 1
+),
+estimate AS (
+    SELECT relname,
+           (greatest(reltuples, 0) / greatest(relpages, 1) * pg_relation_size(oid)
+            / current_setting('block_size')::integer)::bigint AS count
+    FROM pg_class
+    WHERE oid IN ('event_queue'::regclass, 'delivery_queue'::regclass)
+)
+SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM scheduled), (SELECT min(due_at) FROM due),
+       (SELECT count(*) FROM due WHERE lease_token <> 0),
+       (SELECT count(*) FROM due WHERE lease_token <> 0 AND lease_until <= $1),
+       (SELECT count FROM estimate WHERE relname = 'event_queue'),
+       (SELECT count(*) FROM first), (SELECT count(*) FROM later),
+       (SELECT count(*) FROM first WHERE lease_token <> 0)
+       + (SELECT count(*) FROM later WHERE lease_token <> 0),
+       (SELECT count FROM estimate WHERE relname = 'delivery_queue'),
+       (SELECT count(*) FROM endpoint_health WHERE opened > 0)

@@ -1,4 +1,4 @@
-SELECT e.id, p.payload, e.source, e.key, e.metadata
+SELECT e.id, p.payload, e.source, e.metadata
 FROM events AS e
 CROSS JOIN event_payloads AS p ON p.event_id = e.id
 WHERE e.id IN carray(?1)
