@@ -63,6 +63,7 @@ _DOES: Final = {
     "worker": ("processor", "dispatcher"),
 }
 """What a process does, by its ``role``."""
+_LAST_WORDS_S: Final = 1.0
 _DISK_FAILED: Final = "the disk failed; see the log. Nothing that was accepted is given up"
 
 
@@ -332,14 +333,17 @@ class App:
 
         What is not settled is sent again: leases are freed at the next start.
         """
-        finishing = asyncio.create_task(self.dispatcher.finish())
+        finishing = asyncio.create_task(self.dispatcher.finish(self.hurried))
         hurried = asyncio.create_task(self.hurried.wait())
         await asyncio.wait((finishing, hurried), return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         if not finishing.done():
+            log.warning("ended at once, what was being sent is sent again")
+            # What is known is still to be written down, unless the store takes its time, too.
+            await asyncio.wait((finishing,), timeout=_LAST_WORDS_S)
+        if not finishing.done():
             finishing.cancel()
             await asyncio.wait((finishing,))
-            log.warning("ended at once, what was being sent is sent again")
             return
         try:
             finishing.result()
