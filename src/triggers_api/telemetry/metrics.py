@@ -22,7 +22,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """The metrics of one process. ``registry`` is what ``/metrics`` shows."""
 
-    def __init__(self) -> None:  # noqa: PLR0915 - one after the other
+    def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
 
         ingest = Histogram(
