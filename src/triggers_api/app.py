@@ -16,6 +16,7 @@ import structlog
 from triggers_api.deliver.dispatcher import Dispatcher, DispatcherSettings
 from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.prober import Prober
+from triggers_api.deliver.sessions import Sessions
 from triggers_api.deliver.webhook import Sender
 from triggers_api.errors import Problem, StartError, Unavailable
 from triggers_api.failpoints import Failpoints, armed
@@ -46,6 +47,7 @@ from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.reaper import Reaper
 from triggers_api.operate.retention import Retention
+from triggers_api.operate.sessions import EndedSessions
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
 from triggers_api.settings import table as settings_table
@@ -170,6 +172,7 @@ class App:
                 metrics=self.metrics,
             )
             stack.push_async_callback(self._finish_deliveries)
+            self.sessions = EndedSessions(store, directory)
             self.jobs = JobRunner(store, directory, metrics=metrics)
             self.outbox = Outbox(store, directory, metrics=metrics)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
@@ -263,6 +266,7 @@ class App:
             self.dispatcher,
             self.prober,
             self.outbox,
+            self.sessions,
             self.jobs,
         )
 
@@ -287,6 +291,15 @@ class App:
                 cursors=Cursors(self._secret),
                 metrics=self.metrics,
                 post_event=self.post_event,
+                sessions=Sessions(
+                    self.store,
+                    directory,
+                    secret=self._secret,
+                    retry_schedule=settings.retry_schedule,
+                    wall=self._clock,
+                    metrics=self.metrics,
+                ),
+                draining=lambda: self.ingest.draining,
                 post_batch=post_batch,
                 pool=store_options(settings) if is_postgres(settings.database_url) else None,
                 readiness=self.readiness,

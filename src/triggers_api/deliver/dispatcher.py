@@ -17,7 +17,7 @@ from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.controls import DeliveryMode
 from triggers_api.model.delivery import Attempt, DeliveryStatus, Origin, reopened
 from triggers_api.model.health import HealthEvent
-from triggers_api.model.notice import Notice, NoticeType
+from triggers_api.model.notice import dead_letter
 from triggers_api.model.outcome import (
     Answered,
     Decision,
@@ -388,7 +388,16 @@ class Dispatcher:
             decision.disable_subscription,
             details,
             notify,
-            _dead(delivery, decision, attempt, self._store.now())
+            dead_letter(
+                at=self._store.now(),
+                subscription_id=subscription.id,
+                delivery_id=delivery.id,
+                event_id=delivery.event_id,
+                event_type=delivery.event_type,
+                reason=decision.reason,
+                attempts=delivery.attempt_count if attempt is None else attempt.number,
+                last=attempt,
+            )
             if notify and decision.status is DeliveryStatus.DEAD
             else None,
             sent_to=subscription.url,
@@ -426,20 +435,3 @@ class Dispatcher:
         if due_at is None:
             return longest_s
         return min(longest_s, max(0.001, (due_at - self._store.now()) / 1000))
-
-
-def _dead(
-    delivery: ClaimedDelivery, decision: Decision, attempt: Attempt | None, now: Timestamp
-) -> Notice:
-    return Notice(
-        type=NoticeType.DELIVERY_DEAD,
-        at=now,
-        subscription_id=delivery.target.subscription.id,
-        delivery_id=delivery.id,
-        event_id=delivery.event_id,
-        event_type=delivery.event_type,
-        reason=decision.reason,
-        attempt_count=delivery.attempt_count if attempt is None else attempt.number,
-        status_code=None if attempt is None else attempt.status_code,
-        error=None if attempt is None else attempt.error,
-    )

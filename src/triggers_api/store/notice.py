@@ -8,10 +8,13 @@ class Notice:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._watching: set[asyncio.Event] = set()
 
     def give(self) -> None:
         """Wake whoever waits, or let the next one who would wait go on."""
         self._event.set()
+        for watching in self._watching:
+            watching.set()
 
     async def wait(self, timeout_s: float) -> None:
         """Until a notice is given, at most this long."""
@@ -23,6 +26,7 @@ class Notice:
         finally:
             self._event.clear()
 
+<<<<<<< HEAD
 
 class News:
     """A notice for many: each of them says what it has heard, and misses nothing that came since."""
@@ -57,3 +61,16 @@ class News:
             finally:
                 self._waiting.discard(waiter)
         return self._count
+=======
+    async def watch(self, timeout_s: float) -> None:
+        """Until a notice is given from now on, at most this long; who waits gets it all the same."""
+        event = asyncio.Event()
+        self._watching.add(event)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._watching.discard(event)
+>>>>>>> main
