@@ -22,7 +22,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """The metrics of one process. ``registry`` is what ``/metrics`` shows."""
 
-    def __init__(self) -> None:  # noqa: PLR0915 - one after the other
+    def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
 
         ingest = Histogram(
@@ -141,6 +141,9 @@ class Metrics:
             registry=registry,
         )
 
+        self._count_deliveries(registry)
+
+    def _count_deliveries(self, registry: CollectorRegistry) -> None:
         self.deliveries = Counter(
             "triggers_deliveries",
             "Deliveries by the state that an attempt brought them to.",
