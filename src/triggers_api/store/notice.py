@@ -26,7 +26,18 @@ class Notice:
         finally:
             self._event.clear()
 
-<<<<<<< HEAD
+    async def watch(self, timeout_s: float) -> None:
+        """Until a notice is given from now on, at most this long; who waits gets it all the same."""
+        event = asyncio.Event()
+        self._watching.add(event)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._watching.discard(event)
+
 
 class News:
     """A notice for many: each of them says what it has heard, and misses nothing that came since."""
@@ -61,16 +72,3 @@ class News:
             finally:
                 self._waiting.discard(waiter)
         return self._count
-=======
-    async def watch(self, timeout_s: float) -> None:
-        """Until a notice is given from now on, at most this long; who waits gets it all the same."""
-        event = asyncio.Event()
-        self._watching.add(event)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await event.wait()
-        except TimeoutError:
-            return
-        finally:
-            self._watching.discard(event)
->>>>>>> main
