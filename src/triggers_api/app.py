@@ -16,6 +16,7 @@ import structlog
 from triggers_api.deliver.dispatcher import Dispatcher, DispatcherSettings
 from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.prober import Prober
+from triggers_api.deliver.sessions import Sessions
 from triggers_api.deliver.webhook import Sender
 from triggers_api.errors import Problem, StartError, Unavailable
 from triggers_api.failpoints import Failpoints, armed
@@ -46,6 +47,7 @@ from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.reaper import Reaper
 from triggers_api.operate.retention import Retention
+from triggers_api.operate.sessions import EndedSessions
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
 from triggers_api.settings import table as settings_table
@@ -63,6 +65,7 @@ _DOES: Final = {
     "worker": ("processor", "dispatcher"),
 }
 """What a process does, by its ``role``."""
+_LAST_WORDS_S: Final = 1.0
 _DISK_FAILED: Final = "the disk failed; see the log. Nothing that was accepted is given up"
 
 
@@ -169,6 +172,7 @@ class App:
                 metrics=self.metrics,
             )
             stack.push_async_callback(self._finish_deliveries)
+            self.sessions = EndedSessions(store, directory)
             self.jobs = JobRunner(store, directory, metrics=metrics)
             self.outbox = Outbox(store, directory, metrics=metrics)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
@@ -262,6 +266,7 @@ class App:
             self.dispatcher,
             self.prober,
             self.outbox,
+            self.sessions,
             self.jobs,
         )
 
@@ -286,6 +291,15 @@ class App:
                 cursors=Cursors(self._secret),
                 metrics=self.metrics,
                 post_event=self.post_event,
+                sessions=Sessions(
+                    self.store,
+                    directory,
+                    secret=self._secret,
+                    retry_schedule=settings.retry_schedule,
+                    wall=self._clock,
+                    metrics=self.metrics,
+                ),
+                draining=lambda: self.ingest.draining,
                 post_batch=post_batch,
                 pool=store_options(settings) if is_postgres(settings.database_url) else None,
                 readiness=self.readiness,
@@ -332,14 +346,17 @@ class App:
 
         What is not settled is sent again: leases are freed at the next start.
         """
-        finishing = asyncio.create_task(self.dispatcher.finish())
+        finishing = asyncio.create_task(self.dispatcher.finish(self.hurried))
         hurried = asyncio.create_task(self.hurried.wait())
         await asyncio.wait((finishing, hurried), return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         if not finishing.done():
+            log.warning("ended at once, what was being sent is sent again")
+            # What is known is still to be written down, unless the store takes its time, too.
+            await asyncio.wait((finishing,), timeout=_LAST_WORDS_S)
+        if not finishing.done():
             finishing.cancel()
             await asyncio.wait((finishing,))
-            log.warning("ended at once, what was being sent is sent again")
             return
         try:
             finishing.result()

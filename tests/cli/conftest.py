@@ -29,7 +29,11 @@ TRIGGERS: Final = (sys.executable, "-m", "triggers_api")
 
 def environment(**given: str) -> dict[str, str]:
     """What a process is started with: nothing of ours but what is given."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    kept = {
+        name: os.environ[name]
+        for name in ("PATH", "HOME", "LANG", "PYTHONPATH")
+        if name in os.environ
+    }
     return kept | {"COLUMNS": "100"} | given
 
 

@@ -341,6 +341,7 @@ class World:
         event_types: Sequence[str] = ("*",),
         status: SubscriptionStatus = SubscriptionStatus.ACTIVE,
         secrets: tuple[str, ...] = ("whsec_c2VjcmV0",),
+        url: str = "https://example.com/hook",
         **fields: Any,  # noqa: ANN401 - the Struct's own
     ) -> SubscriptionRecord:
         """A subscription that is not stored yet."""
@@ -349,7 +350,7 @@ class World:
             organization_id=organization_id,
             subscription=Subscription(
                 id=subscription_id or self.store.ids.new(ids.SUBSCRIPTION),
-                url="https://example.com/hook",
+                url=url,
                 event_types=tuple(event_types),
                 status=status,
                 created_at=now,

@@ -43,7 +43,7 @@ LANGUAGES_TO_RUN: Final = frozenset({"python", "javascript", "sh", "bash", "shel
 
 _FILE: Final = re.compile(r"(?:#|//) (?P<name>[\w.-]+\.\w+)\n")
 _STAYS: Final = re.compile(
-    r"(?:^|\s)(?:triggers serve|triggers worker|python receiver\.py|node receiver\.mjs)\b"
+    r"(?:^|\s)(?:triggers (?:serve|worker|listen)|python receiver\.py|node receiver\.mjs)\b"
 )
 _SERVICES: Final = {"serve": ("8000", "Send an event"), "worker": ("8001", "/metrics")}
 """A service's port on the page, and what it has printed when it is ready, by its command."""
@@ -122,6 +122,8 @@ class Session:
             "TRIGGERS_PORT": self.ports["8000"],
             "TRIGGERS_URL": f"http://127.0.0.1:{self.ports['8000']}",
         }
+        if "PYTHONPATH" in os.environ:
+            self.environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
 
     def __enter__(self) -> Self:
         return self
@@ -224,6 +226,9 @@ class Session:
 
     def _begin(self, command: str) -> None:
         words = shlex.split(command)
+        if "listen" in words:
+            self._begin_session(command)
+            return
         service = next((_SERVICES[word] for word in words if word in _SERVICES), None)
         shown, greeting = service or ("9000", "")
         port = self.ports[shown]
@@ -231,9 +236,19 @@ class Session:
         if "--port" in words:
             port = words[words.index("--port") + 1]
         self._end(port)
-        output = self.folder / f".output-{port}"
+        output = self._start(port, command, own)
+        self._until(lambda: is_listening(port), f"$ {command}\nnobody listens", port)
+        self._until(lambda: greeting in output.read_text(), "no greeting", port)
+
+    def _begin_session(self, command: str) -> None:
+        """One that listens to no port: it fetches."""
+        output = self._start("session", command, {})
+        self._until(lambda: "ready" in output.read_text(), f"$ {command}\nis not ready", "session")
+
+    def _start(self, name: str, command: str, own: dict[str, str]) -> Path:
+        output = self.folder / f".output-{name}"
         with output.open("wb") as file:
-            self._running[port] = subprocess.Popen(
+            self._running[name] = subprocess.Popen(
                 ["sh", "-c", command],
                 cwd=self.folder,
                 env=self.environment | own,
@@ -241,8 +256,7 @@ class Session:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._until(lambda: is_listening(port), f"$ {command}\nnobody listens", port)
-        self._until(lambda: greeting in output.read_text(), "no greeting", port)
+        return output
 
     def _await(self, shown: list[str]) -> str:
         outputs = [self.folder / f".output-{port}" for port in self._running]
@@ -278,7 +292,8 @@ class Session:
             process.wait()
             raise Failed("a program did not end when it was asked to") from None
         # The shell may be gone before what it started, which would be taken for its successor.
-        self._until(lambda: not is_listening(port), "still listened to", None)
+        if port.isdecimal():
+            self._until(lambda: not is_listening(port), "still listened to", None)
 
     # ── words of the page and words of this machine ───────────────────────────────────────────
 

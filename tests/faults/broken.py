@@ -121,11 +121,42 @@ def limits_nothing() -> None:
     RateLimiter.check = broken  # type: ignore[method-assign]
 
 
+def has_everything_due_at_once() -> None:
+    """Nothing waits for its turn; on both engines."""
+    from triggers_api.store import codes  # noqa: PLC0415
+
+    codes.PARKED = 0  # type: ignore[misc]
+
+
 def fans_out_twice() -> None:
     """Deliveries are stored, and the queue row is forgotten."""
     _migrated("DROP INDEX deliveries_once")
     _sql("fan_out_deliveries", "ON CONFLICT (event_id, subscription_id, origin_id) DO NOTHING", "")
     _sql("queue_rows_done", "WHERE", "WHERE false AND")
+
+
+def replays_after_its_place() -> None:
+    """How far a job has come is stored first, and what it did in a transaction of its own."""
+    from triggers_api.store.sqlite.job_verbs import JobVerbs  # noqa: PLC0415
+    from triggers_api.store.sqlite.store import SqliteStore  # noqa: PLC0415
+
+    insert: Any = JobVerbs._insert
+    advance: Any = SqliteStore.advance_job
+    left: list[tuple[Any, ...]] = []
+
+    def later(self: Any, _: Any, *row: Any) -> int:  # noqa: ANN401
+        left.append((self, *row))
+        return len(row[1])
+
+    async def broken(self: Any, step: Any) -> Any:  # noqa: ANN401
+        job = await advance(self, step)
+        while left:
+            verbs, *row = left.pop()
+            await self._write("replay", lambda db: insert(verbs, db, *row))  # noqa: B023
+        return job
+
+    JobVerbs._insert = later  # type: ignore[method-assign,assignment]
+    SqliteStore.advance_job = broken  # type: ignore[method-assign]
 
 
 def _migrated(statements: str) -> None:
@@ -187,6 +218,30 @@ def postgres_has_no_unique_index() -> None:
         "ON CONFLICT (organization_id, dedup_id) WHERE dedup_id IS NOT NULL DO NOTHING",
         "",
     )
+
+
+def postgres_replays_after_its_place() -> None:
+    """How far a job has come is stored first, and what it did in a transaction of its own."""
+    from triggers_api.store.postgres.job_verbs import JobVerbs  # noqa: PLC0415
+    from triggers_api.store.postgres.store import PostgresStore  # noqa: PLC0415
+
+    insert: Any = JobVerbs._insert
+    advance: Any = PostgresStore.advance_job
+    left: list[tuple[Any, ...]] = []
+
+    async def later(self: Any, _: Any, *row: Any) -> int:  # noqa: ANN401
+        left.append((self, *row))
+        return len(row[1])
+
+    async def broken(self: Any, step: Any) -> Any:  # noqa: ANN401
+        job = await advance(self, step)
+        while left:
+            verbs, *row = left.pop()
+            await self._write(lambda db: insert(verbs, db, *row))  # noqa: B023
+        return job
+
+    JobVerbs._insert = later  # type: ignore[method-assign,assignment]
+    PostgresStore.advance_job = broken  # type: ignore[method-assign]
 
 
 def never_raises_synchronous_commit() -> None:
@@ -295,10 +350,13 @@ BREAKS: Final[dict[str, Callable[[], None]]] = {
         follows_redirects,
         limits_nothing,
         fans_out_twice,
+        has_everything_due_at_once,
+        replays_after_its_place,
         postgres_answers_before_the_commit,
         calls_a_lost_answer_a_refusal,
         postgres_settles_without_a_fence,
         postgres_has_no_unique_index,
+        postgres_replays_after_its_place,
         never_raises_synchronous_commit,
         frees_after_its_own_silence,
         never_frees,

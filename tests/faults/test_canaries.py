@@ -24,6 +24,8 @@ from tests.faults.scenarios import (
     trace_answers,
 )
 
+from triggers_api.model.pace import FIRST_WINDOW
+
 Scenario = Callable[[Rig, str], Coroutine[Any, Any, None]]
 
 # Which bug, which run must notice it, and by which words.
@@ -38,7 +40,7 @@ CANARIES: Final[dict[str, tuple[Scenario, str]]] = {
     ),
     "never_syncs": (lambda rig, bug: trace_answers(rig, bug=bug), "answered before the sync"),
     "settles_without_a_fence": (
-        lambda rig, bug: pause_beyond_the_lease(rig, events=20, bug=bug),
+        lambda rig, bug: pause_beyond_the_lease(rig, events=FIRST_WINDOW, bug=bug),
         "^0.0 stale settlements",
     ),
     "has_no_unique_index": (

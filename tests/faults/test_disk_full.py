@@ -13,6 +13,8 @@ from tests.faults.history import Outcome, load
 from tests.faults.server import NotStarted, until
 from tests.faults.volume import Volume, mounted
 
+from triggers_api.model.pace import FIRST_WINDOW
+
 if TYPE_CHECKING:
     from tests.faults.rig import Rig
 
@@ -93,7 +95,7 @@ def test_a_full_disk_refuses_events_and_goes_on_when_there_is_room(
 def test_outcomes_that_find_the_disk_full_are_kept_until_there_is_room(
     rig: Rig, volume: Volume
 ) -> None:
-    in_flight = 20
+    in_flight = FIRST_WINDOW
     gate = asyncio.Event()
 
     async def holds(_: Exchange) -> int:

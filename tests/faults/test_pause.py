@@ -10,13 +10,15 @@ import pytest
 from tests.faults.endpoint import healthy
 from tests.faults.scenarios import LEASE_S, STILL_S, TIMEOUT_S, pause_beyond_the_lease
 
+from triggers_api.model.pace import FIRST_WINDOW
+
 if TYPE_CHECKING:
     from tests.faults.rig import Rig
 
 
 @pytest.mark.timeout(60)
 def test_what_is_settled_after_its_lease_changes_nothing_and_is_sent_again(rig: Rig) -> None:
-    asyncio.run(pause_beyond_the_lease(rig, events=20))
+    asyncio.run(pause_beyond_the_lease(rig, events=FIRST_WINDOW))
 
 
 @pytest.mark.faults

@@ -15,6 +15,7 @@ from tests.faults.rig import Rig
 from tests.faults.scenarios import redirect
 
 from triggers_api.deliver.connection import BODY_LIMIT
+from triggers_api.model.pace import FIRST_WINDOW
 from triggers_api.testing import Receiver, Service
 
 TIMEOUT_S: Final = 0.5
@@ -278,7 +279,7 @@ def test_a_hanging_endpoint_with_a_backlog_leaves_slots_for_all_others(tmp_path:
             to_bad = await service.subscribe(bad.url, ["*"])
             for _ in range(backlog):
                 assert (await service.send("slow.thing")).status == 202
-            await bad.wait_for(2)
+            await bad.wait_for(FIRST_WINDOW)
             receivers = [Receiver() for _ in range(others)]
             for receiver in receivers:
                 await receiver.__aenter__()
@@ -289,7 +290,9 @@ def test_a_hanging_endpoint_with_a_backlog_leaves_slots_for_all_others(tmp_path:
                 await receiver.wait_for(events, timeout_s=30)
                 assert len(set(receiver.ids)) == len(receiver.ids) == events
                 await receiver.__aexit__()
-            assert bad.connections == 2, "nothing has shown that it can take more at once"
+            assert bad.connections == FIRST_WINDOW, (
+                "nothing has shown that it can take more at once"
+            )
             listed = await service.call(
                 "GET", f"/api/deliveries?subscription_id={to_bad['id']}&status=succeeded"
             )

@@ -13,6 +13,8 @@ from tests.faults.history import load
 from tests.faults.invariants import SUCCEEDED
 from tests.faults.server import until
 
+from triggers_api.model.pace import FIRST_WINDOW
+
 if TYPE_CHECKING:
     from tests.faults.rig import Rig
 
@@ -41,7 +43,7 @@ async def ends_under_load(rig: Rig, *, events: int, grace_s: float = GRACE_S) ->
         for event_type in ("hang.it", "slow.thing"):
             for _ in range(10):
                 await load(rig.server, rig.history, [rig.history.new(event_type)])
-        await hanging_one.wait_for(10)
+        await hanging_one.wait_for(FIRST_WINDOW)
         await slow_one.wait_for(10)
         answers = rig.history.answers
         requests = rig.requests(events, ["order.created", "slow.thing"])
@@ -112,7 +114,7 @@ def test_a_second_signal_ends_it_at_once_and_costs_nothing(
             for _ in range(10):
                 await load(rig.server, rig.history, [rig.history.new("hang.it")])
             await rig.post(50)
-            await endpoint.wait_for(10)
+            await endpoint.wait_for(FIRST_WINDOW)
             rig.server.signal(signal.SIGTERM)
 
             async def gone() -> bool:

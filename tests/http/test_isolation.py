@@ -36,6 +36,9 @@ SCOPES: Final = {
     "POST /api/subscriptions/{subscription_id}/pause": MANAGE,
     "POST /api/subscriptions/{subscription_id}/resume": MANAGE,
     "POST /api/subscriptions/{subscription_id}/rotate-secret": MANAGE,
+    "POST /api/listen": MANAGE,
+    "POST /api/listen/{subscription_id}/fetch": MANAGE,
+    "POST /api/listen/{subscription_id}/settle": MANAGE,
     "POST /api/subscriptions/{subscription_id}/test": MANAGE,
     "GET /api/subscriptions/{subscription_id}/stats": READ_OR_MANAGE,
     "GET /api/deliveries": READ,
@@ -76,6 +79,11 @@ BODIES: Final[dict[str, object]] = {
     "POST /api/events": {"type": "a", "payload": 1},
     "POST /api/subscriptions": {"url": "http://127.0.0.1:9/", "event_types": ["*"]},
     "PATCH /api/subscriptions/{subscription_id}": {"description": "changed", "enabled": False},
+    "POST /api/listen": {},
+    "POST /api/listen/{subscription_id}/fetch": {"wait_s": 0},
+    "POST /api/listen/{subscription_id}/settle": {
+        "results": [{"receipt": "r", "status_code": 200}]
+    },
     "POST /api/events/{event_id}/replay": {},
     "POST /api/dead-letters/replay": {"dry_run": True},
     "POST /api/replays": {"dry_run": True},

@@ -211,6 +211,10 @@ def looks(plan: dict[str, Any]) -> list[str]:
 
 ATTEMPTS: Final = "attempts_pkey (delivery_id =, organization_id =)"
 DEAD_LETTER: Final = "dead_letters_pkey (delivery_id =, organization_id =)"
+# By the pair of event and subscription; the tool shows the last column of a pair.
+DELIVERIES_OF_PAIR: Final = (
+    "deliveries_once (organization_id =, subscription_id <=, subscription_id >=)"
+)
 DELIVERIES_OF_EVENT: Final = "deliveries_once (event_id =, organization_id =)"
 DELIVERY_BY_ID: Final = "deliveries_pkey (id =, organization_id =)"
 DELIVERY_IN_QUEUE: Final = "delivery_queue_pkey (delivery_id =, organization_id =)"
@@ -318,6 +322,30 @@ PLANS: Final = {
     "subscription_next": [
         "delivery_queue_lane (due_at <, organization_id =, priority =, subscription_id =)",
     ],
+    # jobs
+    "walk_events": [
+        "events_pkey (id <, id >, id >=, organization_id =)", EVENT_IN_QUEUE, EVENT_STATE,
+        DELIVERIES_OF_PAIR,
+    ],
+    "walk_deliveries": [
+        "deliveries_pkey (id <, id >, id >=, organization_id =)", EVENT_BY_ID,
+    ],
+    "walk_deliveries_of_subscription": [
+        "deliveries_subscription (id <, id >, id >=, organization_id =, subscription_id =)",
+        EVENT_BY_ID,
+    ],
+    "walk_dead_letters": [
+        "dead_letters_pkey (delivery_id <, delivery_id >, delivery_id >=, organization_id =)",
+        DELIVERY_BY_ID, EVENT_BY_ID,
+    ],
+    "event_contents": [EVENT_BY_ID],
+    "replayable_events": [EVENT_BY_ID, EVENT_STATE],
+    "delivered_events": [DELIVERIES_OF_PAIR],
+    "hold_events": [EVENT_BY_ID],
+    "hold_dead": [DELIVERY_BY_ID],
+    "purge_deliveries": [DEAD_LETTER, DELIVERY_BY_ID, ATTEMPTS],
+    "event_routed": [EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE],
+    "open_jobs": ["jobs_due ()"],
     # settings, asked for twice a second
     "changed_keys": ["api_keys_version (version >)"],
     "changed_organizations": ["organizations_version (version >)"],

@@ -192,6 +192,40 @@ PLANS: Final = {
     ],
     # statistics of a subscription; what is grouped is bounded by a limit
     "test_target": ["SEARCH subscriptions USING INTEGER PRIMARY KEY (rowid=?)"],
+    # jobs
+    "walk_events": [
+        "SEARCH e USING INDEX events_organization (organization_id=? AND rowid>? AND rowid<?)",
+        "SEARCH d USING COVERING INDEX deliveries_once (event_id=? AND subscription_id=?)",
+    ],
+    "walk_deliveries": [
+        "SEARCH d USING INDEX deliveries_organization (organization_id=? AND rowid>? AND rowid<?)",
+        EVENT,
+    ],
+    "walk_deliveries_of_subscription": [
+        "SEARCH d USING INDEX deliveries_subscription (subscription_id=? AND rowid>? AND rowid<?)",
+        EVENT,
+    ],
+    "walk_dead_letters": [
+        "SEARCH d USING INDEX deliveries_dead (organization_id=? AND rowid>? AND rowid<?)",
+        EVENT,
+    ],
+    "event_contents": [
+        "SEARCH e USING INDEX events_organization (organization_id=? AND rowid=?)",
+        "SEARCH p USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "replayable_events": [
+        "SEARCH events USING INDEX events_organization (organization_id=? AND rowid=?)"
+    ],
+    "delivered_events": [
+        "SEARCH deliveries USING COVERING INDEX deliveries_once (event_id=? AND subscription_id=?)"
+    ],
+    "dead_among": [
+        "SEARCH deliveries USING COVERING INDEX deliveries_dead (organization_id=? AND rowid=?)"
+    ],
+    "purge_deliveries": [BY_ID],
+    "purge_attempts": ["SEARCH attempts USING COVERING INDEX attempts_delivery (delivery_id=?)"],
+    "event_routed": ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"],
+    "open_jobs": ["SCAN jobs USING INDEX jobs_due"],
     # settings, asked for twice a second
     "changed_keys": ["SEARCH api_keys USING INDEX api_keys_version (version>?)"],
     "changed_organizations": ["SEARCH organizations USING INDEX organizations_version (version>?)"],

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 from tests.conftest import Enter, MakeService, Run, new_key, new_organization, own_organization
+from tests.faults.server import until
 from tests.scenario.conftest import Ask
 
 from triggers_api.testing import ADMIN_KEY, API_KEY, FrozenClock, Received, Receiver, Service
@@ -47,6 +48,46 @@ def test_events_at_every_stage_go_on_after_a_restart(
     books = ask.books()
     assert books["accepted"] == books["processed"] == 5
     assert books["deliveries"]["succeeded"] == books["deliveries"]["total"] == 5
+
+
+def test_an_end_that_is_hurried_settles_what_is_known_and_gives_the_rest_back(
+    run: Run, make_service: MakeService, clock: FrozenClock
+) -> None:
+    answering = asyncio.Event()
+
+    async def slow(_: Received) -> web.StreamResponse:
+        await answering.wait()
+        return web.Response(status=204)
+
+    async def hang(_: Received) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def story() -> None:
+        async with Receiver() as known, Receiver() as unknown:
+            known.always(slow)
+            unknown.replies(hang)
+            async with make_service(clock=clock) as first:
+                dispatcher = first.app.dispatcher
+                for receiver in (known, unknown):
+                    await first.subscribe(receiver.url)
+                sent = (await first.send("order.created")).json["id"]
+                await first.app.processor.run_once()
+                await dispatcher.run_once()
+                await known.wait_for(1)
+                await unknown.wait_for(1)
+                ending = asyncio.create_task(dispatcher.finish(first.app.hurried))
+                answering.set()
+                await until(lambda: len(dispatcher._running) == 1, "one answer is known")
+                first.app.hurried.set()
+                await ending
+                books = (await first.app.store.accounts())[0].deliveries
+                assert (books["succeeded"], books["pending"]) == (1, 1)
+            async with make_service(clock=clock) as second:
+                await second.drain()
+            assert (known.ids, unknown.ids) == ([sent], [sent, sent])
+
+    run(story())
 
 
 def test_a_restart_gives_back_what_was_in_flight(

@@ -6,7 +6,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -14,6 +14,10 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 UNREACHABLE: Final = 3
+
+
+class NoService(Exception):
+    """Nothing answers, or something else."""
 
 
 class Api:
@@ -27,6 +31,18 @@ class Api:
 
     def call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
         """Status and decoded body; ends the process when no such service answers."""
+        try:
+            return self.ask(method, path, body)
+        except NoService as error:
+            click.echo(f"triggers: {error}", err=True)
+            sys.exit(UNREACHABLE)
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
+        """Status and decoded body, ``None`` for none.
+
+        Raises:
+            NoService: no such service answers.
+        """
         request = urllib.request.Request(  # noqa: S310 - the user's own URL
             self._url + path, data=body, headers=self._headers, method=method
         )
@@ -39,17 +55,14 @@ class Api:
                     return error.code, _decoded(error.read())
         except OSError as error:
             reason = getattr(error, "reason", error)
-            self._give_up(f"no answer from {self._url}: {reason}")
+            raise NoService(f"no answer from {self._url}: {reason}") from None
         except (http.client.HTTPException, ValueError):
-            self._give_up(f"what answers at {self._url} is not this service")
-
-    @staticmethod
-    def _give_up(why: str) -> NoReturn:
-        click.echo(f"triggers: {why}", err=True)
-        sys.exit(UNREACHABLE)
+            raise NoService(f"what answers at {self._url} is not this service") from None
 
 
 def _decoded(body: bytes) -> Any:  # noqa: ANN401 - JSON
+    if not body:
+        return None
     document = json.loads(body)
     if not isinstance(document, dict):
         raise ValueError("the API answers with objects")  # noqa: TRY004 - as for what is no JSON

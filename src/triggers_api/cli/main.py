@@ -14,6 +14,7 @@ _COMMANDS: Final = {
     "worker": ("worker", "Route and deliver beside other processes, on PostgreSQL."),
     "trigger": ("trigger", "Send an event."),
     "explain": ("explain", "Say why a subscription gets an event, or why not."),
+    "listen": ("listen", "Have events forwarded to a server on this machine."),
     "migrate": ("migrate", "Bring a database's schema up to date."),
     "encrypt": ("encrypt", "Encrypt secrets in the database under the present key."),
     "copy": ("copy", "Move an installation from a file to PostgreSQL."),

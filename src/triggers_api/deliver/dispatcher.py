@@ -10,14 +10,14 @@ import msgspec
 import structlog
 
 from triggers_api.deliver.health import report_health
-from triggers_api.deliver.lanes import Flight, Lanes
+from triggers_api.deliver.lanes import Flight, Lanes, any_room
 from triggers_api.deliver.webhook import Sent
 from triggers_api.model import ids
 from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.controls import DeliveryMode
 from triggers_api.model.delivery import Attempt, DeliveryStatus, Origin, reopened
 from triggers_api.model.health import HealthEvent
-from triggers_api.model.notice import Notice, NoticeType
+from triggers_api.model.notice import dead_letter
 from triggers_api.model.outcome import (
     Answered,
     Decision,
@@ -136,14 +136,25 @@ class Dispatcher:
             await asyncio.wait(self._running)
         return bool(await self._settle())
 
-    async def finish(self) -> None:
-        """The end: wait for what is being sent, give back what takes too long or waits, settle."""
+    async def finish(self, hurried: asyncio.Event) -> None:
+        """The end: wait for what is being sent, give back what takes too long or waits, settle.
+
+        Once it is ``hurried`` it waits no longer; what is known by then is settled all the same.
+        """
         self._over = True
         if self._alarm is not None:
             self._alarm.cancel()
         self._give_back_waiting("the service was shut down")
         if self._running:
-            await asyncio.wait(self._running, timeout=self._settings.grace_s)
+            sent = asyncio.ensure_future(asyncio.wait(self._running))
+            in_a_hurry = asyncio.ensure_future(hurried.wait())
+            await asyncio.wait(
+                (sent, in_a_hurry),
+                timeout=self._settings.grace_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            sent.cancel()
+            in_a_hurry.cancel()
         late = dict(self._running)
         for task, flight in late.items():
             task.cancel()
@@ -189,9 +200,9 @@ class Dispatcher:
         if not lanes.wanted:
             return False
         start_by = self._store.now().after(seconds=lease_s - self._settings.timeout_s)
-        claim = await self._store.claim_deliveries(
-            lanes.wanted, lease_s, rooms=lanes.rooms(self._now_s())
-        )
+        # What is only skipped is in no endpoint's way.
+        rooms = any_room(lanes.wanted) if mode is DeliveryMode.SKIP else lanes.rooms(self._now_s())
+        claim = await self._store.claim_deliveries(lanes.wanted, lease_s, rooms=rooms)
         self.claimed = len(claim.deliveries)
         # What another process has changed about their subscriptions counts for them.
         await self._directory.catch_up(claim.settings_version)
@@ -377,7 +388,16 @@ class Dispatcher:
             decision.disable_subscription,
             details,
             notify,
-            _dead(delivery, decision, attempt, self._store.now())
+            dead_letter(
+                at=self._store.now(),
+                subscription_id=subscription.id,
+                delivery_id=delivery.id,
+                event_id=delivery.event_id,
+                event_type=delivery.event_type,
+                reason=decision.reason,
+                attempts=delivery.attempt_count if attempt is None else attempt.number,
+                last=attempt,
+            )
             if notify and decision.status is DeliveryStatus.DEAD
             else None,
             sent_to=subscription.url,
@@ -415,20 +435,3 @@ class Dispatcher:
         if due_at is None:
             return longest_s
         return min(longest_s, max(0.001, (due_at - self._store.now()) / 1000))
-
-
-def _dead(
-    delivery: ClaimedDelivery, decision: Decision, attempt: Attempt | None, now: Timestamp
-) -> Notice:
-    return Notice(
-        type=NoticeType.DELIVERY_DEAD,
-        at=now,
-        subscription_id=delivery.target.subscription.id,
-        delivery_id=delivery.id,
-        event_id=delivery.event_id,
-        event_type=delivery.event_type,
-        reason=decision.reason,
-        attempt_count=delivery.attempt_count if attempt is None else attempt.number,
-        status_code=None if attempt is None else attempt.status_code,
-        error=None if attempt is None else attempt.error,
-    )

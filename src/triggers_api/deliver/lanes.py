@@ -79,7 +79,8 @@ class _Tenant:
 class _Lane:
     __slots__ = (
         "again", "agains_turn", "closed_until", "fast", "first", "flights", "gates", "host", "id",
-        "limit", "no_room_until", "proven", "rate", "sending_again", "slow", "tenant", "url", "window",
+        "limit", "most", "no_room_until", "proven", "rate", "sending_again", "slow", "tenant", "url",
+        "window",
     )  # fmt: skip
 
     def __init__(self, subscription_id: str, tenant: _Tenant) -> None:
@@ -87,6 +88,8 @@ class _Lane:
         self.tenant = tenant
         self.window = Window()
         self.limit: int | None = None
+        self.most = self.window.size
+        """Requests at once."""
         self.first: deque[tuple[ClaimedDelivery, float]] = deque()
         self.again: deque[tuple[ClaimedDelivery, float]] = deque()
         self.agains_turn = False
@@ -111,10 +114,9 @@ class _Lane:
     def held(self) -> int:
         return len(self.first) + len(self.again) + len(self.flights)
 
-    @property
-    def most(self) -> int:
+    def resize(self) -> None:
         size = self.window.size
-        return size if self.limit is None else min(size, self.limit)
+        self.most = size if self.limit is None else min(size, self.limit)
 
     def opens_at(self) -> float:
         return max(self.closed_until, *(gate.opens_at() for gate in self.gates), 0.0)
@@ -162,6 +164,8 @@ class Lanes:
         self._may_move = False
         self._waiting = 0
         self._first_waiting = 0
+        self._slow_waiting = 0
+        """Lanes with something waiting that are slow."""
         self._opens_at: float | None = None
         self._reopens_at: float | None = None
         self._returned: list[Returned] = []
@@ -207,11 +211,10 @@ class Lanes:
                 slow_left -= free
             subscriptions[lane.id] = free
         if not self.shared:
-            return Rooms(
+            return msgspec.structs.replace(
+                any_room(self.wanted),
                 subscriptions=subscriptions,
                 default_subscription=FIRST_WINDOW,
-                organizations={},
-                default_organization=self.wanted,
             )
         slots, held = self._in_hand, self._waiting + self._fast.total
         return Rooms(
@@ -276,7 +279,7 @@ class Lanes:
             self._move()
         self._opens_at = None
         slots, fast, slow = self._slots, self._fast.total, self._slow.total
-        if fast >= slots and slow >= slots:
+        if fast >= slots and (slow >= slots or not self._slow_waiting):
             return None
         for tenant in self._round:
             if self.shared:
@@ -292,12 +295,14 @@ class Lanes:
                     continue
                 if lane.slow:
                     own = len(lane.flights) - lane.fast
-                    left = min(aside, room(slots, slow - own, own))
+                    free = aside > 0 and room(slots, slow - own, own) > 0
                 else:
-                    left = min(fast_left, room(slots, fast - lane.fast, lane.fast))
-                    if not lane.proven:
-                        left = min(left, doubtful_left)
-                if left > 0 and (line := self._line(lane, now)) is not None:
+                    free = (
+                        fast_left > 0
+                        and (lane.proven or doubtful_left > 0)
+                        and room(slots, fast - lane.fast, lane.fast) > 0
+                    )
+                if free and (line := self._line(lane, now)) is not None:
                     return self._launch(lane, line, now)
         return None
 
@@ -422,10 +427,10 @@ class Lanes:
         if is_success(outcome):
             lane.window.succeeded(in_flight)
             if now - flight.started_at < SLOW_S:
-                lane.slow = False
-                self._prove(lane, proven=True)
+                self._judge(lane, slow=False)
         elif is_trouble(outcome):
             lane.window.failed(started_at=flight.started_at, now=now)
+        lane.resize()
         asked_s = asks_to_wait_s(outcome)
         if asked_s is not None:
             lane.closed_until = max(lane.closed_until, now + min(asked_s, LONGEST_THROTTLE_S))
@@ -434,8 +439,7 @@ class Lanes:
                 self._return_waiting(lane, "throttle", lane.closed_until)
 
     def _turn_slow(self, lane: _Lane) -> None:
-        lane.slow = True
-        self._prove(lane, proven=False)
+        self._judge(lane, slow=True)
         for flight in lane.flights:
             self._young.pop(flight, None)
             if not flight.is_slow:
@@ -446,10 +450,14 @@ class Lanes:
             excess = min(len(line), max(0, lane.held - lane.most))
             self._returned += [Returned(each, "slots") for each in self._drop(lane, line, excess)]
 
-    def _prove(self, lane: _Lane, *, proven: bool) -> None:
-        if lane.proven is not proven:
-            lane.proven = proven
-            lane.tenant.doubtful += -lane.fast if proven else lane.fast
+    def _judge(self, lane: _Lane, *, slow: bool) -> None:
+        if lane.slow is not slow:
+            lane.slow = slow
+            if lane.waiting:
+                self._slow_waiting += 1 if slow else -1
+        if lane.proven is slow:
+            lane.proven = not slow
+            lane.tenant.doubtful += lane.fast if slow else -lane.fast
 
     def _move(self) -> None:
         """Put slow requests aside, as many as there is room for."""
@@ -494,6 +502,8 @@ class Lanes:
             self._first_waiting += one
         for gate in lane.gates:
             gate.waiting += one
+        if lane.slow and lane.waiting == (one > 0):
+            self._slow_waiting += one
         if one < 0 and not lane.waiting:
             lane.tenant.waiting.pop(lane, None)
             if not lane.tenant.waiting:
@@ -536,6 +546,7 @@ class Lanes:
 
     def _configure(self, lane: _Lane, subscription: Subscription) -> None:
         lane.limit = subscription.max_concurrency
+        lane.resize()
         rate = subscription.rate_limit
         if lane.url == subscription.url and rate == (lane.rate and lane.rate.per_second):
             return
@@ -566,6 +577,16 @@ class Lanes:
         lane.tenant.lanes -= 1
         if not lane.tenant.lanes:
             del self._tenants[lane.tenant.id]
+
+
+def any_room(most: int) -> Rooms:
+    """Rooms that limit nobody in particular."""
+    return Rooms(
+        subscriptions={},
+        default_subscription=most,
+        organizations={},
+        default_organization=most,
+    )
 
 
 def _is_again(delivery: ClaimedDelivery) -> bool:

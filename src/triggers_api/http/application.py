@@ -16,6 +16,7 @@ from triggers_api.http import (
     events,
     health,
     jobs,
+    listen,
     organization,
     problems,
     subscription_work,
@@ -70,6 +71,7 @@ def _api_routers() -> list[Router]:
         route_handlers=[
             events.router(),
             subscriptions.router(),
+            listen.router(),
             subscription_work.router(),
             deliveries.router(),
             jobs.router(),

@@ -13,6 +13,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
 
 from triggers_api.deliver.egress import Egress
+from triggers_api.deliver.sessions import Sessions
 from triggers_api.errors import Unavailable
 from triggers_api.http.auth import Authenticator, check_operator, organization_of
 from triggers_api.http.batch import PostBatch
@@ -65,6 +66,8 @@ class Context:
         cursors: Cursors,
         metrics: Metrics,
         post_event: PostEvent,
+        sessions: Sessions,
+        draining: Callable[[], bool],
         post_batch: PostBatch,
         pool: StoreOptions | None,
         readiness: Callable[[], Readiness],
@@ -82,6 +85,8 @@ class Context:
             cursors: signed places in lists.
             metrics: of this process.
             post_event: the hot route.
+            sessions: what sessions fetch and report.
+            draining: whether the service is about to end, and nobody should wait.
             post_batch: the one for many events at once.
             pool: how a database on a server is talked to; ``None`` for the embedded one.
             readiness: whether traffic should come here.
@@ -96,6 +101,8 @@ class Context:
         self.cursors = cursors
         self.metrics = metrics
         self.post_event = post_event
+        self.sessions = sessions
+        self.draining = draining
         self.post_batch = post_batch
         self.pool = pool
         self.readiness = readiness

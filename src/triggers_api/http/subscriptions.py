@@ -138,31 +138,50 @@ async def create_subscription(
     data: JSONBody[SubscriptionRequest],
 ) -> SubscriptionCreated:
     """Gets every matching event received from now on."""
+    given = {
+        name: value
+        for name in data.__struct_fields__
+        if (value := getattr(data, name)) is not None and name != "secret"
+    }
+    return await make_subscription(context, organization_id, given, secret=data.secret)
+
+
+async def make_subscription(
+    context: Context,
+    organization_id: str,
+    given: dict[str, Any],
+    *,
+    secret: str | None,
+    url: str = "",
+    expires_at: Timestamp | None = None,
+) -> SubscriptionCreated:
+    """Store a subscription with the given fields, each checked; ``url`` and ``expires_at`` are ours.
+
+    Raises:
+        ValidationFailed: with every fault found.
+    """
     now = context.store.now()
     subscription = await _checked(
         context,
-        {
-            name: value
-            for name in data.__struct_fields__
-            if (value := getattr(data, name)) is not None and name != "secret"
-        },
+        given,
         Subscription(
             id=context.store.ids.new(ids.SUBSCRIPTION),
-            url="",
+            url=url,
             event_types=(),
+            expires_at=expires_at,
             status=SubscriptionStatus.ACTIVE,
             created_at=now,
             updated_at=now,
         ),
-        secret=data.secret,
+        secret=secret,
     )
-    secret = data.secret or new_secret(subscription.signature)
+    secret = secret or new_secret(subscription.signature)
     subscription = _signing_with(subscription, subscription.signature, secret)
     record = SubscriptionRecord(
         organization_id=organization_id,
         subscription=subscription,
         secrets=(secret,),
-        auth=data.auth,
+        auth=given.get("auth"),
     )
     async with context.changing(organization_id):
         if context.directory.organization(organization_id) is None:

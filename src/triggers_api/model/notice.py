@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from triggers_api.model.delivery import Attempt
 from triggers_api.model.timestamp import Timestamp
 
 
@@ -71,3 +72,32 @@ def payload(notice: Notice) -> bytes:
         if name != "type" and (value := getattr(notice, name)) is not None
     }
     return msgspec.json.encode(said)
+
+
+def dead_letter(
+    *,
+    at: Timestamp,
+    subscription_id: str,
+    delivery_id: str,
+    event_id: str,
+    event_type: str,
+    reason: str | None,
+    attempts: int,
+    last: Attempt | None,
+) -> Notice:
+    """Of a delivery that ended as a dead letter, with ``attempts`` on file.
+
+    ``last`` is the attempt that ended it, if it was one.
+    """
+    return Notice(
+        type=NoticeType.DELIVERY_DEAD,
+        at=at,
+        subscription_id=subscription_id,
+        delivery_id=delivery_id,
+        event_id=event_id,
+        event_type=event_type,
+        reason=reason,
+        attempt_count=attempts,
+        status_code=None if last is None else last.status_code,
+        error=None if last is None else last.error,
+    )

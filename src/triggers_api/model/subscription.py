@@ -26,6 +26,10 @@ class SubscriptionStatus(StrEnum):
 MATCHING: Final = frozenset({SubscriptionStatus.ACTIVE, SubscriptionStatus.PAUSED})
 
 
+SESSION_URL: Final = "listen:"
+"""In place of a URL: deliveries are not sent, a session fetches them (``deliver/sessions.py``)."""
+
+
 class PayloadFormat(StrEnum):
     """What a receiver gets: an envelope around the payload, the payload alone, or beside attributes."""
 
@@ -82,6 +86,11 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     disabled_reason: str | None = None
     created_at: Timestamp
     updated_at: Timestamp
+
+    @property
+    def by_session(self) -> bool:
+        """Whether a session fetches what others would be sent."""
+        return self.url == SESSION_URL
 
     def status_at(self, now: int) -> SubscriptionStatus:
         """The status at a moment: an active or paused one past its ``expires_at`` has expired."""

@@ -550,6 +550,14 @@ class Store(Protocol):
         others from being found, however much is due for it.
         """
 
+    async def claim_for_session(
+        self, organization_id: str, subscription_id: str, limit: int, lease_s: float
+    ) -> DeliveryClaim:
+        """Lease up to ``limit`` due deliveries of a subscription that a session fetches, oldest first.
+
+        :meth:`claim_deliveries` passes these over. None are leased of one that has ended or expired.
+        """
+
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
         """Write outcomes down, state and attempt together, and what they say of endpoints with them.
 
@@ -621,6 +629,9 @@ class Store(Protocol):
 
     def wake_deliveries(self) -> None:
         """End the waiting of whoever is in :meth:`wait_deliveries` in this process."""
+
+    async def watch_deliveries(self, timeout_s: float) -> None:
+        """As :meth:`wait_deliveries`, for any number of others, who take no notice away from it."""
 
     async def next_delivery_at(self) -> Timestamp | None:
         """When the next waiting delivery falls due, ``None`` when none waits."""

@@ -5,6 +5,7 @@ from typing import Final
 from triggers_api.model.delivery import DeliveryStatus, Origin
 from triggers_api.model.event import EventStatus
 from triggers_api.model.job import JobStatus
+from triggers_api.model.subscription import Subscription, SubscriptionStatus
 
 EVENT_STATUS: Final = {
     EventStatus.QUEUED: 0,
@@ -43,6 +44,13 @@ ACTIVE: Final = 0
 HELD: Final = 1
 ENDED: Final = 2
 """States of a subscription's row: delivered to, waited for, cancelled."""
+
+
+def subscription_state(subscription: Subscription) -> int:
+    """The state of its row. What a session fetches waits for it: nobody else may claim it."""
+    sent = subscription.status is SubscriptionStatus.ACTIVE and not subscription.by_session
+    return ACTIVE if sent else HELD
+
 
 PARKED: Final = (1 << 47) - 1
 """``due_at`` of a delivery that has to wait for another one: later than any moment, and as wide."""

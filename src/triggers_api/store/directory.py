@@ -54,6 +54,7 @@ class Directory:
         self._subscriptions: dict[str, dict[str, SubscriptionRecord]] = {}
         self._routes: dict[str, RoutingTable] = {}
         self._operational: dict[str, tuple[Subscription, ...]] = {}
+        self._sessions: dict[str, tuple[Subscription, ...]] = {}
         self.filtering: frozenset[str] = frozenset()
         """The organizations whose routing reads what is in an event."""
         self.ordered: frozenset[str] = frozenset()
@@ -89,6 +90,7 @@ class Directory:
         self._subscriptions.clear()
         self._routes.clear()
         self._operational.clear()
+        self._sessions.clear()
         self.filtering = self.ordered = frozenset()
         self.chosen_controls = Controls()
         self.controls = self._force(self.chosen_controls)
@@ -137,6 +139,15 @@ class Directory:
             for subscription in self._operational.get(organization_id, ())
         )
 
+    def ended_sessions(self, at: int) -> list[tuple[str, str]]:
+        """Organization and subscription of each session that had expired by a moment."""
+        return [
+            (organization_id, each.id)
+            for organization_id, sessions in self._sessions.items()
+            for each in sessions
+            if each.expires_at is not None and each.expires_at <= at
+        ]
+
     def _apply(self, changes: Changes) -> None:
         for organization in changes.organizations:
             self._organizations[organization.id] = organization
@@ -165,6 +176,7 @@ class Directory:
                 record.subscription for record in self._subscriptions[organization_id].values()
             ]
             self._routes[organization_id] = RoutingTable(theirs_now)
+            self._sessions[organization_id] = tuple(each for each in theirs_now if each.by_session)
             self._operational[organization_id] = tuple(
                 each for each in theirs_now if each.operational
             )

@@ -141,6 +141,9 @@ class Metrics:
             registry=registry,
         )
 
+        self._count_deliveries(registry)
+
+    def _count_deliveries(self, registry: CollectorRegistry) -> None:
         self.deliveries = Counter(
             "triggers_deliveries",
             "Deliveries by the state that an attempt brought them to.",

@@ -18,6 +18,7 @@ from tests.faults.server import until
 from tests.servers.proxy import Proxy
 
 from triggers_api.app import wall_clock
+from triggers_api.model.pace import FIRST_WINDOW
 
 if TYPE_CHECKING:
     from tests.faults.postgres.fleet import Fleet
@@ -238,8 +239,8 @@ async def stop_the_database(fleet: Fleet, postgres: PostgresServer, *, away_s: f
         await lose_the_database(fleet, outage)
 
 
-OF_ONE: Final = 25
-"""Requests that a worker has in flight to one endpoint at the most: half of its slots."""
+OF_ONE: Final = FIRST_WINDOW
+"""Requests that a worker has in flight to an endpoint that has not answered yet."""
 SILENCE_S: Final = 6.0
 BEAT_S: Final = 2.0
 

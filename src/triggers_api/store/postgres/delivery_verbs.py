@@ -241,6 +241,30 @@ class DeliveryVerbs:
             sequence=sequence,
         )
 
+    async def claim_for_session(
+        self,
+        db: Connection,
+        organization: str | UUID,
+        subscription: str | UUID,
+        limit: int,
+        *,
+        now: Timestamp,
+        until: Timestamp,
+        token: int,
+    ) -> DeliveryClaim:
+        """Lease due deliveries of one subscription, which nobody else claims."""
+        version = await db.fetchval(SQL["session_lane"], organization, subscription, now)
+        if version is None:
+            return DeliveryClaim(())
+        lane = Lane(str(organization), str(subscription), limit, probe=False)
+        due = await self._within(db, [(lane, limit)], {lane.subscription: version}, now)
+        due = sorted(due, key=_since_when)[:limit]
+        claimed = await self._lease(db, due, token, until) if due else []
+        return DeliveryClaim(
+            tuple([await self._claimed(db, each, row, token) for each, row in claimed]),
+            recovered=sum(each.recovered for each, _ in claimed),
+        )
+
     async def _target(
         self, db: Connection, organization: str, subscription: str, version: int
     ) -> SubscriptionRecord:
@@ -539,3 +563,7 @@ def _columns(settlements: Sequence[Settlement], now: Timestamp) -> list[list[Any
 def changed(tag: str) -> int:
     """How many rows a statement changed, from its command tag."""
     return int(tag.rpartition(" ")[2])
+
+
+def _since_when(due: Due[str]) -> tuple[int, str]:
+    return due.due_at, due.delivery

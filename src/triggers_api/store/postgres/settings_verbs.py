@@ -112,7 +112,7 @@ class SettingsVerbs:
             SQL["save_subscription"],
             number(record.organization_id),
             number(subscription.id),
-            codes.ACTIVE if subscription.status is SubscriptionStatus.ACTIVE else codes.HELD,
+            codes.subscription_state(subscription),
             subscription.expires_at,
             subscription.max_concurrency,
             bodies.encode(subscription),

@@ -481,6 +481,21 @@ class PostgresStore:
             atomic=True,
         )
 
+    async def claim_for_session(
+        self, organization_id: str, subscription_id: str, limit: int, lease_s: float
+    ) -> DeliveryClaim:
+        now, token = self.now(), self._token()
+        until = now.after(seconds=lease_s)
+        organization = _organization(organization_id)
+        subscription = find(ids.SUBSCRIPTION, subscription_id)
+        return await self._hot(
+            "claim_for_session",
+            lambda db: self._deliveries.claim_for_session(
+                db, organization, subscription, limit, now=now, until=until, token=token
+            ),
+            atomic=True,
+        )
+
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
         failing = any(_tells(each) for each in settlements)
         answer = None if failing else await self._settle(settlements, with_health=False)
@@ -620,6 +635,9 @@ class PostgresStore:
 
     async def wait_deliveries(self, timeout_s: float) -> None:
         await self._delivery_notice.wait(timeout_s)
+
+    async def watch_deliveries(self, timeout_s: float) -> None:
+        await self._delivery_notice.watch(timeout_s)
 
     def wake_queue(self) -> None:
         self._queue_notice.give()

@@ -87,12 +87,44 @@ class DeliveryVerbs(Tables):
     ) -> DeliveryClaim:
         """Lease due deliveries within each subscription's and each organization's room."""
         chosen = self._choose(db, limit, rooms, now)
-        order = numbers([due.delivery for due in chosen.due])
+        leased, claimed = self._lease(db, chosen.due, now=now, until=until, token=token)
+        if probes := {due.subscription for due in leased if due.probe}:
+            db.execute(SQL["claim_half_open"], (until, numbers(probes)))
+        return DeliveryClaim(
+            tuple(claimed),
+            recovered=sum(due.recovered for due in leased),
+            unfinished=chosen.unfinished,
+        )
+
+    def claim_for_session(
+        self,
+        db: apsw.Connection,
+        organization: int,
+        subscription: int,
+        limit: int,
+        *,
+        now: int,
+        until: int,
+        token: int,
+    ) -> DeliveryClaim:
+        """Lease due deliveries of one subscription, which nobody else claims."""
+        if not list(db.execute(SQL["session_lane"], (subscription, organization, now))):
+            return DeliveryClaim(())
+        lane = Lane(organization, subscription, limit, probe=False)
+        due = sorted(self._within(db, (lane, limit), now), key=_since_when)[:limit]
+        leased, claimed = self._lease(db, due, now=now, until=until, token=token)
+        return DeliveryClaim(tuple(claimed), recovered=sum(each.recovered for each in leased))
+
+    def _lease(
+        self, db: apsw.Connection, chosen: list[Due[int]], *, now: int, until: int, token: int
+    ) -> tuple[list[Due[int]], list[ClaimedDelivery]]:
+        """Lease what was chosen, as far as it is not too much to hold."""
+        order = numbers([due.delivery for due in chosen])
         size = 0
         leased: list[Due[int]] = []
         claimed: list[ClaimedDelivery] = []
-        rows = db.execute(SQL["claimed_deliveries"], (order,)) if chosen.due else ()
-        for row, due in zip(rows, chosen.due, strict=False):
+        rows = db.execute(SQL["claimed_deliveries"], (order,)) if chosen else ()
+        for row, due in zip(rows, chosen, strict=False):
             if size >= CLAIMED_BYTES:
                 break
             leased.append(due)
@@ -101,13 +133,7 @@ class DeliveryVerbs(Tables):
         if leased:
             ids = numbers([due.delivery for due in leased])
             db.execute(SQL["claim_deliveries_lease"], (now, token, until, ids))
-        if probes := {due.subscription for due in leased if due.probe}:
-            db.execute(SQL["claim_half_open"], (until, numbers(probes)))
-        return DeliveryClaim(
-            tuple(claimed),
-            recovered=sum(due.recovered for due in leased),
-            unfinished=chosen.unfinished,
-        )
+        return leased, claimed
 
     def _choose(self, db: apsw.Connection, limit: int, rooms: Rooms, now: int) -> Chosen[int]:
         first, later = (
@@ -400,3 +426,7 @@ class DeliveryVerbs(Tables):
             lines.go_on(db, list(gone), now=now)
             return True
         return False
+
+
+def _since_when(due: Due[int]) -> tuple[int, int]:
+    return due.due_at, due.delivery

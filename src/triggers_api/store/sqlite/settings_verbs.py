@@ -107,7 +107,7 @@ class SettingsVerbs(Tables):
             (
                 self.keys.of(subscription.id),
                 self.keys.of(record.organization_id),
-                codes.ACTIVE if subscription.status is SubscriptionStatus.ACTIVE else codes.HELD,
+                codes.subscription_state(subscription),
                 subscription.expires_at,
                 subscription.max_concurrency,
                 bodies.encode(subscription),

@@ -373,6 +373,20 @@ class SqliteStore:
             ),
         )
 
+    async def claim_for_session(
+        self, organization_id: str, subscription_id: str, limit: int, lease_s: float
+    ) -> DeliveryClaim:
+        now = self.now()
+        until, token = now.after(seconds=lease_s), _token()
+        organization = self._organization(organization_id)
+        subscription = self._keys.find(ids.SUBSCRIPTION, subscription_id)
+        return await self._write(
+            "claim_for_session",
+            lambda db: self._deliveries.claim_for_session(
+                db, organization, subscription, limit, now=now, until=until, token=token
+            ),
+        )
+
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
         settled, ended, go_on = await self._write(
             "settle", lambda db: self._deliveries.settle(db, settlements, now=self.now())
@@ -457,6 +471,9 @@ class SqliteStore:
 
     async def wait_deliveries(self, timeout_s: float) -> None:
         await self._delivery_notice.wait(timeout_s)
+
+    async def watch_deliveries(self, timeout_s: float) -> None:
+        await self._delivery_notice.watch(timeout_s)
 
     def wake_queue(self) -> None:
         self._queue_notice.give()

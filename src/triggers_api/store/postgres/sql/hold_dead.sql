@@ -1,6 +1,10 @@
 -- The record first, as whoever opens one again does.
 SELECT d.id
-FROM deliveries AS d
-WHERE d.organization_id = $1 AND d.id = ANY ($2::uuid[]) AND d.status = 6
-ORDER BY d.id
-FOR UPDATE
+FROM unnest($2::uuid[]) AS asked (id)
+CROSS JOIN LATERAL (
+    SELECT d.id
+    FROM deliveries AS d
+    WHERE d.organization_id = $1 AND d.id = asked.id AND d.status = 6
+    LIMIT 1
+    FOR UPDATE
+) AS d

@@ -1,8 +1,5 @@
-SELECT e.id, e.type, q.event_id IS NULL AND coalesce(s.status, 1) = 1, e.operational,
-       $6::uuid IS NOT NULL AND EXISTS (
-           SELECT FROM deliveries AS d
-           WHERE d.organization_id = $1 AND d.event_id = e.id AND d.subscription_id = $6
-       )
+-- $6: whose deliveries are looked for, NULL for nobody's. Compared as pairs, see delivered_events.
+SELECT e.id, e.type, q.event_id IS NULL AND coalesce(s.status, 1) = 1, e.operational, d.found IS NOT NULL
 FROM (
     SELECT id, type, operational
     FROM events
@@ -16,4 +13,12 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT s.status FROM event_states AS s WHERE s.organization_id = $1 AND s.event_id = e.id LIMIT 1
 ) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT true AS found
+    FROM deliveries AS d
+    WHERE d.organization_id = $1
+      AND (d.event_id, d.subscription_id) >= (e.id, $6::uuid)
+      AND (d.event_id, d.subscription_id) <= (e.id, $6::uuid)
+    LIMIT 1
+) AS d ON true
 ORDER BY e.id
