@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import pytest
-from aiohttp import web
 from tests.conftest import Enter, MakeService
+from tests.rooms import rooms
 from tests.scenario.conftest import Ask, Asking
 
-from triggers_api.testing import FrozenClock, Received, Receiver, Service
+from triggers_api.model import ids
+from triggers_api.model.delivery import Attempt, DeliveryStatus
+from triggers_api.store.base import Settlement
+from triggers_api.testing import FrozenClock, Receiver, Service
 
 DAY_S: Final = 86_400.0
 URLS: Final = ("first", "second")
@@ -84,41 +86,39 @@ def test_a_dead_endpoint_with_a_backlog_gets_few_requests_and_then_everything(
 def test_what_is_held_for_an_endpoint_whose_breaker_opens_is_given_back_untried(
     enter: Enter, make_service: MakeService, asking: Asking, receiver: Receiver, clock: FrozenClock
 ) -> None:
-    ask = asking(enter(make_service(clock=clock, breaker_failures=1, delivery_concurrency=8)))
+    ask = asking(enter(make_service(clock=clock, breaker_failures=1)))
     subscribed(ask, receiver.url)
-    backlog(ask, 60)
-    ask.drain()  # it has shown how much it can take
-    receiver.requests.clear()
-    released = asyncio.Event()
-
-    async def hangs(_: Received) -> web.Response:
-        await released.wait()
-        return web.Response(status=204)
-
-    receiver.replies(500)
-    receiver.always(hangs)
-    sent = backlog(ask, 40)
-    dispatcher = ask.service.app.dispatcher
-
-    async def story() -> None:
-        await ask.service.app.processor.run_once()
-        await dispatcher.run_once()
-        async with asyncio.timeout(10):
-            while not dispatcher._finished:
-                await dispatcher.wait(1)
-        assert await dispatcher.run_once() == 0.0
-        await dispatcher.run_once()
-
-    ask.run(story())
-    states = Counter(ask.delivery(each)["status"] for each in sent)
-    assert states["delivering"] == len(receiver.requests) - 1
-    given_back = [
-        each for each in map(ask.delivery, sent) if each["reason"] == "the endpoint keeps failing"
-    ]
-    assert given_back
-    assert {each["attempt_count"] for each in given_back} == {0}
-    released.set()
-    ask.run(dispatcher.rest())
+    sent = backlog(ask, 3)
+    app = ask.service.app
+    ask.run(app.processor.run_once())
+    failed, *held = ask.run(app.store.claim_deliveries(3, 45, rooms=rooms(3))).deliveries
+    attempt = Attempt(
+        id=app.store.ids.new(ids.ATTEMPT),
+        number=1,
+        started_at=clock(),
+        duration_ms=1,
+        status_code=500,
+    )
+    for delivery in held:
+        app.dispatcher._lanes.add(delivery, 0.0)
+    app.dispatcher._finished.append(
+        Settlement(
+            failed.target.organization_id,
+            failed.id,
+            failed.token,
+            DeliveryStatus.DEAD,
+            attempt=attempt,
+        )
+    )
+    # The outcome is settled, then what was given back because of it.
+    assert ask.run(app.dispatcher.rest())
+    assert ask.run(app.dispatcher.rest())
+    states = [ask.delivery(each) for each in sent]
+    assert Counter(each["status"] for each in states) == {"dead": 1, "pending": 2}
+    assert {each["reason"] for each in states if each["status"] == "pending"} == {
+        "the endpoint keeps failing"
+    }
+    assert receiver.requests == []
 
 
 def test_the_reason_for_waiting_is_explained(ask: Ask, receiver: Receiver) -> None:
