@@ -28,6 +28,8 @@ KNOWN: Final = "sealed:1:e9423272:KXrJCEnI9lVszQ5m80mwqnlQDrvQCO9jQsLEyUAk96+Eab
 """What ``key`` made of ``content`` for ``a``, once."""
 OLD, NEW = "an-old-key-0123456789", "a-new-key-0123456789"
 
+ROWS: Final = 30
+"""More than lie in one page of a file."""
 READ: Final = "SELECT secrets FROM subscriptions ORDER BY id"
 WRITE: Final = "UPDATE subscriptions SET secrets = $1"
 
@@ -226,20 +228,20 @@ def test_everything_is_encrypted_anew_and_is_what_it_was(world: World, organizat
 
 
 @pytest.mark.parametrize("form", ["secrets", "everything"])
-def test_a_row_in_the_clear_is_read_and_leaves_no_trace_when_it_is_encrypted(
+def test_rows_in_the_clear_are_read_and_leave_no_trace_when_they_are_encrypted(
     world: World, organization: str, form: str
 ) -> None:
-    record = saved(world, organization)
+    records = [saved(world, organization) for _ in range(ROWS)]
     if form == "secrets":
-        record = msgspec.structs.replace(record, retired=(), auth=None)
-        world.engine.execute(WRITE, json.dumps(record.secrets).encode())
+        records = [msgspec.structs.replace(each, retired=(), auth=None) for each in records]
+        world.engine.execute(WRITE, json.dumps(SECRETS).encode())
     else:
-        world.engine.execute(WRITE, in_the_clear(record))
-    assert found(world, record) == record
-    assert world.run(world.store.sealed()) == Sealed(clear=1)
-    assert world.run(world.store.seal()) == 1
-    assert world.run(world.store.sealed()) == Sealed(present=1)
-    assert found(world, record) == record
+        world.engine.execute(WRITE, in_the_clear(records[0]))
+    assert [found(world, record) for record in records] == records
+    assert world.run(world.store.sealed()) == Sealed(clear=ROWS)
+    assert world.run(world.store.seal()) == ROWS
+    assert world.run(world.store.sealed()) == Sealed(present=ROWS)
+    assert [found(world, record) for record in records] == records
     if world.engine.is_shared:
         # What PostgreSQL leaves of a row that was changed, and of its log, is its operator's matter.
         return

@@ -121,6 +121,13 @@ def limits_nothing() -> None:
     RateLimiter.check = broken  # type: ignore[method-assign]
 
 
+def has_everything_due_at_once() -> None:
+    """Nothing waits for its turn; on both engines."""
+    from triggers_api.store import codes  # noqa: PLC0415
+
+    codes.PARKED = 0  # type: ignore[misc]
+
+
 def fans_out_twice() -> None:
     """Deliveries are stored, and the queue row is forgotten."""
     _migrated("DROP INDEX deliveries_once")
@@ -343,6 +350,7 @@ BREAKS: Final[dict[str, Callable[[], None]]] = {
         follows_redirects,
         limits_nothing,
         fans_out_twice,
+        has_everything_due_at_once,
         replays_after_its_place,
         postgres_answers_before_the_commit,
         calls_a_lost_answer_a_refusal,

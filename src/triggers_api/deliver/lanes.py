@@ -553,7 +553,7 @@ class Lanes:
         for gate in lane.gates:
             gate.waiting -= lane.waiting
         lane.url = subscription.url
-        name = rate_of_host(urlsplit(subscription.url).hostname or "", self._rates)
+        name = rate_of_host(_host(subscription.url), self._rates)
         lane.host = None if name is None else self._hosts[name]
         if rate is None:
             lane.rate = None
@@ -591,3 +591,11 @@ def any_room(most: int) -> Rooms:
 
 def _is_again(delivery: ClaimedDelivery) -> bool:
     return delivery.priority > 0 or delivery.attempt_count > 0
+
+
+def _host(url: str) -> str:
+    """The host in a URL; nothing for what is none, which is for its attempt to say."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

@@ -11,7 +11,9 @@ import pytest
 from tests.servers.postgres import GIVEN, PostgresServer
 
 # Before it is imported, or a check that fails would not show its values.
-pytest.register_assert_rewrite("tests.faults.postgres.fleet", "tests.faults.postgres.scenarios")
+pytest.register_assert_rewrite(
+    "tests.faults.postgres.fleet", "tests.faults.postgres.scenarios", "tests.faults.order"
+)
 
 if TYPE_CHECKING:
     from tests.faults.postgres.fleet import Fleet
