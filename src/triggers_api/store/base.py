@@ -403,7 +403,8 @@ class WalkedEvent(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         routed: it was decided who gets it, and it is not deleted.
         operational: it is one of the service's own.
-        delivered: the subscription that was asked about has a delivery of it.
+        delivered: the subscription that was asked about has a delivery of it, or it was made to test
+            one.
     """
 
     id: str
