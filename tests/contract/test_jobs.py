@@ -108,6 +108,7 @@ def test_an_event_is_delivered_once_more_to_those_that_are_named(
         (new[1].id, second),
     ]
     assert [(each.attempt_count, each.failures) for each in claimed] == [(0, 0), (0, 0)]
+    assert [each.priority for each in claimed] == [1, 1]
     assert world.status_of(organization, letter.id) == "dead"
     world.assert_balanced()
 
@@ -247,6 +248,7 @@ def test_a_step_is_where_the_next_one_goes_on(
     made = deliveries(world, organization, status=DeliveryStatus.PENDING)
     assert [each.id for each in made] == [first.delivery_id, second.delivery_id]
     assert {each.origin for each in made} == {Origin.REPLAY}
+    assert {each.priority for each in world.claim_deliveries().deliveries} == {1}
     world.assert_balanced()
 
 

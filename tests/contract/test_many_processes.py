@@ -16,12 +16,15 @@ from triggers_api.errors import NotFound
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls, DeliveryMode
 from triggers_api.model.event import FirstEvent, NewEvent
+from triggers_api.model.job import Job, JobKind, Replay, Selection, Then
 from triggers_api.model.organization import KeyRecord, Organization, Scope
 from triggers_api.store.base import (
     Changes,
     ClaimedDelivery,
+    ClaimedJob,
     DeliveryFilter,
     EventFilter,
+    JobStep,
     Page,
     Reaped,
     RoutedEvent,
@@ -506,3 +509,104 @@ def test_a_retry_by_hand_in_one_wakes_the_dispatcher_of_the_other(
     (due,) = world.due(organization, subscription)
     world.settle(world.outcome(world.claimed(), "dead"))
     wakes_up(world, other.wait_deliveries, lambda: world.store.retry_delivery(organization, due))
+
+
+# ── jobs ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def dead_letter(world: World, organization: str, subscription: str) -> str:
+    """The event of a new one."""
+    world.due(organization, subscription)
+    claimed = world.claimed()
+    world.settle(world.outcome(claimed, "dead"))
+    return claimed.event_id
+
+
+def new_job(world: World, **fields: Any) -> Job:  # noqa: ANN401 - the selection's own
+    return Job(
+        id=world.store.ids.new(ids.JOB),
+        kind=JobKind.REPLAY,
+        selection=Selection(until=world.clock().after(seconds=1), **fields),
+        created_at=world.clock(),
+    )
+
+
+def last_step(world: World, claimed: ClaimedJob, event_id: str, subscription: str) -> JobStep:
+    replay = Replay(world.store.ids.new(ids.DELIVERY), event_id, subscription)
+    return JobStep(claimed=claimed, then=Then.DONE, replays=(replay,), due_at=world.clock())
+
+
+def test_a_job_is_claimed_by_one_of_two_processes(
+    world: World, organization: str, other: Store
+) -> None:
+    for _ in range(20):
+        world.run(world.store.create_job(organization, new_job(world), most_open=100))
+
+    async def claim(store: Store) -> list[str]:
+        found = []
+        while (claimed := await store.claim_job(60)) is not None:
+            found.append(claimed.job.id)
+        return found
+
+    async def at_once() -> list[list[str]]:
+        return await asyncio.gather(*(claim(store) for store in (world.store, other) * 3))
+
+    claimed = list(itertools.chain(*world.run(at_once())))
+    assert len(claimed) == len(set(claimed)) == 20
+
+
+def test_the_job_of_a_silent_process_is_freed_and_its_late_step_changes_nothing(
+    world: World, organization: str, subscription: str, other: Store, clock: FrozenClock
+) -> None:
+    event_id = dead_letter(world, organization, subscription)
+    world.beat("one")
+    world.beat("two", store=other)
+    world.run(world.store.create_job(organization, new_job(world), most_open=100))
+    late = world.run(world.store.claim_job(60))
+    assert late is not None
+    for _ in range(4):
+        clock.advance(seconds=2)
+        world.beat("two", store=other)
+    present = world.run(other.claim_job(60))
+    assert present is not None
+    assert present.token != late.token
+    step = last_step(world, late, event_id, subscription)
+    assert world.run(world.store.advance_job(step)) is None
+    step = last_step(world, present, event_id, subscription)
+    done = world.run(other.advance_job(step))
+    assert done is not None
+    assert (done.done, done.deliveries) == (1, 1)
+    found = world.run(other.deliveries(organization, DeliveryFilter(), EVERYTHING))
+    assert len(found) == 2
+    world.assert_balanced()
+
+
+def test_two_processes_that_replay_what_was_missed_at_once_send_it_once(
+    world: World, organization: str, subscription: str, other: Store
+) -> None:
+    events = [dead_letter(world, organization, subscription) for _ in range(10)]
+    for event_id in events:
+        late = world.subscription(organization)
+        claims = []
+        for store in (world.store, other):
+            job = new_job(world, missed=True, subscription_id=late)
+            world.run(store.create_job(organization, job, most_open=100))
+            claimed = world.run(store.claim_job(60))
+            assert claimed is not None
+            claims.append((store, last_step(world, claimed, event_id, late)))
+
+        async def at_once(claims: list[tuple[Store, JobStep]] = claims) -> list[Job | None]:
+            return await asyncio.gather(*(store.advance_job(step) for store, step in claims))
+
+        ended = world.run(at_once())
+        assert sorted(job.deliveries for job in ended if job is not None) == [0, 1]
+    world.assert_balanced()
+
+
+def test_a_job_that_comes_to_one_wakes_the_other(
+    world: World, organization: str, other: Store
+) -> None:
+    job = new_job(world)
+    wakes_up(
+        world, other.wait_jobs, lambda: world.store.create_job(organization, job, most_open=100)
+    )

@@ -11,6 +11,7 @@ from triggers_api.errors import InvalidState
 from triggers_api.model import statistics
 from triggers_api.model.delivery import Origin
 from triggers_api.model.event import NewEvent
+from triggers_api.model.job import Selection
 from triggers_api.model.statistics import AttemptCounts, Latency, SubscriptionStats
 from triggers_api.model.subscription import SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
@@ -138,6 +139,18 @@ def test_nor_one_that_is_deleted_or_another_organizations(
         assert world.run(world.store.event(owner, event.id)) is None
     assert world.claim_deliveries().deliveries == ()
     world.assert_balanced()
+
+
+def test_no_replay_takes_a_test_event_to_anybody_else(
+    world: World, organization: str, subscription: str
+) -> None:
+    event = trial(world, organization, subscription)
+    world.run(world.store.append_test(event))
+    other = world.subscription(organization, operational=True)
+    for asked in (None, other, subscription):
+        selection = Selection(subscription_id=asked, until=world.clock().after(seconds=1))
+        (walked,) = world.run(world.store.walk_events(organization, selection, None, 10))
+        assert (walked.id, walked.operational, walked.delivered) == (event.id, True, True)
 
 
 # ── statistics ────────────────────────────────────────────────────────────────────────────────────

@@ -196,6 +196,7 @@ PLANS: Final = {
     "walk_events": [
         "SEARCH e USING INDEX events_organization (organization_id=? AND rowid>? AND rowid<?)",
         "SEARCH d USING COVERING INDEX deliveries_once (event_id=? AND subscription_id=?)",
+        "SEARCH d USING INDEX deliveries_once (event_id=?)",
     ],
     "walk_deliveries": [
         "SEARCH d USING INDEX deliveries_organization (organization_id=? AND rowid>? AND rowid<?)",

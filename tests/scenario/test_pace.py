@@ -96,6 +96,26 @@ def test_ten_endpoints_that_hang_at_first_contact_delay_others_by_about_a_second
     tell(story())
 
 
+def test_sixty_endpoints_that_hang_take_every_slot_for_a_second_at_most(
+    make_service: MakeService, tell: Story
+) -> None:
+    async def story() -> None:
+        async with hanging() as bad, Receiver() as good, patient(make_service) as service:
+            for _ in range(60):
+                await service.subscribe(bad.url, ["slow.*"])
+            await service.subscribe(good.url, ["order.*"])
+            await sent_and_received_s(service, good, "order.created")
+            await asyncio.gather(*(service.send("slow.thing") for _ in range(5)))
+            await bad.wait_for(50)
+            delays = [await sent_and_received_s(service, good, "order.created") for _ in range(20)]
+            assert max(delays) < 1 + BUSY_S
+            assert sum(delays[1:]) < 2 * BUSY_S, "once, and not again"
+            most = 2 * service.settings.delivery_concurrency
+            assert len(bad.requests) < most, "whatever hangs, there are slots for who does not"
+
+    tell(story())
+
+
 def test_a_tenant_whose_200_endpoints_all_hang_does_not_delay_another_tenants_delivery(
     make_service: MakeService, tell: Story
 ) -> None:

@@ -168,7 +168,9 @@ async def _plans(url: str) -> dict[str, str]:
 
 _PLANNED: Final = (
     "append",
+    "claim_deliveries_lease",
     "claim_due",
+    "claim_lane",
     "claim_lanes",
     "claim_queue",
     "events",

@@ -376,6 +376,7 @@ class JobStep(msgspec.Struct, frozen=True, kw_only=True):
         purges: ids of dead deliveries to be deleted.
         due_at: when the next step may come.
         error: why the job cannot go on, with ``Then.FAILED``.
+        notify: if it is the last one, a notice of the job's end is part of the same transaction.
     """
 
     claimed: ClaimedJob
@@ -386,6 +387,7 @@ class JobStep(msgspec.Struct, frozen=True, kw_only=True):
     purges: tuple[str, ...] = ()
     due_at: Timestamp
     error: str | None = None
+    notify: bool = False
 
 
 class JobBacklog(msgspec.Struct, frozen=True):
@@ -401,7 +403,8 @@ class WalkedEvent(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         routed: it was decided who gets it, and it is not deleted.
         operational: it is one of the service's own.
-        delivered: the subscription that was asked about has a delivery of it.
+        delivered: the subscription that was asked about has a delivery of it, or it was made to test
+            one.
     """
 
     id: str

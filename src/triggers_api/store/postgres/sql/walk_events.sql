@@ -1,5 +1,7 @@
--- $6: whose deliveries are looked for, NULL for nobody's. Compared as pairs, see delivered_events.
-SELECT e.id, e.type, q.event_id IS NULL AND coalesce(s.status, 1) = 1, e.operational, d.found IS NOT NULL
+-- $6: whose deliveries are looked for, NULL for nobody's. Compared as pairs, see delivered_events. What was
+-- made to test a subscription is nobody else's, as if all had it.
+SELECT e.id, e.type, q.event_id IS NULL AND coalesce(s.status, 1) = 1, e.operational,
+       coalesce(d.found, t.found, false)
 FROM (
     SELECT id, type, operational
     FROM events
@@ -21,4 +23,13 @@ LEFT JOIN LATERAL (
       AND (d.event_id, d.subscription_id) <= (e.id, $6::uuid)
     LIMIT 1
 ) AS d ON true
+LEFT JOIN LATERAL (
+    SELECT true AS found
+    FROM deliveries AS t
+    WHERE e.operational AND t.organization_id = $1
+      AND (t.event_id, t.subscription_id) >= (e.id, '00000000-0000-0000-0000-000000000000')
+      AND (t.event_id, t.subscription_id) <= (e.id, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+      AND t.origin = 2
+    LIMIT 1
+) AS t ON true
 ORDER BY e.id
