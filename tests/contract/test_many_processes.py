@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -24,10 +24,13 @@ from triggers_api.store.base import (
     ClaimedJob,
     DeliveryFilter,
     EventFilter,
+    HealthReset,
     JobStep,
     Page,
     Reaped,
     RoutedEvent,
+    Settled,
+    Settlement,
     Store,
 )
 
@@ -540,6 +543,96 @@ def test_a_retry_by_hand_in_one_wakes_the_dispatcher_of_the_other(
     (due,) = world.due(organization, subscription)
     world.settle(world.outcome(world.claimed(), "dead"))
     wakes_up(world, other.wait_deliveries, lambda: world.store.retry_delivery(organization, due))
+
+
+# ── the health of endpoints ───────────────────────────────────────────────────────────────────
+
+
+def failing(
+    world: World, organization: str, subscriptions: Sequence[str], each: int
+) -> list[Settlement]:
+    """Failed attempts for deliveries that are claimed, as many for each subscription."""
+    for subscription in subscriptions:
+        world.due(organization, subscription, each)
+    found = world.claim_deliveries(len(subscriptions) * each).deliveries
+    assert len(found) == len(subscriptions) * each
+    return [
+        msgspec.structs.replace(
+            world.outcome(claimed, "dead", status_code=None, error="timeout"), notify=True
+        )
+        for claimed in found
+    ]
+
+
+def settled_at_once(world: World, calls: Sequence[tuple[Store, list[Settlement]]]) -> list[Settled]:
+    async def at_once() -> list[Settled]:
+        return await asyncio.gather(*(store.settle(batch) for store, batch in calls))
+
+    return world.run(at_once())
+
+
+def test_failures_that_are_settled_by_several_at_once_are_all_counted_and_open_once(
+    world: World, organization: str, other: Store
+) -> None:
+    subscriptions = [world.subscription(organization) for _ in range(6)]
+    settlements = failing(world, organization, subscriptions, 20)
+    batches: list[list[Settlement]] = [[] for _ in range(8)]
+    for place, settlement in enumerate(settlements):
+        batches[place % 8].append(settlement)
+    # Each meets the endpoints in another order.
+    calls = [
+        ((world.store, other)[place % 2], batch if place % 4 < 2 else batch[::-1])
+        for place, batch in enumerate(batches)
+    ]
+    answers = settled_at_once(world, calls)
+    turned = [(each.event.value, each.subscription_id) for a in answers for each in a.changes]
+    assert sorted(turned) == sorted(("opened", each) for each in subscriptions)
+    known = world.run(world.store.endpoint_health(organization, subscriptions))
+    assert {name: health.failures for name, health in known.items()} == dict.fromkeys(
+        subscriptions, 20
+    )
+    assert len(world.run(world.store.notices(100))) == len(subscriptions)
+
+
+def test_one_of_several_at_once_disables_a_subscription_that_failed_too_long(
+    world: World, organization: str, subscription: str, other: Store, clock: FrozenClock
+) -> None:
+    world.settle(*failing(world, organization, [subscription], 10))
+    clock.advance(seconds=2.5 * 86_400)
+    world.settle(*failing(world, organization, [subscription], 1))
+    clock.advance(seconds=2.5 * 86_400)
+    late = failing(world, organization, [subscription], 1)
+    answers = settled_at_once(world, [(world.store, late), (other, late)])
+    assert sorted(len(each.stale) for each in answers) == [0, 1]
+    turned = [each.event.value for answer in answers for each in answer.changes]
+    assert turned == ["disabled"]
+    told = [each.notice.type.value for each in world.run(other.notices(10))]
+    assert told.count("subscription.disabled") == 1
+
+
+def test_changing_subscriptions_and_settling_their_failures_do_not_stand_in_each_others_way(
+    world: World, organization: str, other: Store
+) -> None:
+    subscriptions = [world.subscription(organization) for _ in range(5)]
+    records = [world.record(organization, subscription_id=each) for each in subscriptions]
+    settlements = failing(world, organization, subscriptions, 12)
+
+    async def at_once() -> None:
+        await asyncio.gather(
+            *((world.store, other)[place % 2].settle(settlements[place::6]) for place in range(6)),
+            *(
+                (other, world.store)[place % 2].save_subscription(record, health=HealthReset.FORGET)
+                for place, record in enumerate(records * 4)
+            ),
+        )
+
+    world.run(at_once())
+    for subscription in subscriptions:
+        done = world.run(
+            other.deliveries(organization, DeliveryFilter(subscription_id=subscription), EVERYTHING)
+        )
+        assert [each.status.value for each in done] == ["dead"] * 12
+    world.assert_balanced()
 
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────

@@ -9,9 +9,12 @@ import msgspec
 import pytest
 
 from triggers_api.failpoints import InjectedError
+from triggers_api.model import ids
+from triggers_api.model.delivery import DeliveryStatus
+from triggers_api.model.job import Job, JobKind, Selection, Then
 from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.operate.outbox import Outbox
-from triggers_api.store.base import EventFilter, Page, PendingNotice, Settlement
+from triggers_api.store.base import EventFilter, JobStep, Page, PendingNotice, Settlement
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
 
@@ -144,6 +147,37 @@ def test_notices_of_several_organizations_do_not_mix(
     world.settle(first, second)
     found = {each.organization_id: each.notice.delivery_id for each in pending(world)}
     assert found == {organization: first.delivery_id, other: second.delivery_id}
+
+
+@pytest.mark.parametrize("notify", [True, False])
+@pytest.mark.parametrize(
+    ("then", "error", "status"), [(Then.DONE, None, "done"), (Then.FAILED, "broken", "failed")]
+)
+def test_a_job_tells_of_its_end_in_the_step_that_ends_it(
+    world: World,
+    organization: str,
+    then: Then,
+    error: str | None,
+    status: str,
+    notify: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    job = Job(
+        id=world.store.ids.new(ids.JOB),
+        kind=JobKind.PURGE,
+        selection=Selection(status=DeliveryStatus.DEAD, until=world.clock()),
+        created_at=world.clock(),
+    )
+    world.run(world.store.create_job(organization, job, most_open=1))
+    for end in (Then.COUNTED, then):
+        claimed = world.run(world.store.claim_job(30))
+        assert claimed is not None
+        step = JobStep(claimed=claimed, then=end, due_at=world.clock(), error=error, notify=notify)
+        assert pending(world) == []
+        world.run(world.store.advance_job(step))
+    told = [each.notice for each in pending(world)]
+    assert [(each.type, each.job_id, each.status, each.reason) for each in told] == (
+        [(NoticeType.JOB_FINISHED, job.id, status, error)] if notify else []
+    )
 
 
 # ── the events that are made of them ──────────────────────────────────────────────────────────────

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import pytest
 from tests.conftest import Enter, MakeService
+from tests.rooms import rooms
 from tests.scenario.conftest import Ask, Asking
 
+from triggers_api.model import ids
+from triggers_api.model.delivery import Attempt, DeliveryStatus
+from triggers_api.store.base import Settlement
 from triggers_api.testing import FrozenClock, Receiver, Service
 
 DAY_S: Final = 86_400.0
@@ -76,6 +81,44 @@ def test_a_dead_endpoint_with_a_backlog_gets_few_requests_and_then_everything(
     assert ask.subscription(subscription)["health"] is None
     assert sorted(receiver.ids) == sorted(sent)
     assert statuses(ask) == {"succeeded": 1000, "total": 1000}
+
+
+def test_what_is_held_for_an_endpoint_whose_breaker_opens_is_given_back_untried(
+    enter: Enter, make_service: MakeService, asking: Asking, receiver: Receiver, clock: FrozenClock
+) -> None:
+    ask = asking(enter(make_service(clock=clock, breaker_failures=1)))
+    subscribed(ask, receiver.url)
+    sent = backlog(ask, 3)
+    app = ask.service.app
+    ask.run(app.processor.run_once())
+    failed, *held = ask.run(app.store.claim_deliveries(3, 45, rooms=rooms(3))).deliveries
+    attempt = Attempt(
+        id=app.store.ids.new(ids.ATTEMPT),
+        number=1,
+        started_at=clock(),
+        duration_ms=1,
+        status_code=500,
+    )
+    for delivery in held:
+        app.dispatcher._lanes.add(delivery, 0.0)
+    app.dispatcher._finished.append(
+        Settlement(
+            failed.target.organization_id,
+            failed.id,
+            failed.token,
+            DeliveryStatus.DEAD,
+            attempt=attempt,
+        )
+    )
+    # The outcome is settled, then what was given back because of it.
+    assert ask.run(app.dispatcher.rest())
+    assert ask.run(app.dispatcher.rest())
+    states = [ask.delivery(each) for each in sent]
+    assert Counter(each["status"] for each in states) == {"dead": 1, "pending": 2}
+    assert {each["reason"] for each in states if each["status"] == "pending"} == {
+        "the endpoint keeps failing"
+    }
+    assert receiver.requests == []
 
 
 def test_the_reason_for_waiting_is_explained(ask: Ask, receiver: Receiver) -> None:

@@ -195,3 +195,43 @@ def test_from_when_it_asks_an_organization_is_told_and_until_it_asks_no_more(
         ask.event()
         ask.drain()
     assert [message["type"] for message in told(operator)] == ["delivery.dead"]
+
+
+def test_the_end_of_a_job_is_told(
+    service: Service, run: Run, ask: Ask, receiver: Receiver, operator: Receiver
+) -> None:
+    asks(service, run, operator, event_types=["job.*"])
+    receiver.replies(500)
+    run(service.subscribe(receiver.url, retry_schedule=[]))
+    ask.event()
+    ask.drain()
+    job = ask.do("POST", "/api/dead-letters/replay", {}, status=202)
+    ask.drain()
+    (message,) = told(operator)
+    assert message["type"] == "job.finished"
+    assert message["data"] == {
+        "at": message["timestamp"],
+        "job_id": job["id"],
+        "kind": "replay",
+        "status": "done",
+        "total": 1,
+        "done": 1,
+        "failed": 0,
+    }
+
+
+def test_what_was_told_before_it_asked_is_replayed_to_an_operational_subscription_only(
+    service: Service, run: Run, ask: Ask, receiver: Receiver, operator: Receiver, enter: Enter
+) -> None:
+    asks(service, run, operator)
+    receiver.replies(410)
+    run(service.subscribe(receiver.url))
+    ask.event()
+    ask.drain()
+    later = enter(Receiver())
+    for operational in (True, False):
+        types = ["subscription.*", "order.*"]
+        made = run(service.subscribe(later.url, types, operational=operational))
+        ask.do("POST", "/api/replays", {"subscription_id": made["id"]}, status=202)
+        ask.drain()
+    assert [each["type"] for each in told(later)] == ["subscription.disabled", "order.created"]

@@ -153,6 +153,8 @@ class Postgres:
         if self._migrated is None:
             name = self.create_database(f"triggers_template_{secrets.token_hex(8)}")
             self._caller.run(_migrate(self.url(name)))
+            # Each copy is a database of its own, and makes a key of its own.
+            self.execute("DELETE FROM meta WHERE name = 'signing_key'", database=name)
             # Nobody may be in a database while it is copied.
             self.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
             self._migrated = name

@@ -180,7 +180,7 @@ class Dispatcher:
         for lane in settled.closed_to:
             for delivery in self._lanes.take_lane(lane):
                 self._start_by.pop(delivery.id, None)
-                self._give_back(delivery, "the endpoint keeps failing and is left alone")
+                self._give_back(delivery, "the endpoint keeps failing")
         for change in settled.changes:
             report_health(change, metrics=self._metrics)
         if any(change.event is HealthEvent.DISABLED for change in settled.changes):

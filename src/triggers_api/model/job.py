@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from triggers_api.model.delivery import DeliveryStatus
+from triggers_api.model.notice import Notice, NoticeType
 from triggers_api.model.timestamp import Timestamp
 
 
@@ -175,3 +176,18 @@ def next_due(due_at: Timestamp, count: int, rate: float | None, *, now: Timestam
 EVENT_GONE: Final = "the event was deleted"
 SUBSCRIPTION_ENDED: Final = "the subscription has ended"
 """Why a match may fail; kept few, as jobs count them."""
+
+
+def notice(job: Job, *, at: Timestamp) -> Notice:
+    """What an organization that asked is told of a job's end."""
+    return Notice(
+        type=NoticeType.JOB_FINISHED,
+        at=at,
+        job_id=job.id,
+        kind=job.kind.value,
+        status=job.status.value,
+        reason=job.error,
+        total=job.total,
+        done=job.done,
+        failed=job.failed,
+    )

@@ -147,7 +147,7 @@ class Search:
         read = [event.id for event, wanting in asking if any(each.filter for each in wanting)]
         contents = await self._store.event_contents(organization_id, read) if read else {}
         for event, wanting in asking:
-            view = EventView(event.type)
+            view = EventView(event.type, operational=event.operational)
             if event.id in contents:
                 content = contents[event.id]
                 view = EventView(
@@ -156,6 +156,7 @@ class Search:
                     key=content.key,
                     metadata=content.metadata,
                     payload=content.payload,
+                    operational=event.operational,
                 )
                 # Filters may take a while; requests go on in between.
                 await asyncio.sleep(0)
@@ -231,7 +232,8 @@ class JobRunner:
 
     async def _advance(self, claimed: ClaimedJob) -> None:
         try:
-            step = await self._step(claimed)
+            notify = self._directory.notifies(claimed.organization_id)
+            step = msgspec.structs.replace(await self._step(claimed), notify=notify)
             job = await self._store.advance_job(step)
         except Unavailable:
             raise
@@ -301,6 +303,7 @@ class JobRunner:
                 position=claimed.position,
                 due_at=self._store.now(),
                 error=error,
+                notify=self._directory.notifies(claimed.organization_id),
             )
         )
 

@@ -376,6 +376,7 @@ class JobStep(msgspec.Struct, frozen=True, kw_only=True):
         purges: ids of dead deliveries to be deleted.
         due_at: when the next step may come.
         error: why the job cannot go on, with ``Then.FAILED``.
+        notify: if it is the last one, a notice of the job's end is part of the same transaction.
     """
 
     claimed: ClaimedJob
@@ -386,6 +387,7 @@ class JobStep(msgspec.Struct, frozen=True, kw_only=True):
     purges: tuple[str, ...] = ()
     due_at: Timestamp
     error: str | None = None
+    notify: bool = False
 
 
 class JobBacklog(msgspec.Struct, frozen=True):

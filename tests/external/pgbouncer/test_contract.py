@@ -13,6 +13,7 @@ import tests.contract.test_many_processes
 import tests.contract.test_queue
 import tests.contract.test_records
 import tests.contract.test_recovery
+import tests.contract.test_sealing
 import tests.contract.test_settings
 from tests.contract.conftest import (
     FrozenClock,
@@ -55,7 +56,11 @@ class PooledEngine(PostgresEngine):
             self._database = self._server.migrated_database()
         direct = self._server.url(self._database)
         store = await open_store(
-            StoreOptions(database_url=self._pooler.url(direct), direct_url=direct),
+            StoreOptions(
+                database_url=self._pooler.url(direct),
+                direct_url=direct,
+                secret_keys=self.secret_keys,
+            ),
             clock=self._clock,
             keeps_own_time=True,
             metrics=Metrics(),
@@ -120,6 +125,7 @@ globals().update(
         tests.contract.test_queue,
         tests.contract.test_records,
         tests.contract.test_recovery,
+        tests.contract.test_sealing,
         tests.contract.test_settings,
     )
 )

@@ -21,6 +21,7 @@ from triggers_api.model.job import (
     Then,
     advanced,
     cancelled,
+    notice,
 )
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
@@ -33,6 +34,7 @@ from triggers_api.store.base import (
     WalkedEvent,
 )
 from triggers_api.store.postgres.connection import Connection
+from triggers_api.store.postgres.notice_verbs import write_notices
 from triggers_api.store.postgres.queue_verbs import SLOTS
 from triggers_api.store.postgres.tables import FIRST, SQL, find, first_at, number, text
 
@@ -144,6 +146,8 @@ class JobVerbs:
             step.due_at,
             now,
         )
+        if job.finished and step.notify:
+            await write_notices(db, [(step.claimed.organization_id, notice(job, at=now))])
         return job
 
     async def _replay_for(

@@ -24,6 +24,7 @@ from triggers_api.model.job import (
     Then,
     advanced,
     cancelled,
+    notice,
 )
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
@@ -36,6 +37,7 @@ from triggers_api.store.base import (
     WalkedEvent,
 )
 from triggers_api.store.sqlite.keys import Keys
+from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.tables import SQL, Tables, numbers, run_many
 from triggers_api.store.sqlite.tokens import NOBODY
 
@@ -153,6 +155,8 @@ class JobVerbs(Tables):
                 NOBODY,
             ),
         )
+        if job.finished and step.notify:
+            NoticeVerbs(self.keys).write(db, organization, (notice(job, at=now),))
         return job
 
     def _replay_for(
