@@ -72,6 +72,37 @@ def test_what_one_has_appended_the_other_sees_and_routes(
     assert world.claimed().event_id == event_id
 
 
+def test_events_are_claimed_in_the_order_of_acceptance_whichever_process_took_them_in(
+    world: World, organization: str, other: Store
+) -> None:
+    # The clock stands still: two processes' ids of one millisecond are in no order.
+    accepted = []
+    for number in range(20):
+        store = (world.store, other)[number % 2]
+        event = msgspec.structs.replace(world.event(organization), id=store.ids.new(ids.EVENT))
+        assert world.run(_append(store, event)) == [None]
+        accepted.append(event.id)
+    assert accepted != sorted(accepted)
+    claim = world.claim_queue(in_order_of=[organization])
+    assert [event.id for event in claim.events] == accepted
+
+
+async def _append(store: Store, event: NewEvent) -> list[FirstEvent | None]:
+    return list(await store.append([event]))
+
+
+def test_while_one_holds_events_of_an_organization_in_order_others_get_none_of_them(
+    world: World, organization: str, other: Store
+) -> None:
+    accepted = world.queued(organization, 4)
+    mine = world.claim_queue(2, in_order_of=[organization])
+    assert [event.id for event in mine.events] == accepted[:2]
+    assert world.claim_queue(in_order_of=[organization], store=other).events == ()
+    world.route(mine)
+    theirs = world.claim_queue(in_order_of=[organization], store=other)
+    assert [event.id for event in theirs.events] == accepted[2:]
+
+
 def test_of_twins_that_come_to_two_processes_at_once_one_is_stored_and_all_hear_its_id(
     world: World, organization: str, other: Store
 ) -> None:

@@ -142,3 +142,27 @@ def test_a_subscription_can_be_put_in_order_and_out_of_it(
         ask.drain()
     sequences = [each.headers.get("x-triggers-sequence") for each in receiver.requests]
     assert sequences == ["1", None]
+
+
+def test_events_that_are_claimed_before_their_order_matters_are_claimed_again_in_order(
+    ask: Ask, run: Run, service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = [ask.event(payload=number) for number in range(3)]
+    claim_queue = service.app.store.claim_queue
+    asked: list[bool] = []
+
+    async def claims_and_then_learns(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        asked.append(bool(options["in_order_of"]))
+        claim = await claim_queue(*arguments, **options)
+        if len(asked) == 1:
+            await service.subscribe(receiver.url, ordering="strict")
+        return claim
+
+    # The clock stands still: the subscription is as old as the events, and gets them.
+    monkeypatch.setattr(service.app.store, "claim_queue", claims_and_then_learns)
+    run(service.app.processor.run_once())
+    assert [ask.status(each) for each in sent] == ["queued"] * 3
+    run(service.app.processor.run_once())
+    assert asked == [False, True]
+    ask.drain()
+    assert receiver.ids == sent
