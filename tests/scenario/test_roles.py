@@ -92,7 +92,16 @@ def test_what_one_process_takes_in_another_one_delivers(
 
 def test_the_parts_of_each_role_are_those_of_its_readiness(process: Process) -> None:
     everywhere = {"store", "accepting", "heartbeat", "monitor"}
-    work = {"reaper", "retention", "processor", "dispatcher", "outbox", "jobs", "sessions"}
+    work = {
+        "reaper",
+        "retention",
+        "processor",
+        "dispatcher",
+        "outbox",
+        "jobs",
+        "sessions",
+        "prober",
+    }
     for role, parts in (("api", set()), ("worker", work), ("all", work)):
         assert set(process(role).app.readiness().checks) == everywhere | parts
 
