@@ -207,7 +207,7 @@ def test_a_stream_on_which_nothing_happens_says_so(
 def test_a_reader_that_takes_nothing_is_let_go_and_nobody_else_waits(
     run: Run, enter: Enter, make_service: MakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "SEND_WITHIN_S", 0.3)
+    monkeypatch.setattr(stream, "SEND_WITHIN_S", 2.0)
     service = enter(make_service())
 
     async def follow() -> None:
