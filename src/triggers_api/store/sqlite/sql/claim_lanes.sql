@@ -7,16 +7,30 @@ WITH RECURSIVE walk (step, organization_id, subscription_id, active) AS (
     SELECT w.step + 1, s.organization_id, s.id, s.state = 0
     FROM walk AS w
     CROSS JOIN subscriptions AS s ON s.id = CASE
-        WHEN w.active OR w.organization_id IN carray(?5) THEN (
+        WHEN w.organization_id IN carray(?5) THEN (
             SELECT d.subscription_id
             FROM deliveries AS d INDEXED BY deliveries_lane
-            WHERE d.due_at IS NOT NULL AND (d.organization_id, d.subscription_id) > (
-                w.organization_id,
-                CASE WHEN w.organization_id IN carray(?5)
-                     THEN 9223372036854775807 ELSE w.subscription_id END
-            )
+            WHERE d.due_at IS NOT NULL AND d.organization_id > w.organization_id
             ORDER BY d.organization_id, d.subscription_id
             LIMIT 1
+        )
+        -- Two seeks: compared as pairs, all that waits for the subscription would be read.
+        WHEN w.active THEN coalesce(
+            (
+                SELECT d.subscription_id
+                FROM deliveries AS d INDEXED BY deliveries_lane
+                WHERE d.due_at IS NOT NULL AND d.organization_id = w.organization_id
+                  AND d.subscription_id > w.subscription_id
+                ORDER BY d.subscription_id
+                LIMIT 1
+            ),
+            (
+                SELECT d.subscription_id
+                FROM deliveries AS d INDEXED BY deliveries_lane
+                WHERE d.due_at IS NOT NULL AND d.organization_id > w.organization_id
+                ORDER BY d.organization_id, d.subscription_id
+                LIMIT 1
+            )
         )
         ELSE coalesce(
             (
