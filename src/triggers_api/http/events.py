@@ -211,6 +211,7 @@ async def stream_events(
         after=after,
         pattern=type_,
         ending=context.ending,
+        metrics=context.metrics,
     )
     return cast("ASGIApp", stream)
 

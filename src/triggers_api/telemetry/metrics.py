@@ -234,6 +234,9 @@ class Metrics:
         self.ingest_rejected = ingest.labels("rejected")
         self.ingest_limited = ingest.labels("limited")
         self.ingest_unavailable = ingest.labels("unavailable")
+        self.streams = Gauge(
+            "triggers_streams", "Readers that follow events as they come in.", registry=registry
+        )
         self.batch_items = Counter(
             "triggers_batch_items",
             "Events that came in batches, by outcome.",
