@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -410,14 +410,14 @@ def test_deliveries_that_are_not_finished_are_listed_by_their_status(
         "delivering": made[6:],
     }
 
-    def listed(status: str, subscription: str | None = None, **page: Any) -> list[str]:
+    def listed(status: str, subscription: str | None = None, page: Page | None = None) -> list[str]:
         wanted = DeliveryFilter(status=DeliveryStatus(status), subscription_id=subscription)
-        found = world.run(world.store.deliveries(organization, wanted, Page(**page)))
+        found = world.run(world.store.deliveries(organization, wanted, page or Page()))
         assert all(each.status.value == status for each in found)
         return [each.id for each in found]
 
     for status, ids in expected.items():
         assert listed(status) == ids[::-1]
         assert listed(status, record) == ids[:1]
-        assert listed(status, limit=1) == ids[1:]
-        assert listed(status, before=ids[1]) == ids[:1]
+        assert listed(status, page=Page(limit=1)) == ids[1:]
+        assert listed(status, page=Page(before=ids[1])) == ids[:1]
