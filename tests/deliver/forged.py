@@ -133,10 +133,6 @@ async def smuggled(service: Service, name: str, url: str) -> str:
     return subscription.id
 
 
-# Each attempt asks for its name; the product goes by an answer that it has checked for ten seconds.
-client._NAMES_KEPT_S = 0.0  # type: ignore[misc]
-
-
 async def main(folder: Path, asked: Asked) -> dict[str, Told]:
     """Everything that was asked, one after the other."""
     async with AsyncExitStack() as stack:
@@ -160,6 +156,8 @@ async def main(folder: Path, asked: Asked) -> dict[str, Told]:
 
 
 if __name__ == "__main__":
+    # Each attempt asks for its name; the product goes by an answer that it has checked for ten seconds.
+    client._NAMES_KEPT_S = 0.0  # type: ignore[misc]
     place = Path(sys.argv[1])
     wanted = msgspec.json.decode((place / "asked.json").read_bytes(), type=Asked)
     (place / "told.json").write_bytes(msgspec.json.encode(asyncio.run(main(place, wanted))))
