@@ -265,3 +265,44 @@ def test_a_hundred_readers_each_hear_everything_once(service: Service, run: Run)
         assert await asyncio.gather(*readers) == [ids] * 100
 
     run(follow())
+
+
+def test_of_large_events_few_are_held_for_a_reader_who_may_be_slow(
+    service: Service, run: Run
+) -> None:
+    """However small those before were."""
+    sizes: list[int] = []
+    told: list[str] = []
+    gone = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        part = message.get("body", b"")
+        sizes.append(len(part))
+        told.extend(re.findall(r"^id: (.*)$", part.decode(), re.MULTILINE))
+        if len(told) == 60:
+            gone.set()
+
+    async def follow() -> None:
+        organization = (await service.call("GET", "/api/organization")).json["id"]
+        before = await service.app.store.log_end(organization)
+        ids = await sent(service, *["small"] * 40)
+        for _ in range(20):
+            ids.append((await service.send("large", "x" * 200_000)).json["id"])
+        app = stream.EventStream(
+            service.app.store,
+            organization,
+            after=before,
+            pattern=None,
+            ending=gone.is_set,
+            metrics=service.app.metrics,
+        )
+        async with asyncio.timeout(PATIENCE_S):
+            await app({}, receive, send)
+        assert told == ids
+        assert max(sizes) < 300_000
+
+    run(follow())
