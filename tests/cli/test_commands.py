@@ -14,7 +14,10 @@ from tests.cli.conftest import TRIGGERS, environment, triggers
 from triggers_api import __version__
 from triggers_api.cli.main import group
 
-COMMANDS: Final = ["serve", "worker", "trigger", "explain", "migrate", "copy", "doctor", "bench"]
+COMMANDS: Final = [
+    "serve", "worker", "trigger", "tail", "explain", "listen", "replay", "migrate", "encrypt", "copy",
+    "doctor", "bench",
+]  # fmt: skip
 
 HELP_SECONDS: Final = 0.4
 """Of processor time; it takes about 0.1 where this was written."""

@@ -384,3 +384,40 @@ def test_an_event_shows_all_its_deliveries(world: World, organization: str) -> N
     found = world.run(world.store.event(organization, event.id))
     assert found is not None
     assert {delivery.subscription_id for delivery in found.deliveries} == set(subscriptions)
+
+
+@pytest.mark.parametrize("few", [1, 5000], ids=["much-is-open", "little-is-open"])
+def test_deliveries_that_are_not_finished_are_listed_by_their_status(
+    world: World, organization: str, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr("triggers_api.store.sqlite.record_reads._FEW_OPEN", few)
+    record, other = world.subscription(organization), world.subscription(organization)
+    elsewhere = world.organization()
+    world.due(elsewhere, world.subscription(elsewhere), 2)
+    made = [world.due(organization, each)[0] for each in (record, other) * 4]
+    claimed = {each.id: each for each in world.claim_deliveries(limit=100).deliveries}
+    for each in claimed.values():
+        if each.id in made[:2]:
+            world.settle(world.outcome(each))
+        elif each.id in made[2:4]:
+            world.settle(world.outcome(each, "retrying", status_code=500, retry_in_s=60))
+        elif each.id in made[4:6]:
+            world.settle(world.outcome(each, "pending", attempted=False))
+    expected = {
+        "succeeded": made[:2],
+        "retrying": made[2:4],
+        "pending": made[4:6],
+        "delivering": made[6:],
+    }
+
+    def listed(status: str, subscription: str | None = None, page: Page | None = None) -> list[str]:
+        wanted = DeliveryFilter(status=DeliveryStatus(status), subscription_id=subscription)
+        found = world.run(world.store.deliveries(organization, wanted, page or Page()))
+        assert all(each.status.value == status for each in found)
+        return [each.id for each in found]
+
+    for status, ids in expected.items():
+        assert listed(status) == ids[::-1]
+        assert listed(status, record) == ids[:1]
+        assert listed(status, page=Page(limit=1)) == ids[1:]
+        assert listed(status, page=Page(before=ids[1])) == ids[:1]

@@ -158,6 +158,8 @@ async def main(folder: Path, asked: Asked) -> dict[str, Told]:
 
 
 if __name__ == "__main__":
+    # Each attempt asks for its name; the product goes by an answer that it has checked for ten seconds.
+    client._NAMES_KEPT_S = 0.0  # type: ignore[misc]
     place = Path(sys.argv[1])
     wanted = msgspec.json.decode((place / "asked.json").read_bytes(), type=Asked)
     (place / "told.json").write_bytes(msgspec.json.encode(asyncio.run(main(place, wanted))))

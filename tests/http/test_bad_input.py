@@ -962,6 +962,11 @@ def test_an_action_takes_no_body_or_an_empty_object_and_nothing_else(
     assert_problem(run(service.call("POST", path, {"a": 1})), 422, "validation-failed")
     assert_problem(run(service.call("POST", path, b"{")), 400, "invalid-json")
     assert_problem(run(service.call("POST", path, [])), 422, "validation-failed")
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    for headers in (form, packed):
+        answer = run(service.call("POST", path, b"{}", headers=headers))
+        assert_problem(answer, 415, "unsupported-media-type")
 
 
 # ── whatever comes: never a 500 ───────────────────────────────────────────────────────────────────

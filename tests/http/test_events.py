@@ -29,7 +29,7 @@ def test_an_event_tells_what_became_of_it(
     (delivery,) = found["deliveries"]
     assert set(delivery) == {
         "id", "event_id", "event_type", "subscription_id", "status", "reason", "origin",
-        "attempt_count", "next_attempt_at", "created_at", "finished_at",
+        "attempt_count", "next_attempt_at", "created_at", "finished_at", "sequence",
     }  # fmt: skip
     assert delivery["event_id"] == event_id
     assert delivery["event_type"] == "order.created"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any, Final
@@ -14,6 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from tests.conftest import Run, new_organization, own_organization
 
 from triggers_api import __version__, errors
+from triggers_api.http.vocabulary import EXAMPLES, FIELDS
 from triggers_api.testing import ADMIN_KEY, API_KEY, Receiver, Service
 
 PAGES: Final = ("/", "/docs", "/docs/problems")
@@ -243,3 +245,78 @@ def test_the_reference_names_every_route(
     for path, item in document["paths"].items():
         for method in item:
             assert f"<b>{method.upper()}</b> <code>{path}</code>" in page
+
+
+# ── what each thing means ─────────────────────────────────────────────────────────────────────────
+
+
+def fields(name: str, schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every field of a schema and of those in it, with the name of the object it belongs to."""
+    for field, part in schema.get("properties", {}).items():
+        yield name, field, part
+        yield from fields("", part)
+    for part in (*schema.get("oneOf", ()), *([schema["items"]] if "items" in schema else ())):
+        yield from fields("", part)
+
+
+def all_fields(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for name, schema in document["components"]["schemas"].items():
+        yield from fields(name, schema)
+    for item in document["paths"].values():
+        for operation in item.values():
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                yield from fields("", content["schema"])
+
+
+def test_every_field_and_parameter_says_what_it_is(document: dict[str, Any]) -> None:
+    silent = [
+        f"{name}.{field}"
+        for name, field, part in all_fields(document)
+        if not part.get("description")
+    ]
+    silent += [
+        f"{method} {path} {parameter['name']}"
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        for parameter in operation.get("parameters", ())
+        if not parameter.get("description")
+    ]
+    assert silent == []
+
+
+def test_no_word_is_kept_for_what_is_not_there(document: dict[str, Any]) -> None:
+    named = [(name, field) for name, field, _ in all_fields(document)]
+    known = {f"{name}.{field}" for name, field in named} | {field for _, field in named}
+    assert set(FIELDS) - known == set()
+
+
+def test_every_body_has_an_example_that_is_as_its_schema_says(document: dict[str, Any]) -> None:
+    found = {}
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if "requestBody" in operation:
+                content = operation["requestBody"]["content"]["application/json"]
+                found[method, path] = content["example"]
+                assert faults(document, content["schema"], content["example"]) == [], path
+    assert found == EXAMPLES
+
+
+def test_a_body_is_required_where_it_is_and_refusals_are_as_documented(
+    service: Service, run: Run, document: dict[str, Any]
+) -> None:
+    nobodys = "0" * 32
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if "requestBody" not in operation:
+                continue
+            key = ADMIN_KEY if path.startswith("/api/admin/") else API_KEY
+            answer = run(service.call(method.upper(), re.sub(r"{\w+}", nobodys, path), key=key))
+            required = operation["requestBody"]["required"]
+            assert (answer.status in {400, 415}) is required, (method, path, answer.status)
+            if answer.status >= 400:
+                ((media_type, content),) = operation["responses"]["default"]["content"].items()
+                assert answer.headers["content-type"] == media_type
+                assert faults(document, content["schema"], answer.json) == []
+    answer = run(service.call("POST", "/api/subscriptions", {"url": "", "event_types": [1]}))
+    schema = {"$ref": "#/components/schemas/Problem"}
+    assert (answer.status, faults(document, schema, answer.json)) == (422, [])

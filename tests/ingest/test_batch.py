@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import tracemalloc
 from typing import Final
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triggers_api.errors import InvalidEncoding, InvalidJson, Problem, TooLarge, ValidationFailed
-from triggers_api.ingest.batch import Lines, items_of, read_item
+from triggers_api.ingest.batch import BATCH_LIMIT, ITEMS_LIMIT, Lines, items_of, read_item
 from triggers_api.ingest.draft import BODY_LIMIT, Draft, read_draft
 
 ODD: Final = b'{"big":10000000000000000000001,"a":1,"a":2,"nul":"\\u0000", "s" : "\\/\xc3\xa9"}'
@@ -62,3 +64,25 @@ def test_an_item_that_is_too_large_alone_is_refused_alone() -> None:
     item = b'{"type":"t","payload":""}'.ljust(BODY_LIMIT)
     assert isinstance(read_item(item, read_draft), Draft)
     assert isinstance(read_item(item + b" ", read_draft), TooLarge)
+
+
+@pytest.mark.parametrize("frame", [b"[%b0]", b'{"events":[%b0]}'])
+def test_of_far_too_many_items_no_more_is_kept_than_shows_that(frame: bytes) -> None:
+    body = frame % (b"0," * (BATCH_LIMIT // 2 - 10))
+    tracemalloc.start()
+    try:
+        assert len(items_of(body)) == ITEMS_LIMIT + 1
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < BATCH_LIMIT
+
+
+def test_a_line_that_does_not_end_costs_no_more_in_many_parts_than_in_few() -> None:
+    """Put together with each part, it would be copied fifty thousand times."""
+    lines, part = Lines(), b"x" * 100
+    began = time.process_time()
+    for _ in range(BATCH_LIMIT // len(part)):
+        assert list(lines.feed(part)) == []
+    assert [len(line) for line in lines.end()] == [BATCH_LIMIT // len(part) * len(part)]
+    assert time.process_time() - began < 2

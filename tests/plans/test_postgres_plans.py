@@ -251,12 +251,12 @@ PLANS: Final = {
         HEALTH, SUBSCRIPTION_BY_ID,
     ],
     "claim_lane": [
-        "delivery_queue_lane (due_at <=, organization_id =, priority >=, subscription_id =)",
+        "delivery_queue_lane (due_at <=, organization_id =, priority >=)",
     ],
     "claim_half_open": [HEALTH, "endpoint_health by place"],
     "claim_deliveries_lease": ["delivery_queue by place", DELIVERY_BY_ID, EVENT_BY_ID],
     "in_flight": [
-        "delivery_queue_lane (organization_id =, priority <=, priority >=, subscription_id =)",
+        "delivery_queue_lane (organization_id =, priority <=, priority >=)",
     ],
     "next_delivery_at": ["delivery_queue_due (due_at <, due_at >, priority =)"],
     # settle

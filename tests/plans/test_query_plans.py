@@ -134,7 +134,9 @@ PLANS: Final = {
     "claim_lanes": [
         "SCAN w",
         SUBSCRIPTION,
-        "SEARCH d USING COVERING INDEX deliveries_lane ((organization_id,subscription_id)>(?,?))",
+        "SEARCH d USING COVERING INDEX deliveries_lane (organization_id>?)",
+        "SEARCH d USING COVERING INDEX deliveries_lane (organization_id=? AND subscription_id>?)",
+        "SEARCH d USING COVERING INDEX deliveries_lane (organization_id>?)",
         "SEARCH n USING COVERING INDEX subscriptions_active (organization_id=? AND rowid>?)",
         "SEARCH n USING COVERING INDEX subscriptions_active (organization_id>?)",
         "SCAN w",

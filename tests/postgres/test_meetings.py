@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -11,10 +12,10 @@ from tests.rooms import rooms
 
 from triggers_api.errors import InvalidState
 from triggers_api.model import ids
-from triggers_api.model.delivery import DeliveryStatus, NewDelivery
+from triggers_api.model.delivery import Attempt, DeliveryStatus, NewDelivery
 from triggers_api.model.health import DEFAULT_POLICY
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
-from triggers_api.store.base import Settlement
+from triggers_api.store.base import ClaimedDelivery, FailedEvent, RoutedEvent, Settlement
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.postgres.delivery_verbs import DeliveryVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 from triggers_api.store.postgres.store import PostgresStore
 
 GATE: Final = 7
+ROUNDS: Final = 40
 DUE: Final = "WHERE q.priority = 0 AND q.due_at <= $1"
 IN_A_LANE: Final = "AND (q.subscription_id, q.priority) >= (l.subscription_id, 0)"
 
@@ -250,3 +252,84 @@ def test_who_changes_a_delivery_by_hand_stands_in_nobody_s_way_who_settles_it(
         assert await by_hand is True
 
     run(scenario())
+
+
+# ── all at once ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_whoever_appends_routes_and_settles_at_once_waits_in_no_circle(
+    run: Run, database: Database
+) -> None:
+    """In a circle somebody waits for a second, and then does everything again."""
+    draws = random.Random(4)
+
+    async def scenario() -> None:
+        stores = [await database.store() for _ in range(3)]
+        organizations = [await database.organization(stores[0]) for _ in range(2)]
+        subscriptions = {
+            each: [await subscribed(stores[0], each) for _ in range(3)] for each in organizations
+        }
+
+        def wanted(store: PostgresStore, organization: str) -> tuple[NewDelivery, ...]:
+            return tuple(
+                NewDelivery(store.ids.new(ids.DELIVERY), each, draws.choice((None, "a", "b")))
+                for each in draws.sample(subscriptions[organization], 2)
+            )
+
+        async def append(store: PostgresStore) -> None:
+            new = []
+            for _ in range(8):
+                organization = draws.choice(organizations)
+                made = wanted(store, organization) if draws.random() < 0.5 else None
+                dedup_id = str(draws.randrange(1000))
+                new.append(event(store, organization, deliveries=made, dedup_id=dedup_id))
+            await store.append(new)
+
+        async def route(store: PostgresStore) -> None:
+            lined_up = draws.choice(((), tuple(organizations)))
+            claim = await store.claim_queue(20, 45, in_order_of=lined_up)
+            answers = [
+                RoutedEvent(each, wanted(store, each.organization_id)) for each in claim.events[::2]
+            ]
+            if claim.events:
+                await store.fan_out(claim.token, answers)
+                failed = [FailedEvent(each, "later", 0.0) for each in claim.events[1::2]]
+                await store.release(claim.token, failed)
+
+        async def settle(store: PostgresStore) -> None:
+            claim = await store.claim_deliveries(20, 45, rooms=rooms(9))
+            outcomes = [outcome(store, each) for each in claim.deliveries]
+            draws.shuffle(outcomes)
+            await store.settle(outcomes)
+
+        def outcome(store: PostgresStore, claimed: ClaimedDelivery) -> Settlement:
+            gone = draws.random() < 0.03
+            return Settlement(
+                claimed.target.organization_id,
+                claimed.id,
+                claimed.token,
+                draws.choice((DeliveryStatus.SUCCEEDED, DeliveryStatus.DEAD)),
+                attempt=Attempt(
+                    id=store.ids.new(ids.ATTEMPT),
+                    number=claimed.attempt_count + 1,
+                    started_at=store.now(),
+                    duration_ms=1,
+                    status_code=410 if gone else draws.choice((200, 500)),
+                    error=None,
+                    response_body=None,
+                ),
+                disable_subscription="gone" if gone else None,
+                in_line=claimed.sequence is not None,
+            )
+
+        for _ in range(ROUNDS):
+            await asyncio.gather(
+                *[does(store) for store in stores for does in (append, append, route, settle)]
+            )
+        for account in await stores[0].accounts():
+            assert account.balances()
+
+    run(scenario())
+    run(database.end())  # a connection that ends has told of everything
+    circles = "SELECT deadlocks FROM pg_stat_database WHERE datname = $1"
+    assert database.asked(circles, database.name) == 0

@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "tail": ("tail", "Print events as they come in."),
     "explain": ("explain", "Say why a subscription gets an event, or why not."),
     "listen": ("listen", "Have events forwarded to a server on this machine."),
+    "replay": ("replay", "Deliver again what matches, as a job."),
     "migrate": ("migrate", "Bring a database's schema up to date."),
     "encrypt": ("encrypt", "Encrypt secrets in the database under the present key."),
     "copy": ("copy", "Move an installation from a file to PostgreSQL."),

@@ -62,7 +62,7 @@ class Application:
     @property
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
-        return self._litestar.openapi_schema.to_schema()
+        return documentation.described(self._litestar)
 
 
 def _api_routers() -> list[Router]:

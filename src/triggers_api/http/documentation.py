@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any, Final
 
 import msgspec
-from litestar import MediaType, Request, Response, Router, get
+from litestar import Litestar, MediaType, Request, Response, Router, get
 from litestar._openapi.schema_generation import SchemaCreator
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -23,12 +23,28 @@ from litestar.openapi.spec import (
     SecurityScheme,
 )
 from litestar.plugins import OpenAPISchemaPlugin
-from litestar.routes import BaseRoute
+from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ControllerRouterHandler
 from litestar.typing import FieldDefinition
 
 from triggers_api import __version__, errors
+from triggers_api.http.batch import BATCH_PATH
+from triggers_api.http.hot import PATH
+from triggers_api.http.request import OPTIONAL_BODY
+from triggers_api.http.vocabulary import EXAMPLES, FIELDS
 from triggers_api.model.timestamp import Timestamp
+
+_SCHEMAS: Final = "#/components/schemas/"
+_PARAMETERS: Final = {
+    "event_id": "The event.",
+    "subscription_id": "The subscription.",
+    "delivery_id": "The delivery.",
+    "job_id": "The job.",
+    "organization_id": "The organization.",
+    "key_id": "The key.",
+    "dedup_id": "Only the event with this one.",
+    "status": "Only those in this state.",
+}
 
 _CSP: Final = (
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -237,8 +253,83 @@ def _pages(document: bytes) -> str:
 
 
 def _described(request: Request[Any, Any, Any]) -> tuple[bytes, str]:
-    document = msgspec.json.encode(request.app.openapi_schema.to_schema())
+    document = msgspec.json.encode(described(request.app))
     return document, _pages(document)
+
+
+def described(app: Litestar) -> dict[str, Any]:
+    """The OpenAPI document: Litestar's, with what it does not know or has wrong."""
+    document: dict[str, Any] = app.openapi_schema.to_schema()
+    schemas = document["components"]["schemas"]
+    schemas["Problem"] = _problem_schema()
+    for name, schema in schemas.items():
+        _describe_objects(name, schema)
+    paths = document["paths"]
+    # No parameter of a handler shows them: these routes read their bodies themselves.
+    paths[PATH]["post"]["requestBody"] = event_request_body().to_schema()
+    paths[BATCH_PATH]["post"]["requestBody"] = batch_request_body().to_schema()
+    optional = {
+        (method.lower(), route.path_format)
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        if OPTIONAL_BODY in handler.opt
+        for method in handler.http_methods
+    }
+    for path, item in paths.items():
+        for method, operation in item.items():
+            for parameter in operation.get("parameters", ()):
+                if parameter["name"] in _PARAMETERS:
+                    parameter.setdefault("description", _PARAMETERS[parameter["name"]])
+            if body := operation.get("requestBody"):
+                body["required"] = (method, path) not in optional
+                for content in body["content"].values():
+                    _describe_objects("", content["schema"])
+                if (method, path) in EXAMPLES:
+                    body["content"]["application/json"]["example"] = EXAMPLES[method, path]
+            answers = operation["responses"]
+            answers.pop("400", None)  # in another shape than all refusals have
+            answers["default"] = {
+                "description": "A refusal.",
+                "content": {"application/problem+json": {"schema": {"$ref": _SCHEMAS + "Problem"}}},
+            }
+    return document
+
+
+def _describe_objects(name: str, schema: dict[str, Any]) -> None:
+    """The fields of a schema, and of those in it that have no name of their own."""
+    for field, part in schema.get("properties", {}).items():
+        _describe(name, field, part)
+        _describe_objects("", part)
+    for part in (*schema.get("oneOf", ()), *([schema["items"]] if "items" in schema else ())):
+        _describe_objects("", part)
+
+
+def _describe(schema: str, field: str, part: dict[str, Any]) -> None:
+    known = FIELDS.get(f"{schema}.{field}") or FIELDS.get(field)
+    if known is not None:
+        part.setdefault("description", known)
+    if field.endswith("_at") or field in {"since", "until"}:
+        for kind in (part, *part.get("oneOf", ())):
+            if kind.get("type") == "string":
+                kind["format"] = "date-time"
+
+
+def _problem_schema() -> dict[str, Any]:
+    text = {"type": "string"}
+    properties: dict[str, Any] = {
+        **{name: dict(text) for name in ("type", "title", "detail", "code", "request_id")},
+        "status": {"type": "integer"},
+        "retryable": {"type": "boolean"},
+        "errors": {"type": "array", "items": {"$ref": _SCHEMAS + "FieldError"}},
+    }
+    return {
+        "type": "object",
+        "title": "Problem",
+        "description": "Every refusal, by RFC 9457.",
+        "properties": properties,
+        "required": [name for name in properties if name != "errors"],
+    }
 
 
 def _page(title: str, body: Iterable[str]) -> str:

@@ -8,7 +8,6 @@ import structlog
 from litestar import Request, Router, delete, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Operation
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.types import ASGIApp
 
@@ -16,7 +15,6 @@ from triggers_api.errors import FieldError, InvalidState, NotFound, ValidationFa
 from triggers_api.http.batch import BatchResult
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.deliveries import DeliveryPage
-from triggers_api.http.documentation import batch_request_body, event_request_body
 from triggers_api.http.parameters import Cursor, Limit, Since, Until, check_type_pattern
 from triggers_api.http.request import OPTIONAL_BODY
 from triggers_api.http.stream import EventStream
@@ -80,24 +78,9 @@ class Duplicate(Accepted, frozen=True):
     message: str
 
 
-class PostEventOperation(Operation):
-    """The documentation of a body that no handler parameter shows."""
-
-    def __post_init__(self) -> None:
-        self.request_body = event_request_body()
-
-
-class PostBatchOperation(Operation):
-    """The documentation of a body that no handler parameter shows."""
-
-    def __post_init__(self) -> None:
-        self.request_body = batch_request_body()
-
-
 @post(
     "/",
     operation_id="SendEvent",
-    operation_class=PostEventOperation,
     summary="Send an event",
     status_code=202,
     responses={
@@ -122,7 +105,6 @@ async def send_event(context: NamedDependency[Context]) -> ASGIApp:
 @post(
     "/batch",
     operation_id="SendEvents",
-    operation_class=PostBatchOperation,
     summary="Send many events",
     status_code=202,
     responses={

@@ -5,6 +5,7 @@ from typing import Final, Self
 import msgspec
 from litestar import Response, Router, get
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 
 from triggers_api import __version__
 from triggers_api.errors import Unavailable
@@ -86,7 +87,14 @@ async def livez() -> Health:
     return Health("healthy", SERVICE)
 
 
-@get(["/readyz", "/health/ready"], summary="Should traffic come here", security=[{}])
+@get(
+    ["/readyz", "/health/ready"],
+    summary="Should traffic come here",
+    security=[{}],
+    responses={
+        503: ResponseSpec(ReadyReport, generate_examples=False, description="Not at the moment.")
+    },
+)
 async def readyz(context: NamedDependency[Context]) -> Response[ReadyReport]:
     """200 or 503. Pauses and refusing leave it at 200; they are what an operator wants."""
     readiness = context.readiness()

@@ -90,10 +90,13 @@ def allowed(scope: Scope) -> str:
 
 
 def _parameters(error: ValidationException) -> list[FieldError]:
+    # An underscore behind a name keeps it apart from Python's own; no parameter ends with one.
     extra = error.extra if isinstance(error.extra, list) else []
     return [
         FieldError(
-            str(item.get("key", ""))[:64], "invalid-parameter", str(item.get("message", ""))[:200]
+            str(item.get("key", ""))[:64].rstrip("_"),
+            "invalid-parameter",
+            str(item.get("message", ""))[:200],
         )
         for item in extra
         if isinstance(item, dict)

@@ -59,9 +59,11 @@ class StrictRequest(Request[Any, Any, Any]):
 async def check_action(request: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """The guard of an action that takes no body, or ``{}``."""
     assert isinstance(request, StrictRequest)
-    length = dict(request.scope["headers"]).get(b"content-length")
+    headers = dict(request.scope["headers"])
+    length = headers.get(b"content-length")
     body = await read_body(request.receive, limit=BODY_LIMIT, content_length=length)
     if body.strip():
+        check_media_type(headers.get(b"content-type"), headers.get(b"content-encoding"))
         decode(body, _Nothing)
 
 

@@ -24,18 +24,27 @@ _BLANK: Final = b" \t\r"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
-class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body that is an object."""
+_Items: Final = msgspec.defstruct(
+    "_Items",
+    [
+        (f"item{number}", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET)
+        for number in range(ITEMS_LIMIT + 1)
+    ],
+    array_like=True,
+)
+"""An array of which the first items are kept, up to one too many: a body may hold millions, fifty times
+its bytes in memory."""
 
-    events: list[msgspec.Raw]
+_Request: Final = msgspec.defstruct("_Request", [("events", _Items)], forbid_unknown_fields=True)
 
-
-_object = msgspec.json.Decoder(BatchRequest).decode
-_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_object = msgspec.json.Decoder(_Request).decode
+_array = msgspec.json.Decoder(_Items).decode
 
 
 def items_of(body: bytes) -> list[bytes]:
     """The items of a JSON array, or of the array ``events`` of a JSON object, each as its bytes.
+
+    Of too many there is one more than :data:`ITEMS_LIMIT`.
 
     Raises:
         InvalidJson: not exactly one JSON document.
@@ -47,7 +56,7 @@ def items_of(body: bytes) -> list[bytes]:
         raise InvalidEncoding("the body begins with a byte order mark")
     is_object = body.lstrip(b" \t\r\n").startswith(b"{")
     try:
-        found = _object(body).events if is_object else _array(body)
+        found = getattr(_object(body), "events") if is_object else _array(body)  # noqa: B009
     except msgspec.ValidationError as error:
         check_json(body)
         raise ValidationFailed("the batch is not acceptable", errors=[field_error(error)]) from None
@@ -55,23 +64,30 @@ def items_of(body: bytes) -> list[bytes]:
         raise InvalidJson(f"the body is not one JSON document: {error}") from None
     except RecursionError:
         raise TooDeep from None
-    return [bytes(item) for item in found]
+    items = msgspec.structs.astuple(found)
+    return [bytes(item) for item in items if item is not msgspec.UNSET]
 
 
 class Lines:
     """The lines of newline-delimited JSON, as their bytes come in. Blank ones are left out."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._begun: list[bytes] = []
 
     def feed(self, part: bytes) -> Iterator[bytes]:
         """The lines that a part of the body completes."""
-        *complete, self._rest = (self._rest + part).split(b"\n")
+        first, *others = part.split(b"\n")
+        self._begun.append(first)
+        if not others:
+            return iter(())
+        # Put together once: a long line may come in very many parts.
+        complete = [b"".join(self._begun), *others[:-1]]
+        self._begun = others[-1:]
         return (line for line in complete if line.strip(_BLANK))
 
     def end(self) -> Iterator[bytes]:
         """The last one, which needs no line feed."""
-        last, self._rest = self._rest, b""
+        last, self._begun = b"".join(self._begun), []
         if last.strip(_BLANK):
             yield last
 

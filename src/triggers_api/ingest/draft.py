@@ -56,6 +56,7 @@ _decode = msgspec.json.Decoder(EventRequest).decode
 _encode = msgspec.json.encode
 _PLACE: Final = re.compile(r"^(.*) - at `(?:key in )?\$(.*)`$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"^Object contains unknown field `(.*)`$", re.DOTALL)
+_MISSING: Final = re.compile(r"^Object missing required field `(.*)`$")
 
 
 def read_draft(body: bytes, header_dedup_id: str | None = None) -> Draft:
@@ -95,8 +96,9 @@ def field_error(error: msgspec.ValidationError) -> FieldError:
         return FieldError(
             f"{pointer}/{pointer_part(unknown[1])}", "unknown-field", "there is no such field"
         )
-    code = "missing-field" if "missing required field" in message else "invalid-type"
-    return FieldError(pointer, code, message[:200])
+    if missing := _MISSING.match(message):
+        return FieldError(f"{pointer}/{pointer_part(missing[1])}", "missing-field", "is required")
+    return FieldError(pointer, "invalid-type", message[:200])
 
 
 def pointer_part(name: str) -> str:

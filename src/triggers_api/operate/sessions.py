@@ -1,6 +1,7 @@
 """Takes away what is left of sessions that ended without a word: their clients died."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -26,7 +27,11 @@ class EndedSessions:
 
     async def run_once(self) -> float:
         """One look; what waits for an ended session is cancelled."""
-        ended = self._directory.ended_sessions(self._store.now().after(seconds=-_LATE_S))
+        ended = self._ended()
+        if ended:
+            # What was read long ago, as while the store was away, knows nothing of what was renewed.
+            await self._directory.refresh()
+            ended = self._ended()
         for organization_id, subscription_id in ended:
             if await self._store.delete_subscription(organization_id, subscription_id):
                 log.info(
@@ -37,6 +42,9 @@ class EndedSessions:
         if ended:
             await self._directory.refresh()
         return _EVERY_S
+
+    def _ended(self) -> Sequence[tuple[str, str]]:
+        return self._directory.ended_sessions(self._store.now().after(seconds=-_LATE_S))
 
     async def wait(self, timeout_s: float) -> None:
         """Nothing calls for a look before its time."""

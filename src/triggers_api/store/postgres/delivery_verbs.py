@@ -332,6 +332,10 @@ class DeliveryVerbs:
         closed_to, changes = await self._health.settle(
             db,
             {each: said for each, said in seen.items() if each[1] not in ended},
+            ending=[
+                (UUID(number(settlement.organization_id)), subscription)
+                for subscription, settlement in ended.items()
+            ],
             may_disable=may_disable,
             to_tell=to_tell,
             now=now,

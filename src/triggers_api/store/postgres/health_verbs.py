@@ -55,6 +55,7 @@ class HealthVerbs:
         db: Connection,
         seen: Mapping[Endpoint, Sequence[Evidence]],
         *,
+        ending: Collection[Endpoint] = (),
         may_disable: bool,
         to_tell: Collection[UUID],
         now: Timestamp,
@@ -64,11 +65,12 @@ class HealthVerbs:
         Args:
             db: in the transaction of the settlements.
             seen: by endpoint, in the order of the settlements.
+            ending: others that are held with them, because the caller is about to forget them.
             may_disable: the settings' version is held.
             to_tell: subscriptions about which there are to be notices.
             now: when they are settled.
         """
-        held = await self._held(db, seen, now=now)
+        held = await self._held(db, seen, ending, now=now)
         closed_to: set[str] = set()
         changes: list[HealthChange] = []
         for (organization, subscription), before in held.items():
@@ -108,7 +110,12 @@ class HealthVerbs:
         await write_notices(db, [(change.organization_id, notice)])
 
     async def _held(
-        self, db: Connection, seen: Mapping[Endpoint, Sequence[Evidence]], *, now: Timestamp
+        self,
+        db: Connection,
+        seen: Mapping[Endpoint, Sequence[Evidence]],
+        ending: Collection[Endpoint],
+        *,
+        now: Timestamp,
     ) -> dict[Endpoint, EndpointHealth | None]:
         """What was known of endpoints that fail or failed, held until the transaction ends."""
         known = {
@@ -124,6 +131,7 @@ class HealthVerbs:
             for endpoint, attempts in seen.items()
             if endpoint[1] in known or any(each.error is not None for each in attempts)
         ]
+        wanted += ending
         if not wanted:
             return {}
         owners = {subscription: organization for organization, subscription in wanted}
@@ -132,6 +140,7 @@ class HealthVerbs:
         return {
             (owners[subscription], subscription): health if health.failures else None
             for subscription, health in found.items()
+            if (owners[subscription], subscription) in seen
         }
 
     async def _save(

@@ -52,12 +52,13 @@ async def give(
         for delivery in made
         if delivery.order_key is not None
     ]
+    events = sorted((event.organization_id, event.id) for event, _ in wanted)
     rows = await db.fetch(
         SQL["give_sequences"],
         token,
         now,
-        [number(event.organization_id) for event, _ in wanted],
-        [number(event.id) for event, _ in wanted],
+        [number(organization) for organization, _ in events],
+        [number(event) for _, event in events],
         [number(delivery.id) for _, delivery in deliveries],
         [number(event.id) for event, _ in deliveries],
         [number(delivery.subscription_id) for _, delivery in deliveries],

@@ -72,64 +72,51 @@ class QueueVerbs:
         self, db: Connection, events: Sequence[NewEvent], now: Timestamp
     ) -> list[NewEvent]:
         """Store events; returns those that were not, because their dedup_id is taken."""
-        routed = any(event.deliveries is not None for event in events)
-        if routed:
-            # In one transaction all the same: the two kinds only come together when the switch turns.
-            to_queue = [event for event in events if event.deliveries is None]
-            at_once = [event for event in events if event.deliveries is not None]
-            if to_queue or lines.ordered(at_once):
-                async with db.transaction():
-                    met = await self._insert(db, "append", to_queue) if to_queue else []
-                    return met + await self._insert_routed(db, at_once, now)
-            return await self._insert_routed(db, at_once, now)
-        return await self._insert(db, "append", events)
-
-    async def _insert_routed(
-        self, db: Connection, events: Sequence[NewEvent], now: Timestamp
-    ) -> list[NewEvent]:
-        met: list[NewEvent] = []
-        ordered = lines.ordered(events)
-        given: Mapping[UUID, lines.Place] = {}
-        if ordered:
-            # First which of them are stored, then who is next in each line.
-            met = await self._insert(db, "append_events", events)
+        to_queue = [event for event in events if event.deliveries is None]
+        at_once = [event for event in events if event.deliveries is not None]
+        if not at_once:
+            return await self._insert("append", db, events, secrets.randbelow(SLOTS))
+        if not (to_queue or lines.ordered(at_once)):
+            return await self._insert("append_routed", db, events, *_of_deliveries(events))
+        # Whoever holds several things takes them in this order: dedup_ids, lines, accounts. So first all
+        # events, whatever becomes of them, then who is next in each line, then the rest.
+        async with db.transaction():
+            met = await self._insert("append_events", db, events)
             refused = {event.id for event in met}
-            events = [event for event in events if event.id not in refused]
-            if not events:
-                return met
-            given = await lines.give(
-                db, [(event, event.deliveries or ()) for event in events], now=now
-            )
-        rows = [(each, event.id) for event in events for each in event.deliveries or ()]
-        return met + await self._insert(
-            db,
-            "append_routed",
-            events,
-            [number(delivery.id) for delivery, _ in rows],
-            [number(event) for _, event in rows],
-            [number(delivery.subscription_id) for delivery, _ in rows],
-            [event.settings_version for event in events],
-            secrets.randbelow(SLOTS),
-            ordered,
-            *lines.columns([delivery for delivery, _ in rows], given),
-        )
+            to_queue = [event for event in to_queue if event.id not in refused]
+            at_once = [event for event in at_once if event.id not in refused]
+            given: Mapping[UUID, lines.Place] = {}
+            if lines.ordered(at_once):
+                answers = [(event, event.deliveries or ()) for event in at_once]
+                given = await lines.give(db, answers, now=now)
+            if at_once:
+                more = _of_deliveries(at_once, given, stored=True)
+                await self._insert("append_routed", db, at_once, *more)
+            if to_queue:
+                await db.execute(
+                    SQL["append_queue"],
+                    [number(event.organization_id) for event in to_queue],
+                    [number(event.id) for event in to_queue],
+                    [_due_at(event) for event in to_queue],
+                    # None of the slots that were taken for those that are routed, and after them.
+                    SLOTS + secrets.randbelow(SLOTS),
+                )
+        return met
 
     async def _insert(
         self,
-        db: Connection,
         statement: str,
+        db: Connection,
         events: Sequence[NewEvent],
         *more: Any,  # noqa: ANN401 - what else it takes
     ) -> list[NewEvent]:
         events = _in_order(events)
         columns = _columns(events)
+        operational = _sparse([event.operational or None for event in events])
         if statement == "append":
-            more = (
-                _sparse([event.operational or None for event in events]),
-                secrets.randbelow(SLOTS),
-            )
+            columns.append(operational)
         elif statement == "append_events":
-            del columns[-1]
+            columns[-1] = operational
         self._hit("append.before_commit", len(events))
         row = await db.fetchrow(SQL[statement], *columns, *more)
         self._hit("append.after_commit", len(events))
@@ -256,6 +243,8 @@ class QueueVerbs:
         self, db: Connection, token: int, routed: Sequence[RoutedEvent], *, now: Timestamp
     ) -> list[str]:
         """Deliveries in, queue rows out; the ids of events whose lease was not valid."""
+        events = _as_claimed([answer.event for answer in routed])
+        wanted = {answer.event.id for answer in routed if answer.deliveries}
         deliveries = [(each, answer.event.id) for answer in routed for each in answer.deliveries]
         given: Mapping[UUID, lines.Place] = {}
         if any(delivery.order_key is not None for delivery, _ in deliveries):
@@ -266,9 +255,9 @@ class QueueVerbs:
             SQL["fan_out"],
             token,
             now,
-            [number(answer.event.organization_id) for answer in routed],
-            [number(answer.event.id) for answer in routed],
-            [not answer.deliveries for answer in routed],
+            [number(event.organization_id) for event in events],
+            [number(event.id) for event in events],
+            [event.id not in wanted for event in events],
             [number(delivery.id) for delivery, _ in deliveries],
             [number(event) for _, event in deliveries],
             [number(delivery.subscription_id) for delivery, _ in deliveries],
@@ -281,6 +270,8 @@ class QueueVerbs:
         self, db: Connection, token: int, failed: Sequence[FailedEvent], *, now: Timestamp
     ) -> list[str]:
         """Back into the queue for later, or set aside; the ids of events whose lease was not valid."""
+        failures = {failure.event.id: failure for failure in failed}
+        failed = [failures[event.id] for event in _as_claimed([each.event for each in failed])]
         rows = await db.fetch(
             SQL["release_queue"],
             token,
@@ -297,11 +288,35 @@ class QueueVerbs:
         return _missing([failure.event.id for failure in failed], [event for (event,) in rows])
 
 
+def _of_deliveries(
+    events: Sequence[NewEvent],
+    given: Mapping[UUID, lines.Place] | None = None,
+    *,
+    stored: bool = False,
+) -> list[Any]:
+    """What ``append_routed`` takes besides the events; ``stored``: these are in their table already."""
+    rows = [(each, event.id) for event in events for each in event.deliveries or ()]
+    return [
+        [number(delivery.id) for delivery, _ in rows],
+        [number(event) for _, event in rows],
+        [number(delivery.subscription_id) for delivery, _ in rows],
+        [event.settings_version for event in events],
+        secrets.randbelow(SLOTS),
+        stored,
+        *lines.columns([delivery for delivery, _ in rows], given or {}),
+    ]
+
+
 def _in_order(events: Sequence[NewEvent]) -> Sequence[NewEvent]:
     """In the order in which every process takes dedup_ids, so that two never wait for each other."""
     if all(event.dedup_id is None for event in events):
         return events
     return sorted(events, key=lambda event: (event.organization_id, event.dedup_id or ""))
+
+
+def _as_claimed(events: Sequence[QueuedEvent]) -> Sequence[QueuedEvent]:
+    """In the order in which claims lock them, so that neither waits for the other."""
+    return sorted(events, key=lambda event: (event.organization_id, event.id))
 
 
 def _columns(events: Sequence[NewEvent]) -> list[list[Any]]:

@@ -11,6 +11,7 @@ from triggers_api.errors import MalformedValue
 from triggers_api.model import ids
 from triggers_api.model.delivery import (
     FINISHED,
+    OPEN,
     WAITING,
     Attempt,
     Delivery,
@@ -152,6 +153,9 @@ class RecordReads:
         if wanted.event_id is not None:
             name = "deliveries_by_event"
             parameters += [status, find(ids.EVENT, wanted.event_id), subscription]
+        elif wanted.status in OPEN:
+            name = "open_deliveries"
+            parameters += [status, subscription]
         elif subscription is not None:
             name = "deliveries_by_subscription"
             parameters += [status, subscription]

@@ -41,7 +41,8 @@ async def in_order(
         SQL["claim_turns"], [number(each) for each in organizations], _ORGANIZATIONS, _LOCKS
     )
     found: list[Queued] = []
-    for (organization,) in rows:
+    # Their rows are locked in the order in which others lock them.
+    for organization in sorted(row[0] for row in rows):
         found += await _of_one(db, organization, limit, now=now, skew_ms=skew_ms)
     return found
 

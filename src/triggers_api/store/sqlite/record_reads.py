@@ -10,6 +10,7 @@ from triggers_api.errors import MalformedValue
 from triggers_api.model import ids
 from triggers_api.model.delivery import (
     FINISHED,
+    OPEN,
     WAITING,
     Attempt,
     Delivery,
@@ -39,6 +40,7 @@ from triggers_api.store.sqlite.queue_verbs import shown_status
 from triggers_api.store.sqlite.tables import SQL, Tables
 
 _END_OF_TIME = (1 << 63) - 1
+_FEW_OPEN = 5000
 _NULL = msgspec.Raw(b"null")
 _metadata = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -138,6 +140,8 @@ class RecordReads(Tables):
         }
         if wanted.event_id is not None:
             name = "deliveries_by_event"
+        elif wanted.status in OPEN and self._few_open(db, organization):
+            name = "open_deliveries"
         elif wanted.subscription_id is not None:
             name = "deliveries_by_subscription"
         elif wanted.status is DeliveryStatus.DEAD:
@@ -145,6 +149,14 @@ class RecordReads(Tables):
         else:
             name = "deliveries"
         return [self._delivery(row) for row in db.execute(SQL[name], parameters)]
+
+    def _few_open(self, db: apsw.Connection, organization: int) -> bool:
+        """Whether it costs little to look at all that is not finished.
+
+        Where it is much, those that are asked for are likely among the newest of all.
+        """
+        ((count,),) = db.execute(SQL["count_open"], (organization, _FEW_OPEN))
+        return bool(count < _FEW_OPEN)
 
     def delivery(
         self, db: apsw.Connection, organization: int, delivery: int
