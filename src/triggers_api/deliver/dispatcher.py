@@ -128,8 +128,11 @@ class Dispatcher:
         finally:
             settled = await settling
         self._show()
-        if self._finished or unfinished:
+        if unfinished:
             return 0.0
+        if self._finished:
+            self._wake()
+            return _BUSY_POLL_S
         return _BUSY_POLL_S if self.claimed or settled else await self._until_next()
 
     async def wait(self, timeout_s: float) -> None:
