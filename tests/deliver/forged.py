@@ -135,6 +135,8 @@ async def smuggled(service: Service, name: str, url: str) -> str:
 
 async def main(folder: Path, asked: Asked) -> dict[str, Told]:
     """Everything that was asked, one after the other."""
+    # Each attempt asks for its name; the product goes by an answer that it has checked for 10 s.
+    client._NAMES_KEPT_S = 0.0  # type: ignore[misc]
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(DnsServer(asked.zone, host="127.0.0.1"))
         canary = Canary()

@@ -85,9 +85,9 @@ def follows_redirects() -> None:
             self.location = value.decode()
         on_header(self, name, value)
 
-    async def raising(self: Any, request: bytes, course: Any) -> Any:  # noqa: ANN401
+    async def raising(self: Any, request: bytes, course: Any, *, until: float) -> Any:  # noqa: ANN401
         self.location = None
-        answer = await exchange(self, request, course)
+        answer = await exchange(self, request, course, until=until)
         if self.location is not None and 300 <= answer.status_code < 400:
             raise PointsElsewhereError(self.location)
         return answer

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
+from urllib.parse import urlsplit
 
 import pytest
 from tests.conftest import Log, Run
@@ -24,7 +25,7 @@ from tests.http.conftest import (
     written,
 )
 
-from triggers_api.testing import ADMIN_KEY, Answer, Service
+from triggers_api.testing import ADMIN_KEY, API_KEY, Answer, Service
 
 CLOSE: Final = "Connection: close"
 BOTH_WAYS: Final = pytest.mark.parametrize("post", [event, chunked_event], ids=["lane", "asgi"])
@@ -193,6 +194,40 @@ def test_the_rest_of_a_body_that_is_too_large_is_drained(
         assert (await connection.ask(event())).status == 202
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("path", "head"),
+    [
+        ("/api/events", "HTTP/1.1\r\nConnection: close"),
+        ("/api/events/batch", "HTTP/1.1\r\nConnection: close"),
+        ("/api/subscriptions", "HTTP/1.1\r\nConnection: close"),
+        ("/api/events", "HTTP/1.0"),
+    ],
+)
+def test_who_closes_the_connection_afterwards_gets_the_answer_too(
+    service: Service, run: Run, path: str, head: str
+) -> None:
+    size = 16 << 20
+    host, port = urlsplit(service.url).hostname, urlsplit(service.url).port
+
+    async def main() -> bytes:
+        reader, writer = await asyncio.open_connection(host, port)
+        lines = (f"POST {path} {head}", "Host: a", f"Authorization: Bearer {API_KEY}",
+                 "Content-Type: application/json", f"Content-Length: {size}", "", "")  # fmt: skip
+        writer.write("\r\n".join(lines).encode())
+        for _ in range(size >> 16):
+            writer.write(b"x" * (64 << 10))
+            await writer.drain()
+        # The answer, and then the end, whatever else this end would have had to say.
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
+    answer = run(main())
+    assert answer.split(b"\r\n", 1)[0].split(b" ")[1] == b"413"
+    assert b"connection: close" in answer.lower()
 
 
 def test_draining_has_an_end(

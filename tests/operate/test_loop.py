@@ -290,3 +290,41 @@ def test_stopping_does_not_wait_for_the_end_of_a_backoff(
         assert part.turns == 1
 
     run(main())
+
+
+class Called(Part):
+    """One that is called for again as soon as a turn has ended; a turn takes this long."""
+
+    TURN_S: Final = 0.02
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pause_s = 10.0
+        self.began: list[float] = []
+
+    async def run_once(self) -> float:
+        loop = asyncio.get_running_loop()
+        self.began.append(loop.time())
+        self.gate = asyncio.Event()
+        loop.call_later(self.TURN_S, self.gate.set)
+        return await super().run_once()
+
+    async def wait(self, timeout_s: float) -> None:
+        self.waits.append(timeout_s)
+
+
+def test_a_turn_that_is_called_for_at_once_waits_as_long_as_the_last_one_took(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggers_api.operate.loop._COMPANY_S", SOON_S)
+
+    async def main() -> None:
+        part = Called()
+        loop = Loop(part, crashed=lambda _: None)
+        loop.start()
+        await part.until(3)
+        await loop.stop()
+        first, second, third = part.began[:3]
+        assert min(second - first, third - second) >= 1.9 * part.TURN_S
+
+    run(main())

@@ -49,7 +49,7 @@ class Writer:
     async def append(self, *events: NewEvent) -> None:
         if not self._db.is_in_transaction():
             await self._db.execute("BEGIN")
-        await self._db.fetchrow(SQL["append"], *_columns(events), self._slot)
+        await self._db.fetchrow(SQL["append"], *_columns(events), [], self._slot)
 
     async def end(self, how: str) -> None:
         await self._db.execute(how)

@@ -12,7 +12,7 @@ from triggers_api.bench.errors import RunFailed
 from triggers_api.bench.pipeline import await_routed, await_settled, listening, url_of
 from triggers_api.bench.run import Run, turn
 from triggers_api.bench.server import Api
-from triggers_api.bench.sink import sink
+from triggers_api.bench.sink import await_received, sink
 from triggers_api.bench.statistics import median
 from triggers_api.bench.targets import DELIVERY_RATIO, NOT_SETTLED, Verdict, judge
 
@@ -26,6 +26,7 @@ _AT_ONCE: Final = 50
 _ENVELOPE: Final = 110
 """Bytes around a payload in the format ``standard``: both post bodies of the same size."""
 _BARE_WITHIN_S: Final = 120.0
+_RECEIVED_WITHIN_S: Final = 30.0
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +64,7 @@ def measure_delivery(run: Run) -> Delivery:
     with (
         run.server("delivery") as (target, api),
         listening(target) as listener,
-        sink(listener),
+        sink(listener) as received,
     ):
         url = url_of(listener)
         subscription = api.call(
@@ -74,10 +75,12 @@ def measure_delivery(run: Run) -> Delivery:
             turn(api, delivery="paused")
             load, _ = run.load("storing a backlog", target, run.plan(target, events=count))
             await_routed(api)
-            before = _succeeded(api)
+            before, came = _succeeded(api), received()
             began = time.monotonic()
             with run.progress.bar("delivering it"):
                 turn(api, delivery="running")
+                # What asks the server is not part of what it is to do: only for the last few.
+                await_received(received, came + load.accepted, within_s=_RECEIVED_WITHIN_S)
                 settled_at = await_settled(api, subscription["id"])
             unsettled += load.accepted - (_succeeded(api) - before)
             rates.append(count / (settled_at - began))

@@ -102,12 +102,15 @@ class Client:
         Raises:
             RequestFailed: there was no complete answer.
         """
-        try:
-            async with asyncio.timeout(timeout_s):
-                connection = self._take(endpoint.place) or await self._connect(endpoint, course)
-                return await connection.exchange(request, course)
-        except TimeoutError:
-            raise RequestFailed("timeout") from None
+        until = self._loop.time() + timeout_s
+        connection = self._take(endpoint.place)
+        if connection is None:
+            try:
+                async with asyncio.timeout_at(until):
+                    connection = await self._connect(endpoint, course)
+            except TimeoutError:
+                raise RequestFailed("timeout") from None
+        return await connection.exchange(request, course, until=until)
 
     def _endpoint(self, url: str) -> Endpoint:
         try:

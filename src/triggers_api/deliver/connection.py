@@ -125,6 +125,8 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._asking: asyncio.Future[Answer] | None = None
         self._course: Course | None = None
+        self._until = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
         self.idle_since = 0.0
         self._begin()
@@ -142,19 +144,23 @@ class Connection(asyncio.Protocol):
         self._kept: list[tuple[bytes, bytes]] = []
         self._kept_size = 0
 
-    async def exchange(self, request: bytes, course: Course) -> Answer:
+    async def exchange(self, request: bytes, course: Course, *, until: float) -> Answer:
         """Send a request and wait for its answer; to be cancelled is to be cut.
 
         Args:
             request: the bytes.
             course: is told when the phases from here on begin.
+            until: when to give up, by the loop's clock.
 
         Raises:
-            RequestFailed: ``bad-response`` or ``connection-lost``.
+            RequestFailed: ``bad-response``, ``connection-lost`` or ``timeout``.
         """
         if self._transport.is_closing():
             raise RequestFailed("connection-lost")
         self._asking = self._loop.create_future()
+        self._until = until
+        if self._alarm is None or self._alarm.when() > until:
+            self._set_alarm()
         course.sent = perf_counter()
         self._course = course
         self._transport.write(request)
@@ -168,6 +174,21 @@ class Connection(asyncio.Protocol):
         """Close it now, whatever has not been sent or read."""
         self._asking = None
         self._transport.abort()
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(self._until, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._asking is None:
+            return
+        # One alarm for many exchanges: it may be one of an earlier exchange that rings.
+        if self._loop.time() < self._until:
+            self._set_alarm()
+        else:
+            self._fail("timeout")
 
     @property
     def closed(self) -> bool:
@@ -222,6 +243,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed, by whomever."""
         del exc
+        if self._alarm is not None:
+            self._alarm.cancel()
         self._fail("connection-lost")
         self._lost(self)
 

@@ -1,13 +1,16 @@
 """The dispatcher: settles what finished, claims what is due, starts it. Three lines, again and again."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from math import ceil
 from typing import Final, Protocol
 
 import msgspec
 import structlog
+from prometheus_client import Counter, Histogram
 
 from triggers_api.deliver.health import report_health
 from triggers_api.deliver.lanes import Flight, Lanes, any_room
@@ -103,17 +106,20 @@ class Dispatcher:
         self._metrics = metrics
         self._draw = draw
         self._lanes = Lanes(settings.concurrency, host_rates=settings.host_rates)
-        self._running: dict[asyncio.Task[Answered | NoAnswer | None], Flight] = {}
+        self._running: dict[asyncio.Task[None], Flight] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
         self._over = False
         self._finished: list[Settlement] = []
+        self._woken = False
+        self._counts = lru_cache(maxsize=None)(self._counts_of)
         self._start_by: dict[str, Timestamp] = {}
         self.claimed = 0
         """Deliveries that the last turn claimed."""
 
     async def run_once(self) -> float:
         """One turn; returns the seconds until the next look."""
+        self._woken = False
         settling = asyncio.ensure_future(self._settle())
         unfinished = False
         try:
@@ -122,8 +128,11 @@ class Dispatcher:
         finally:
             settled = await settling
         self._show()
-        if self._finished or unfinished:
+        if unfinished:
             return 0.0
+        if self._finished:
+            self._wake()
+            return _BUSY_POLL_S
         return _BUSY_POLL_S if self.claimed or settled else await self._until_next()
 
     async def wait(self, timeout_s: float) -> None:
@@ -161,6 +170,7 @@ class Dispatcher:
             self._give_back(flight.delivery, "the service was shut down")
         if late:
             await asyncio.wait(late)
+            self._running.clear()  # a task that is cancelled before it began never knows
         await self._settle()
 
     async def _settle(self) -> int:
@@ -195,13 +205,14 @@ class Dispatcher:
             return False
         lanes, lease_s = self._lanes, self._settings.lease_s
         lanes.shared = self._directory.organization_count > 1
-        lanes.look(self._now_s())
-        self._start()
+        now = self._store.now()
+        lanes.look(now / 1000)
+        self._start(now)
         if not lanes.wanted:
             return False
-        start_by = self._store.now().after(seconds=lease_s - self._settings.timeout_s)
+        start_by = now.after(seconds=lease_s - self._settings.timeout_s)
         # What is only skipped is in no endpoint's way.
-        rooms = any_room(lanes.wanted) if mode is DeliveryMode.SKIP else lanes.rooms(self._now_s())
+        rooms = any_room(lanes.wanted) if mode is DeliveryMode.SKIP else lanes.rooms(now / 1000)
         claim = await self._store.claim_deliveries(lanes.wanted, lease_s, rooms=rooms)
         self.claimed = len(claim.deliveries)
         # What another process has changed about their subscriptions counts for them.
@@ -212,27 +223,19 @@ class Dispatcher:
         if mode is DeliveryMode.SKIP:
             self._skip([*self._lanes.take_all(), *claim.deliveries])
         else:
-            now_s = self._now_s()
+            now = self._store.now()
             for delivery in claim.deliveries:
                 self._start_by[delivery.id] = start_by
-                lanes.add(delivery, now_s)
-            self._start()
+                lanes.add(delivery, now / 1000)
+            self._start(now)
         return claim.unfinished
 
-    def _now_s(self) -> float:
-        return self._store.now() / 1000
-
-    def _start(self) -> None:
+    def _start(self, now: Timestamp) -> None:
         """Start as many as may go, give back what should not wait here, and set the alarm."""
-        lanes, now_s = self._lanes, self._now_s()
-        while (flight := lanes.take(now_s)) is not None:
-            current = self._current(flight.delivery)
-            if current is None:
-                lanes.ended(flight, None, now_s)
-                continue
-            task = asyncio.create_task(self._deliver(current))
-            self._running[task] = flight
-            task.add_done_callback(self._ended)
+        lanes, now_s = self._lanes, now / 1000
+        while (taken := self._take(now)) is not None:
+            task = asyncio.create_task(self._send(*taken, now))
+            self._running[task] = taken[0]
         for returned in lanes.returned():
             delivery = returned.delivery
             self._start_by.pop(delivery.id, None)
@@ -255,9 +258,10 @@ class Dispatcher:
         self._alarm = None
         if self._over:
             return
-        self._lanes.look(self._now_s())
-        self._start()
-        self._store.wake_deliveries()
+        now = self._store.now()
+        self._lanes.look(now / 1000)
+        self._start(now)
+        self._wake()
 
     def _show(self) -> None:
         fast, slow = self._lanes.in_flight
@@ -265,32 +269,58 @@ class Dispatcher:
         self._metrics.sending_slow.set(slow)
         self._metrics.endpoints_slow.set(self._lanes.slow_lanes)
 
-    def _current(self, delivery: ClaimedDelivery) -> ClaimedDelivery | None:
+    def _take(self, now: Timestamp) -> tuple[Flight, ClaimedDelivery] | None:
+        """The next one that may be sent now, and the delivery as it is to be sent."""
+        while (flight := self._lanes.take(now / 1000)) is not None:
+            current = self._current(flight.delivery, now)
+            if current is not None:
+                return flight, current
+            self._lanes.ended(flight, None, now / 1000)
+        return None
+
+    def _current(self, delivery: ClaimedDelivery, now: Timestamp) -> ClaimedDelivery | None:
         """The delivery as it is to be sent now; ``None`` when it was given back instead."""
-        if self._store.now() > self._start_by.pop(delivery.id):
+        if now > self._start_by.pop(delivery.id):
             # The lease would run out while it is sent, and somebody else would send it too.
             self._give_back(delivery, "claimed and not started in time")
             return None
         target = delivery.target
-        now = self._directory.subscription(target.organization_id, target.subscription.id)
-        if now is None or now.subscription.status is not SubscriptionStatus.ACTIVE:
+        record = self._directory.subscription(target.organization_id, target.subscription.id)
+        if record is None or record.subscription.status is not SubscriptionStatus.ACTIVE:
             # Paused, disabled or deleted since it was claimed.
             self._give_back(delivery, None)
             return None
-        if now.subscription.updated_at < target.subscription.updated_at:
+        if record.subscription.updated_at < target.subscription.updated_at:
             return delivery
         # By the secrets and everything else that is in force, not by those when it was claimed.
-        return msgspec.structs.replace(delivery, target=now)
+        return msgspec.structs.replace(delivery, target=record)
 
-    def _ended(self, task: "asyncio.Task[Answered | NoAnswer | None]") -> None:
-        outcome = None
+    async def _send(self, flight: Flight, delivery: ClaimedDelivery, now: Timestamp) -> None:
+        """A task's work: a delivery, and after it what may be sent then, one after the other."""
+        task = asyncio.current_task()
+        assert task is not None
         try:
-            if not task.cancelled():
-                outcome = task.result()
+            while True:
+                outcome = None
+                try:
+                    outcome, now = await self._deliver(delivery, now)
+                finally:
+                    self._lanes.ended(flight, outcome, now / 1000)
+                    self._wake()
+                if self._over or (taken := self._take(now)) is None:
+                    break
+                flight, delivery = taken
+                self._running[task] = flight
+                self._start(now)
         finally:
-            self._lanes.ended(self._running.pop(task), outcome, self._now_s())
-            if not self._over:
-                self._start()
+            del self._running[task]
+        if not self._over:
+            self._start(now)
+
+    def _wake(self) -> None:
+        """There is something for the next turn: once is enough until it begins."""
+        if not self._woken:
+            self._woken = True
             self._store.wake_deliveries()
 
     def _give_back_waiting(self, reason: str) -> None:
@@ -313,16 +343,18 @@ class Dispatcher:
         )
 
     def _skip(self, deliveries: Sequence[ClaimedDelivery]) -> None:
+        now = self._store.now()
         for delivery in deliveries:
             self._start_by.pop(delivery.id, None)
-            self._finished.append(self._settlement(delivery, SWITCHED_OFF, attempt=None))
+            self._finished.append(self._settlement(delivery, SWITCHED_OFF, now, attempt=None))
         if deliveries:
             log.info("delivery off, skipped", count=len(deliveries))
 
-    async def _deliver(self, delivery: ClaimedDelivery) -> Answered | NoAnswer | None:
-        """Make one attempt; its outcome, ``None`` when there was none."""
+    async def _deliver(
+        self, delivery: ClaimedDelivery, started_at: Timestamp
+    ) -> tuple[Answered | NoAnswer | None, Timestamp]:
+        """Make one attempt; its outcome, ``None`` when there was none, and when it was known."""
         subscription = delivery.target.subscription
-        started_at = self._store.now()
         number = delivery.attempt_count + 1
         try:
             sent = await self._sender.send(
@@ -338,7 +370,8 @@ class Dispatcher:
             log.exception("sending failed in an unforeseen way", delivery_id=delivery.id)
             later = started_at.after(seconds=_AFTER_A_BUG_S)
             self._give_back(delivery, "an error of the service", later)
-            return None
+            return None, self._store.now()
+        now = self._store.now()
         attempt = Attempt(
             id=self._store.ids.new(ids.ATTEMPT),
             number=number,
@@ -349,16 +382,17 @@ class Dispatcher:
             response_body=sent.response_body,
         )
         self._finished.append(
-            self._settlement(delivery, sent.outcome, attempt=attempt, details=sent.details)
+            self._settlement(delivery, sent.outcome, now, attempt=attempt, details=sent.details)
         )
         if asks_to_wait_s(sent.outcome) is not None:
             self._metrics.endpoints_throttled.inc()
-        return sent.outcome
+        return sent.outcome, now
 
     def _settlement(
         self,
         delivery: ClaimedDelivery,
         outcome: Outcome,
+        now: Timestamp,
         *,
         attempt: Attempt | None,
         details: AttemptDetails | None = None,
@@ -369,7 +403,7 @@ class Dispatcher:
             outcome,
             failures=delivery.failures + 1,
             schedule=self._settings.retry_schedule if schedule is None else schedule,
-            now=self._store.now(),
+            now=now,
             draw=self._draw(),
             origin=delivery.origin,
         )
@@ -389,7 +423,7 @@ class Dispatcher:
             details,
             notify,
             dead_letter(
-                at=self._store.now(),
+                at=now,
                 subscription_id=subscription.id,
                 delivery_id=delivery.id,
                 event_id=delivery.event_id,
@@ -407,13 +441,17 @@ class Dispatcher:
     def _report(
         self, delivery: ClaimedDelivery, decision: Decision, attempt: Attempt | None
     ) -> None:
-        self._metrics.deliveries.labels(decision.status).inc()
+        deliveries, attempt_seconds = self._counts(decision.status)
+        deliveries.inc()
         if attempt is None:
             return
-        self._metrics.attempt_seconds.labels(decision.status).observe(attempt.duration_ms / 1000)
+        attempt_seconds.observe(attempt.duration_ms / 1000)
         # What a receiver answers is an outcome, not an error of ours.
-        line = log.debug if decision.status is DeliveryStatus.SUCCEEDED else log.info
-        line(
+        succeeded = decision.status is DeliveryStatus.SUCCEEDED
+        if not log.is_enabled_for(logging.DEBUG if succeeded else logging.INFO):
+            return
+        say = log.debug if succeeded else log.info
+        say(
             "delivery attempted",
             delivery_id=delivery.id,
             event_id=delivery.event_id,
@@ -428,6 +466,10 @@ class Dispatcher:
             if decision.next_attempt_at is None
             else str(decision.next_attempt_at),
         )
+
+    def _counts_of(self, status: DeliveryStatus) -> tuple[Counter, Histogram]:
+        metrics = self._metrics
+        return metrics.deliveries.labels(status), metrics.attempt_seconds.labels(status)
 
     async def _until_next(self) -> float:
         longest_s = self._settings.max_poll_ms / 1000

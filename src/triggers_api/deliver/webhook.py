@@ -1,5 +1,6 @@
 """One claimed delivery, one POST, one :data:`~triggers_api.model.outcome.Outcome`."""
 
+import re
 import secrets
 from ssl import SSLContext
 from time import perf_counter
@@ -25,7 +26,7 @@ from triggers_api.model.attempt import (
 from triggers_api.model.auth import authorization
 from triggers_api.model.headers import AUTHORIZATION, is_ours
 from triggers_api.model.outcome import Answered, NoAnswer, control_of
-from triggers_api.model.rendering import EventContent, render
+from triggers_api.model.rendering import JSON, EventContent, render
 from triggers_api.model.retry import parse_retry_after
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import ClaimedDelivery
@@ -33,6 +34,10 @@ from triggers_api.store.base import ClaimedDelivery
 log = structlog.get_logger(__name__)
 
 USER_AGENT: Final = user_agent(__version__)
+
+_USUALLY: Final = 11
+"""Headers of :func:`compose` where no format, order or subscription adds any."""
+_ONE_SIGNATURE: Final = re.compile(r"v1,[^ ]+")
 
 
 class Sent(msgspec.Struct, frozen=True, gc=False):
@@ -191,23 +196,36 @@ class Sender:
             len(body),
             {},
             (*course.timings(ended), round((ended - started) * 1000, 1)),
+            None if answered is None else {},
         )
-        usual = usual_headers(
-            details,
-            event_id=delivery.event_id,
-            event_type=delivery.event_type,
-            delivery_id=delivery.id,
-            number=attempt_number,
-        )
-        details.request.update(unusual_headers(headers, usual))
+        if not _is_usual(delivery, headers):
+            usual = usual_headers(
+                details,
+                event_id=delivery.event_id,
+                event_type=delivery.event_type,
+                delivery_id=delivery.id,
+                number=attempt_number,
+            )
+            details.request.update(unusual_headers(headers, usual))
         text = None
         if answered is not None:
             secrets = secret_values(headers, details.request)
-            details = msgspec.structs.replace(
-                details, response=response_headers(answered.headers, secrets)
-            )
+            assert details.response is not None
+            details.response.update(response_headers(answered.headers, secrets))
             text = _text(answered.body, secrets)
         return Sent(outcome, round((ended - started) * 1000), text, details)
+
+
+def _is_usual(delivery: ClaimedDelivery, headers: dict[str, str]) -> bool:
+    """Whether nothing was chosen for this request that :func:`usual_headers` would not say."""
+    target = delivery.target
+    return (
+        not target.subscription.headers
+        and target.auth is None
+        and len(headers) == _USUALLY
+        and headers["content-type"] == JSON
+        and _ONE_SIGNATURE.fullmatch(headers[SIGNATURE_HEADER]) is not None
+    )
 
 
 def _text(body: bytes, secrets: list[str]) -> str | None:

@@ -12,6 +12,7 @@
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import httptools
@@ -75,6 +76,20 @@ class _LaneCycle:
         self.response_complete = False
 
 
+class _Lingering:
+    """A transport that is closed when the rest of the request has been read, and not before.
+
+    A socket that is closed with bytes in it resets the connection, and the client loses the answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self._transport = transport
+        self.close = close
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the transport's
+        return getattr(self._transport, name)
+
+
 class ServerProtocol(HttpToolsProtocol):
     """One connection."""
 
@@ -89,6 +104,7 @@ class ServerProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._refusal = 400
         self._discarded = 0
+        self._close_at_end = False
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -190,6 +206,17 @@ class ServerProtocol(HttpToolsProtocol):
             self.cycle = _LaneCycle()  # type: ignore[assignment]
         else:
             super().on_headers_complete()
+            cycle: Any = self.cycle
+            if not cycle.keep_alive:
+                cycle.transport = _Lingering(self.transport, self._close_behind)
+
+    def _close_behind(self) -> None:
+        """Close behind the body that is still coming."""
+        if self._in_message:
+            self._close_at_end = True
+            self._timer = self._timer or self.loop.call_later(BODY_TIMEOUT_S, self._late)
+        else:
+            self.transport.close()
 
     def _check_head(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -231,6 +258,9 @@ class ServerProtocol(HttpToolsProtocol):
         self._in_message = False
         self._end_timer()
         super().on_message_complete()
+        if self._close_at_end:
+            self.transport.close()
+            return
         cycle: Any = self.cycle
         if type(cycle) is _LaneCycle and not cycle.response_complete:
             assert self._lane is not None

@@ -248,7 +248,7 @@ class DeliveryVerbs(Tables):
         held = {
             (number, token): (attempts, subscription, order_key)
             for number, token, attempts, subscription, order_key in many(
-                db, "deliveries_held", asked, before=(now,)
+                db, "deliveries_held", asked, before=(now,), none=(0, 0)
             )
         }
         stale, states, attempts = [], [], []
@@ -291,8 +291,8 @@ class DeliveryVerbs(Tables):
             said = evidence(attempt, settlement.status, settlement.sent_to)
             if said is not None:
                 seen.setdefault(subscription, []).append(said)
-        run_many(db, "settle", states)
-        run_many(db, "settle_attempts", attempts)
+        run_many(db, "settle", states, none=(0,) * 7)
+        run_many(db, "settle_attempts", attempts, none=(0,) * 9)
         for subscription, settlement in gone.items():
             self._disable(db, subscription, settlement, now)
         closed_to, changes = self._health.settle(db, seen, to_tell=to_tell, now=now)
