@@ -18,7 +18,7 @@ from cloudevents.core.bindings.http import (
 )
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
-from tests.conftest import Enter, MakeService, Run, turn
+from tests.conftest import Enter, MakeService, Run, own_organization, turn
 from tests.http.conftest import (
     JSON,
     Connect,
@@ -29,6 +29,9 @@ from tests.http.conftest import (
     written,
 )
 
+from triggers_api.ingest import accept
+from triggers_api.ingest.draft import Draft
+from triggers_api.model.controls import IngestMode
 from triggers_api.testing import Answer, Receiver, Service
 
 LINES: Final = "Content-Type: application/x-ndjson"
@@ -307,3 +310,31 @@ def test_data_that_is_not_json_is_an_unsupported_media_type(
     codes = [result["error"]["code"] for result in answer.json["results"]]
     assert codes == ["unsupported-media-type", "validation-failed"]
     assert added() == 0
+
+
+def test_others_have_turns_while_a_batch_is_routed_and_ids_stay_in_order(
+    run: Run, enter: Enter, make_service: MakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accept, "_AT_A_STRETCH_S", 0.0)
+    service = enter(make_service(ingest_mode=IngestMode.SYNC))
+    ingest = service.app.ingest
+
+    async def scenario() -> None:
+        organization = await own_organization(service)
+        drafts = [Draft("order.created", b"1") for _ in range(20)]
+        batch = asyncio.ensure_future(ingest.accept_all(organization, drafts))
+        turns = 0
+        while not batch.done():
+            await asyncio.sleep(0)
+            turns += 1
+            if turns == 5:
+                between, storing = ingest.accept(organization, Draft("order.created", b"1"))
+                await storing
+        events, stored = await batch
+        assert await stored == [None] * 20
+        assert turns >= 5
+        # Whoever follows the log by ids has not gone past the batch.
+        ids = [event.id for event in events]
+        assert [between.id, *ids] == sorted([between.id, *ids])
+
+    run(scenario())

@@ -102,7 +102,7 @@ class PostBatch:
         events: list[NewEvent] = []
         firsts: Sequence[FirstEvent | None] = ()
         if drafts:
-            events, storing = self._ingest.accept_all(organization_id, drafts)
+            events, storing = await self._ingest.accept_all(organization_id, drafts)
             # Whoever hangs up must not take back what is being stored.
             await asyncio.wait((storing,))
             firsts = storing.result()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Final
 
 import structlog
@@ -14,6 +15,7 @@ from triggers_api.model.delivery import NewDelivery
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent
 from triggers_api.model.filter import EventView
 from triggers_api.model.ids import received_ms
+from triggers_api.model.subscription import Subscription
 from triggers_api.store.base import Store
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
@@ -21,6 +23,7 @@ from triggers_api.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 _OVERLOADED_RETRY_S: Final = 5.0
+_AT_A_STRETCH_S: Final = 0.02
 
 
 class Ingest:
@@ -64,10 +67,13 @@ class Ingest:
         Raises:
             Unavailable: nothing is taken at the moment.
         """
-        event = self._event(organization_id, draft, self._admit())
+        mode = self._admit()
+        event_id = self._store.ids.new(ids.EVENT)
+        wanted = self._wanted(organization_id, draft, mode, received_ms(event_id))
+        event = self._event(organization_id, event_id, draft, wanted)
         return event, self._store.append((event,))
 
-    def accept_all(
+    async def accept_all(
         self, organization_id: str, drafts: Sequence[Draft]
     ) -> tuple[list[NewEvent], asyncio.Future[Sequence[FirstEvent | None]]]:
         """Have several events stored together; see :meth:`accept`.
@@ -75,7 +81,22 @@ class Ingest:
         Of twins among them the first is stored.
         """
         mode = self._admit()
-        events = [self._event(organization_id, draft, mode) for draft in drafts]
+        routed: list[tuple[int, Sequence[Subscription] | None]] = []
+        since = perf_counter()
+        for draft in drafts:
+            # Filters of many subscriptions may take a while; others' requests go on in between.
+            if perf_counter() - since > _AT_A_STRETCH_S:
+                await asyncio.sleep(0)
+                since = perf_counter()
+            wanted = self._wanted(organization_id, draft, mode, int(self._store.now()))
+            routed.append((self._directory.version, wanted))
+        # From here on nothing comes in between: events are stored in the order of their ids.
+        events = []
+        for draft, (version, wanted) in zip(drafts, routed, strict=True):
+            event_id = self._store.ids.new(ids.EVENT)
+            if version != self._directory.version:
+                wanted = self._wanted(organization_id, draft, mode, received_ms(event_id))  # noqa: PLW2901
+            events.append(self._event(organization_id, event_id, draft, wanted))
         return events, self._store.append(events)
 
     def note_duplicate(self, organization_id: str, first: FirstEvent) -> None:
@@ -95,12 +116,23 @@ class Ingest:
             )
         return mode
 
-    def _event(self, organization_id: str, draft: Draft, mode: IngestMode) -> NewEvent:
-        event_id = self._store.ids.new(ids.EVENT)
+    def _event(
+        self,
+        organization_id: str,
+        event_id: str,
+        draft: Draft,
+        wanted: Sequence[Subscription] | None,
+    ) -> NewEvent:
         deliveries = None
-        # A scheduled event is routed when its time comes, by the subscriptions of that time.
-        if mode is IngestMode.SYNC and draft.deliver_at is None:
-            deliveries = self._route(organization_id, draft, event_id)
+        if wanted is not None:
+            deliveries = tuple(
+                NewDelivery(
+                    self._store.ids.new(ids.DELIVERY),
+                    subscription.id,
+                    subscription.order_key(draft.key),
+                )
+                for subscription in wanted
+            )
         return NewEvent(
             event_id,
             organization_id,
@@ -116,27 +148,24 @@ class Ingest:
             self._directory.version,
         )
 
-    def _route(self, organization_id: str, draft: Draft, event_id: str) -> tuple[NewDelivery, ...]:
-        received = received_ms(event_id)
-        routes = self._directory.routes(organization_id)
-        return tuple(
-            NewDelivery(
-                self._store.ids.new(ids.DELIVERY),
-                subscription.id,
-                subscription.order_key(draft.key),
-            )
-            for subscription in routes.route(
-                EventView(
-                    draft.type,
-                    source=draft.source,
-                    key=draft.key,
-                    metadata=draft.metadata,
-                    payload=draft.payload,
-                ),
-                received + self._store.skew_ms,
-                now=received,
-                on_fault=self._metrics.count_filter_fault,
-            )
+    def _wanted(
+        self, organization_id: str, draft: Draft, mode: IngestMode, received: int
+    ) -> Sequence[Subscription] | None:
+        """Who gets it, where that is decided now."""
+        # A scheduled event is routed when its time comes, by the subscriptions of that time.
+        if mode is not IngestMode.SYNC or draft.deliver_at is not None:
+            return None
+        return self._directory.routes(organization_id).route(
+            EventView(
+                draft.type,
+                source=draft.source,
+                key=draft.key,
+                metadata=draft.metadata,
+                payload=draft.payload,
+            ),
+            received + self._store.skew_ms,
+            now=received,
+            on_fault=self._metrics.count_filter_fault,
         )
 
 
