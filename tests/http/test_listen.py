@@ -133,6 +133,16 @@ def test_a_subscription_with_a_url_is_no_session(service: Service, run: Run) -> 
         assert_problem(answer, 404, "not-found")
 
 
+def test_a_session_stays_one_and_is_changed_like_any_subscription(
+    service: Service, run: Run, session: dict[str, Any]
+) -> None:
+    path = f"/api/subscriptions/{session['id']}"
+    url = {"url": "https://example.com/hook"}
+    assert_refused(run(service.call("PATCH", path, url)), "/url")
+    changed = run(service.call("PATCH", path, {"event_types": ["parcel.*"]}))
+    assert (changed.status, changed.json["url"]) == (200, "listen:")
+
+
 def test_nobody_subscribes_with_the_url_of_a_session(service: Service, run: Run) -> None:
     made = run(service.subscribe("https://127.0.0.1:9/hook"))["id"]
     body = {"url": "listen:", "event_types": ["*"]}

@@ -265,3 +265,45 @@ def test_a_hundred_readers_each_hear_everything_once(service: Service, run: Run)
         assert await asyncio.gather(*readers) == [ids] * 100
 
     run(follow())
+
+
+def test_of_large_events_few_are_held_for_a_reader_who_may_be_slow(
+    service: Service, run: Run
+) -> None:
+    """However small those before were."""
+    sizes: list[int] = []
+    told: list[str] = []
+    gone = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        part = message.get("body", b"")
+        sizes.append(len(part))
+        told.extend(re.findall(r"^id: (.*)$", part.decode(), re.MULTILINE))
+        if len(told) >= 60:
+            gone.set()
+
+    async def follow() -> None:
+        organization, key = await new_organization(service)
+        ids = []
+        for payload in [1] * 40 + ["x" * 200_000] * 20:
+            body = {"type": "order.created", "payload": payload}
+            answer = await service.call("POST", "/api/events", body, key=key)
+            ids.append(answer.json["id"])
+        app = stream.EventStream(
+            service.app.store,
+            organization,
+            after=None,
+            pattern=None,
+            ending=gone.is_set,
+            metrics=service.app.metrics,
+        )
+        async with asyncio.timeout(3 * PATIENCE_S):
+            await app({}, receive, send)
+        assert told == ids
+        assert max(sizes) < 300_000
+
+    run(follow())

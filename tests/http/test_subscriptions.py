@@ -320,6 +320,22 @@ def test_an_auth_that_no_header_could_carry_is_refused_without_repeating_it(
     assert b"abc" not in answer.body
 
 
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("ordering", "none, key, strict"),
+        ("payload_format", "standard, raw, flat, cloudevents, cloudevents-binary"),
+        ("signature", "v1, v1a"),
+    ],
+)
+def test_who_chooses_what_there_is_not_is_told_what_there_is(
+    service: Service, run: Run, field: str, words: str
+) -> None:
+    asked = {"url": URL, "event_types": ["*"], field: "fifo"}
+    (fault,) = run(service.call("POST", "/api/subscriptions", asked)).json["errors"]
+    assert (fault["pointer"], fault["message"]) == (f"/{field}", f"must be one of {words}")
+
+
 @pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254", "[::ffff:10.1.1.1]", "0.0.0.0"])
 def test_addresses_that_deliveries_may_not_go_to_are_refused(
     service: Service, run: Run, address: str

@@ -447,11 +447,11 @@ class Dispatcher:
             return
         attempt_seconds.observe(attempt.duration_ms / 1000)
         # What a receiver answers is an outcome, not an error of ours.
-        level = logging.DEBUG if decision.status is DeliveryStatus.SUCCEEDED else logging.INFO
-        if not log.is_enabled_for(level):
+        succeeded = decision.status is DeliveryStatus.SUCCEEDED
+        if not log.is_enabled_for(logging.DEBUG if succeeded else logging.INFO):
             return
-        log.log(
-            level,
+        say = log.debug if succeeded else log.info
+        say(
             "delivery attempted",
             delivery_id=delivery.id,
             event_id=delivery.event_id,

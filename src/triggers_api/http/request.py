@@ -1,12 +1,15 @@
 """Requests as this API reads them: one JSON document, decoded strictly into what the route takes."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
 from litestar.connection import ASGIConnection, Request
 from litestar.handlers import BaseRouteHandler
+from msgspec.inspect import EnumType, ListType, StructType, Type, UnionType, VarTupleType, type_info
 
 from triggers_api.errors import (
+    FieldError,
     InvalidJson,
     TooDeep,
     ValidationFailed,
@@ -80,12 +83,43 @@ def decode(body: bytes, kind: Any) -> Any:  # noqa: ANN401 - a type goes in, its
     except msgspec.ValidationError as error:
         check_json(body)
         raise ValidationFailed(
-            "the request is not acceptable", errors=[field_error(error)]
+            "the request is not acceptable", errors=[_with_choices(field_error(error), kind)]
         ) from None
     except msgspec.DecodeError as error:
         raise InvalidJson(f"the body is not one JSON document: {error}") from None
     except RecursionError:
         raise TooDeep from None
+
+
+def _with_choices(fault: FieldError, kind: Any) -> FieldError:  # noqa: ANN401 - a type
+    """A fault that says what there is to choose from, where that is a list of words."""
+    if not fault.message.startswith("Invalid enum value"):
+        return fault
+    found = [type_info(kind)]
+    for part in fault.pointer.split("/")[1:]:
+        found = [each for within in found for each in _within(within, part)]
+    words = [
+        str(word.value) for each in _flat(found) if isinstance(each, EnumType) for word in each.cls
+    ]
+    return (
+        msgspec.structs.replace(fault, message=f"must be one of {', '.join(words)}")
+        if words
+        else fault
+    )
+
+
+def _flat(types: Iterable[Type]) -> Iterator[Type]:
+    for each in types:
+        yield from _flat(each.types) if isinstance(each, UnionType) else (each,)
+
+
+def _within(outer: Type, part: str) -> Iterator[Type]:
+    """The types of what is in a type under a name or a number."""
+    for each in _flat([outer]):
+        if isinstance(each, StructType):
+            yield from (field.type for field in each.fields if field.encode_name == part)
+        elif isinstance(each, ListType | VarTupleType):
+            yield each.item_type
 
 
 def changes(patch: msgspec.Struct) -> dict[str, Any]:

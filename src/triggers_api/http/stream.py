@@ -6,7 +6,7 @@ that comes back with ``Last-Event-ID`` goes on behind that event, on whichever p
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ SEND_WITHIN_S: Final = 60.0
 """How long a reader may take for what it was sent."""
 
 _AT_ONCE: Final = 20
+_BYTES_AT_ONCE: Final = 256 << 10
+"""How much is held for a reader who may be slow, unless a single event is more."""
 _LOOK_EVERY_S: Final = 1.0
 _LOOK_AGAIN_S: Final = 0.05
 """A notice comes when an event is committed; until it can be told others may have to commit."""
@@ -63,6 +65,7 @@ class EventStream:
         self._pattern = pattern
         self._ending = ending
         self._metrics = metrics
+        self._at_once = 1
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI's
         """Send events until the reader is gone."""
@@ -106,17 +109,34 @@ class EventStream:
     async def _next(self) -> bytes | None:
         """What comes next, empty where nothing of it is wanted; ``None`` when there is no more yet."""
         try:
-            page = await self._store.log(self._organization_id, self._after, _AT_ONCE)
+            page = await self._store.log(self._organization_id, self._after, self._at_once)
+            if not page.events:
+                return None
+            events, position = page.events, page.position
+            held = _fitting(events)
+            self._at_once = min(_AT_ONCE, 2 * held)
+            if held < len(events):
+                known = await self._store.log_position(self._organization_id, events[held - 1].id)
+                if known is not None:
+                    events, position = events[:held], known
         except Unavailable:
             return None  # the reader keeps its place; health says what is wrong
-        if not page.events:
-            return None
-        self._after = page.position
+        self._after = position
         return b"".join(
             _written(event)
-            for event in page.events
+            for event in events
             if self._pattern is None or glob_matches(self._pattern, event.type)
         )
+
+
+def _fitting(events: Sequence[Event]) -> int:
+    """How many are held at once for a reader: one, or as many as are not too large together."""
+    size = 0
+    for count, event in enumerate(events):
+        size += len(memoryview(event.payload))
+        if size > _BYTES_AT_ONCE:
+            return max(1, count)
+    return len(events)
 
 
 def _written(event: Event) -> bytes:

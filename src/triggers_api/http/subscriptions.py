@@ -437,7 +437,7 @@ async def _checked(
     if not merged["url"]:
         errors.append(FieldError("/url", "missing-field", "is required"))
     elif "url" in given and not url_is_checked:
-        await check_url(context, errors, "/url", merged["url"])
+        await _check_new_url(context, errors, base, merged["url"])
     if "event_types" in given:
         merged["event_types"] = _types(errors, given["event_types"])
     elif not merged["event_types"]:
@@ -480,6 +480,16 @@ def _switched(*, enabled: bool) -> dict[str, Any]:
         "status": SubscriptionStatus.ACTIVE if enabled else SubscriptionStatus.DISABLED,
         "disabled_reason": None if enabled else "disabled by request",
     }
+
+
+async def _check_new_url(
+    context: Context, errors: list[FieldError], base: Subscription, url: str
+) -> None:
+    if base.by_session:
+        message = "a session has no URL; subscribe for an endpoint that has one"
+        errors.append(FieldError("/url", "invalid-url", message))
+    else:
+        await check_url(context, errors, "/url", url)
 
 
 async def check_url(context: Context, errors: list[FieldError], pointer: str, url: str) -> None:
