@@ -216,7 +216,10 @@ class QueueVerbs(Tables):
         self, db: apsw.Connection, token: int, events: Sequence[QueuedEvent], now: int
     ) -> set[int]:
         rows = [(event.due_at, self.keys.of(event.id)) for event in events]
-        return {number for (number,) in many(db, "queue_rows_held", rows, before=(token, now))}
+        return {
+            number
+            for (number,) in many(db, "queue_rows_held", rows, before=(token, now), none=(0, 0))
+        }
 
     def fan_out(
         self, db: apsw.Connection, token: int, routed: Sequence[RoutedEvent], *, now: int
@@ -234,14 +237,14 @@ class QueueVerbs(Tables):
                 number, self._organizations[event.organization_id], answer.deliveries, now
             )
         self._insert_deliveries(db, deliveries)
-        run_many(db, "queue_rows_done", finished)
+        run_many(db, "queue_rows_done", finished, none=(0, 0))
         self._set_status(db, [number for _, number in finished], _PROCESSED, now)
         return stale
 
     def _insert_deliveries(self, db: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         rows = lines.place(db, rows)
         before = db.total_changes()
-        run_many(db, "fan_out_deliveries", rows)
+        run_many(db, "fan_out_deliveries", rows, none=(0,) * 15)
         if db.total_changes() - before != len(rows):
             # An event that was queued again has some already; count only what is new.
             found = db.execute(SQL["delivery_numbers"], (numbers(row[0] for row in rows),))
@@ -266,7 +269,7 @@ class QueueVerbs(Tables):
             else:
                 not_before = now + round(failure.retry_in_s * 1000)
                 db.execute(SQL["release_queue"], (event.due_at, number, not_before, tokens.NOBODY))
-        run_many(db, "queue_rows_done", aside)
+        run_many(db, "queue_rows_done", aside, none=(0, 0))
         self._set_status(db, [number for _, number in aside], _FAILED, now)
         return stale
 
