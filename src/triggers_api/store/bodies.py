@@ -90,7 +90,9 @@ def subscription_record(
     try:
         kept = _opened(private, cipher, _whose(organization_id, shown.id))
     except Unreadable:
-        (sealed,) = _texts(private)
+        # One text; a version that did not encrypt may have put secrets of its own beside what is sealed.
+        texts = _texts(private)
+        sealed = next((each for each in texts if each.startswith(SEALED)), texts[0])
         kept = _Private(())
     return SubscriptionRecord(
         organization_id=organization_id,
