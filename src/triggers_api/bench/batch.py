@@ -1,17 +1,15 @@
 """The ``batch`` profile: events that come many at once, beside the bare insert of the same rows."""
 
-import subprocess
-import sys
 import time
 from typing import Final
 
 import msgspec
 
-from triggers_api.bench.books import read_books
+from triggers_api.bench.books import own_books
 from triggers_api.bench.errors import RunFailed
 from triggers_api.bench.pipeline import await_routed
 from triggers_api.bench.run import Run, turn
-from triggers_api.bench.server import Api, Target
+from triggers_api.bench.server import Target
 from triggers_api.bench.slices import Slice, noise
 from triggers_api.bench.statistics import median
 from triggers_api.bench.targets import BATCH_RATIO, NOT_STORED, REFUSED, Verdict, judge
@@ -24,7 +22,6 @@ BATCHES: Final = 60
 _CONNECTIONS: Final = 4
 _ROUNDS: Final = 3
 _WARM_UP_BATCHES: Final = 10
-_BARE_WITHIN_S: Final = 120.0
 _RESTED_S: Final = 1.0
 
 
@@ -63,7 +60,7 @@ def measure_batch(run: Run) -> Batch:
     slices: list[Slice] = []
     bare_rates = []
     with run.server("batch") as (target, api):
-        before = _accepted(api)
+        before = own_books(api).accepted
         accepted = _send(run, target, _WARM_UP_BATCHES)[0]
         for number in range(_ROUNDS):
             bare_rates.append(BATCHES * SIZE / _bare_s(run, number))
@@ -74,7 +71,7 @@ def measure_batch(run: Run) -> Batch:
             turn(api, processing="running")
             await_routed(api)
             time.sleep(_RESTED_S)
-        missing = accepted - (_accepted(api) - before)
+        missing = accepted - (own_books(api).accepted - before)
     rates = [each.rate * SIZE for each in slices]
     ratio = round(median(rates) / median(bare_rates), 3)
     void = next((each.void for each in slices if each.void), "")
@@ -108,25 +105,10 @@ def _send(run: Run, target: Target, batches: int) -> tuple[int, Slice]:
 
 
 def _bare_s(run: Run, number: int) -> float:
-    """How long the bare inserts take, on the server's core, which is at rest."""
+    """How long the bare inserts take, into a file of their own."""
     path = run.folder / f"bulk-{number}.db"
-    numbers = [str(each) for each in (BATCHES, SIZE, run.options.payload_bytes)]
-    command = [sys.executable, "-m", "triggers_api.bench.bulk", str(path), *numbers]
-    with run.progress.bar("bare inserts"), run.on_server_core():
-        try:
-            done = subprocess.run(  # noqa: S603 - our own program
-                command, capture_output=True, text=True, timeout=_BARE_WITHIN_S, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise RunFailed(f"the bare inserts do not end: {error}") from None
-    if done.returncode != 0:
-        raise RunFailed(f"the bare inserts failed: {done.stderr.strip()[-500:]}")
+    sizes = (BATCHES, SIZE, run.options.payload_bytes)
+    seconds = run.ceiling_s("bare inserts", "triggers_api.bench.bulk", path, *sizes)
     for file in path.parent.glob(f"{path.name}*"):
         file.unlink()
-    return float(done.stdout.splitlines()[-1])
-
-
-def _accepted(api: Api) -> int:
-    books = read_books(api)
-    assert books is not None, "a server of our own has an operator's key"
-    return books.accepted
+    return seconds

@@ -1,17 +1,14 @@
 """The ``delivery`` profile: a backlog delivered by one process, beside a loop that only posts."""
 
-import subprocess
-import sys
 import time
 from typing import Final
 
 import msgspec
 
-from triggers_api.bench.books import read_books
+from triggers_api.bench.books import own_books
 from triggers_api.bench.errors import RunFailed
 from triggers_api.bench.pipeline import await_routed, await_settled, listening, url_of
 from triggers_api.bench.run import Run, turn
-from triggers_api.bench.server import Api
 from triggers_api.bench.sink import await_received, sink
 from triggers_api.bench.statistics import median
 from triggers_api.bench.targets import DELIVERY_RATIO, NOT_SETTLED, Verdict, judge
@@ -25,7 +22,6 @@ _AT_ONCE: Final = 50
 """Requests under way: what ``TRIGGERS_DELIVERY_CONCURRENCY`` is by default."""
 _ENVELOPE: Final = 110
 """Bytes around a payload in the format ``standard``: both post bodies of the same size."""
-_BARE_WITHIN_S: Final = 120.0
 _RECEIVED_WITHIN_S: Final = 30.0
 
 
@@ -75,14 +71,14 @@ def measure_delivery(run: Run) -> Delivery:
             turn(api, delivery="paused")
             load, _ = run.load("storing a backlog", target, run.plan(target, events=count))
             await_routed(api)
-            before, came = _succeeded(api), received()
+            before, came = own_books(api).succeeded, received()
             began = time.monotonic()
             with run.progress.bar("delivering it"):
                 turn(api, delivery="running")
                 # What asks the server is not part of what it is to do: only for the last few.
                 await_received(received, came + load.accepted, within_s=_RECEIVED_WITHIN_S)
                 settled_at = await_settled(api, subscription["id"])
-            unsettled += load.accepted - (_succeeded(api) - before)
+            unsettled += load.accepted - (own_books(api).succeeded - before)
             rates.append(count / (settled_at - began))
     rates, bare_rates = rates[1:], bare_rates[1:]
     ratio = round(median(rates) / median(bare_rates), 3)
@@ -98,23 +94,6 @@ def measure_delivery(run: Run) -> Delivery:
 
 
 def _bare_s(run: Run, url: str, requests: int) -> float:
-    """How long the bare loop takes, on the server's core, which is at rest."""
+    """How long the bare loop takes for so many posts."""
     size = run.options.payload_bytes + _ENVELOPE
-    numbers = [str(number) for number in (requests, _AT_ONCE, size)]
-    command = [sys.executable, "-m", "triggers_api.bench.bare", url, *numbers]
-    with run.progress.bar("the bare loop"), run.on_server_core():
-        try:
-            done = subprocess.run(  # noqa: S603 - our own program
-                command, capture_output=True, text=True, timeout=_BARE_WITHIN_S, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise RunFailed(f"the bare loop does not end: {error}") from None
-    if done.returncode != 0:
-        raise RunFailed(f"the bare loop failed: {done.stderr.strip()[-500:]}")
-    return float(done.stdout)
-
-
-def _succeeded(api: Api) -> int:
-    books = read_books(api)
-    assert books is not None, "a server of our own has an operator's key"
-    return books.succeeded
+    return run.ceiling_s("the bare loop", "triggers_api.bench.bare", url, requests, _AT_ONCE, size)

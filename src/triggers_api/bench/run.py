@@ -4,6 +4,8 @@ import os
 import secrets
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ PATH: Final = "/api/events"
 
 _PAYLOADS: Final = 64
 _LOOK_EVERY_S: Final = 0.05
+_CEILING_S: Final = 120.0
 
 
 class Mode(StrEnum):
@@ -186,11 +189,28 @@ class Run:
         with echo_server(self.folder, self._cores) as target:
             yield target
 
-    @contextmanager
-    def on_server_core(self) -> Iterator[None]:
-        """Processes that are started inside run where the server does."""
-        with on_core(self._cores.server):
-            yield
+    def ceiling_s(self, what: str, module: str, *arguments: object) -> float:
+        """How long a program of ours takes that does one thing only, on the server's core.
+
+        Args:
+            what: it does.
+            module: the program; the last line that it prints is the seconds.
+            arguments: of the program.
+
+        Raises:
+            RunFailed: it failed, or does not end.
+        """
+        command = [sys.executable, "-m", module, *map(str, arguments)]
+        with self.progress.bar(what), on_core(self._cores.server):
+            try:
+                done = subprocess.run(  # noqa: S603 - our own program
+                    command, capture_output=True, text=True, timeout=_CEILING_S, check=False
+                )
+            except subprocess.TimeoutExpired as error:
+                raise RunFailed(f"{what} does not end: {error}") from None
+        if done.returncode != 0:
+            raise RunFailed(f"{what} failed: {done.stderr.strip()[-500:]}")
+        return float(done.stdout.splitlines()[-1])
 
     @contextmanager
     def _in_mode(self, api: Api) -> Iterator[None]:
