@@ -101,23 +101,15 @@ async def create_replay(
     if data.type is not None and not is_type_pattern(data.type):
         message = "must be an event type, in which * may stand for any run of characters"
         errors.append(FieldError("/type", "invalid-event-type", message))
-    job = _job(
-        context,
-        JobKind.REPLAY,
-        Selection(
-            status=None if data.status is None or missed else DeliveryStatus(data.status.value),
-            missed=missed,
-            subscription_id=data.subscription_id,
-            type=data.type,
-            since=_moment(errors, "/since", data.since),
-            until=_until(context, _moment(errors, "/until", data.until)),
-        ),
-        rate=_rate(errors, data.rate),
-        dry_run=bool(data.dry_run),
+    selection = Selection(
+        status=None if data.status is None or missed else DeliveryStatus(data.status.value),
+        missed=missed,
+        subscription_id=data.subscription_id,
+        type=data.type,
+        since=_moment(errors, "/since", data.since),
+        until=_until(context, _moment(errors, "/until", data.until)),
     )
-    if errors:
-        raise ValidationFailed("the replay is not acceptable", errors=errors)
-    return await _begin(context, principal, organization_id, job)
+    return await _begin_replay(context, principal, organization_id, data, selection, errors)
 
 
 @post(
@@ -134,22 +126,14 @@ async def replay_dead_letters(
 ) -> Job:
     """Makes one new delivery for each of them, as a job. They stay on file until they are purged."""
     errors: list[FieldError] = []
-    job = _job(
-        context,
-        JobKind.REPLAY,
-        Selection(
-            status=DeliveryStatus.DEAD,
-            subscription_id=data.subscription_id,
-            event_id=data.event_id,
-            since=_moment(errors, "/since", data.since),
-            until=_until(context, _moment(errors, "/until", data.until)),
-        ),
-        rate=_rate(errors, data.rate),
-        dry_run=bool(data.dry_run),
+    selection = Selection(
+        status=DeliveryStatus.DEAD,
+        subscription_id=data.subscription_id,
+        event_id=data.event_id,
+        since=_moment(errors, "/since", data.since),
+        until=_until(context, _moment(errors, "/until", data.until)),
     )
-    if errors:
-        raise ValidationFailed("the replay is not acceptable", errors=errors)
-    return await _begin(context, principal, organization_id, job)
+    return await _begin_replay(context, principal, organization_id, data, selection, errors)
 
 
 @delete(
@@ -234,6 +218,22 @@ async def cancel_job(
     log.info("job cancelled", job_id=job.id, key_id=principal.key_id)
     told_finished(organization_id, job, context.metrics)
     return job
+
+
+async def _begin_replay(
+    context: Context,
+    principal: Principal,
+    organization_id: str,
+    data: ReplayRequest | DeadLetterReplay,
+    selection: Selection,
+    errors: list[FieldError],
+) -> Job:
+    """A replay of what was selected, if nothing that was asked for is at fault."""
+    rate = _rate(errors, data.rate)
+    if errors:
+        raise ValidationFailed("the replay is not acceptable", errors=errors)
+    job = _job(context, JobKind.REPLAY, selection, rate=rate, dry_run=bool(data.dry_run))
+    return await _begin(context, principal, organization_id, job)
 
 
 def _job(
