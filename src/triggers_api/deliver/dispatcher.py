@@ -113,6 +113,8 @@ class Dispatcher:
         self._finished: list[Settlement] = []
         self._woken = False
         self._counts = lru_cache(maxsize=None)(self._counts_of)
+        self._says: dict[bool, bool] = {}
+        self._look_at_log()
         self._start_by: dict[str, Timestamp] = {}
         self.claimed = 0
         """Deliveries that the last turn claimed."""
@@ -120,6 +122,7 @@ class Dispatcher:
     async def run_once(self) -> float:
         """One turn; returns the seconds until the next look."""
         self._woken = False
+        self._look_at_log()
         settling = asyncio.ensure_future(self._settle())
         unfinished = False
         try:
@@ -438,6 +441,11 @@ class Dispatcher:
             in_line=delivery.sequence is not None,
         )
 
+    def _look_at_log(self) -> None:
+        """Which attempts, by whether they succeeded, are told to the log: asking costs its time."""
+        self._says[True] = log.is_enabled_for(logging.DEBUG)
+        self._says[False] = log.is_enabled_for(logging.INFO)
+
     def _report(
         self, delivery: ClaimedDelivery, decision: Decision, attempt: Attempt | None
     ) -> None:
@@ -448,7 +456,7 @@ class Dispatcher:
         attempt_seconds.observe(attempt.duration_ms / 1000)
         # What a receiver answers is an outcome, not an error of ours.
         succeeded = decision.status is DeliveryStatus.SUCCEEDED
-        if not log.is_enabled_for(logging.DEBUG if succeeded else logging.INFO):
+        if not self._says[succeeded]:
             return
         say = log.debug if succeeded else log.info
         say(

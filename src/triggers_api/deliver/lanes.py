@@ -365,11 +365,15 @@ class Lanes:
 
     def wakes_at(self) -> float | None:
         """When to :meth:`look` and :meth:`take` again if nothing else happens before."""
-        moments = [at for at in (self._opens_at, self._reopens_at) if at is not None]
+        soonest = self._opens_at
+        if self._reopens_at is not None and (soonest is None or self._reopens_at < soonest):
+            soonest = self._reopens_at
         for flight in self._young:
-            moments.append(flight.started_at + SLOW_S)
+            old_at = flight.started_at + SLOW_S
+            if soonest is None or old_at < soonest:
+                soonest = old_at
             break
-        return min(moments, default=None)
+        return soonest
 
     # ── which one ─────────────────────────────────────────────────────────────────────────────
 
