@@ -53,7 +53,7 @@ class RecordReads(Tables):
     ) -> EventDetail | None:
         """One event with its deliveries and timeline."""
         for *row, status_at, reason in db.execute(SQL["event"], (event, organization)):
-            plain = self._event(row, now)
+            plain = self.shown(row, now)
             deliveries = tuple(
                 self._delivery(delivery)
                 for delivery in db.execute(SQL["event_deliveries"], (event,))
@@ -98,7 +98,7 @@ class RecordReads(Tables):
             rows = db.execute(SQL["events"], parameters)
         else:
             rows = db.execute(SQL["events_by_dedup_id"], parameters | {"dedup_id": wanted.dedup_id})
-        return [self._event(row, now) for row in rows]
+        return [self.shown(row, now) for row in rows]
 
     def log(
         self, db: apsw.Connection, organization: int, after: str | None, limit: int, now: int
@@ -106,7 +106,7 @@ class RecordReads(Tables):
         """Events in the order in which they were stored."""
         position = 0 if after is None else self._position(after)
         events = [
-            self._event(row, now) for row in db.execute(SQL["log"], (organization, position, limit))
+            self.shown(row, now) for row in db.execute(SQL["log"], (organization, position, limit))
         ]
         return LogPage(events, events[-1].id if events else after)
 
@@ -264,7 +264,8 @@ class RecordReads(Tables):
             "limit": page.limit,
         }
 
-    def _event(self, row: Sequence[Any], now: int) -> Event:
+    def shown(self, row: Sequence[Any], now: int) -> Event:
+        """An event as the API shows it, from a row of ``events.sql``."""
         (
             number,
             event_type,
