@@ -26,7 +26,7 @@ from triggers_api.model.delivery import (
     NewDelivery,
     without_attempts,
 )
-from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.event import EventDetail, FirstEvent, NewEvent
 from triggers_api.model.health import (
     DEFAULT_POLICY,
     EndpointHealth,
@@ -51,6 +51,7 @@ from triggers_api.store.base import (
     EventContent,
     EventFilter,
     FailedEvent,
+    FoundEvents,
     HealthReset,
     JobBacklog,
     JobStep,
@@ -674,7 +675,7 @@ class PostgresStore:
             lambda db: self._records.event(db, organization, event, self.now())
         )
 
-    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> list[Event]:
+    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> FoundEvents:
         organization = _organization(organization_id)
         return await self._listed.read(
             lambda db: self._records.events(db, organization, wanted, page, self.now())

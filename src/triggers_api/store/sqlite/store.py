@@ -18,7 +18,7 @@ from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
-from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.event import EventDetail, FirstEvent, NewEvent
 from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
@@ -35,6 +35,7 @@ from triggers_api.store.base import (
     EventContent,
     EventFilter,
     FailedEvent,
+    FoundEvents,
     HealthReset,
     JobBacklog,
     JobStep,
@@ -507,7 +508,7 @@ class SqliteStore:
             lambda db: self._records.event(db, organization, event, self.now())
         )
 
-    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> list[Event]:
+    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> FoundEvents:
         organization = self._organization(organization_id)
         return await self._readers.run(
             lambda db: self._records.events(db, organization, wanted, page, self.now())
