@@ -29,6 +29,7 @@ SCOPES: Final = {
     "GET /api/events/{event_id}": READ,
     "GET /api/events/{event_id}/explain": READ,
     "POST /api/events/{event_id}/replay": MANAGE,
+    "POST /api/events/{event_id}/cancel": MANAGE,
     "DELETE /api/events/{event_id}": MANAGE,
     "POST /api/subscriptions": MANAGE,
     "GET /api/subscriptions": READ_OR_MANAGE,

@@ -26,7 +26,7 @@ from triggers_api.http.parameters import (
     conditions_wanted,
     words_wanted,
 )
-from triggers_api.http.request import OPTIONAL_BODY
+from triggers_api.http.request import OPTIONAL_BODY, check_action
 from triggers_api.http.stream import EventStream
 from triggers_api.model import ids
 from triggers_api.model.delivery import WAITING, NewDelivery
@@ -234,6 +234,10 @@ async def get_event(
     event_id: FromPath[str],
 ) -> EventDetail:
     """The event with its deliveries and timeline."""
+    return await _get(context, organization_id, event_id)
+
+
+async def _get(context: Context, organization_id: str, event_id: str) -> EventDetail:
     event = await context.store.event(organization_id, event_id)
     if event is None:
         raise NotFound(_NO_EVENT)
@@ -357,6 +361,24 @@ async def _named(
     return unique
 
 
+@post(
+    "/{event_id:str}/cancel",
+    summary="Cancel an event",
+    status_code=200,
+    guards=[check_action],
+    opt={ACCESS: (Scope.MANAGE,)},
+)
+async def cancel_event(
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    event_id: FromPath[str],
+) -> EventDetail:
+    """Ends one that is scheduled or queued: nobody gets it. Its dedup_id stays taken."""
+    if not await context.store.cancel_event(organization_id, event_id):
+        raise NotFound(_NO_EVENT)
+    return await _get(context, organization_id, event_id)
+
+
 @delete("/{event_id:str}", summary="Delete an event", opt={ACCESS: (Scope.MANAGE,)})
 async def delete_event(
     context: NamedDependency[Context],
@@ -380,6 +402,7 @@ def router() -> Router:
             get_event,
             explain_event,
             replay_event,
+            cancel_event,
             delete_event,
         ],
         tags=["Events"],

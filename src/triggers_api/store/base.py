@@ -709,6 +709,19 @@ class Store(Protocol):
     async def wait_log(self, heard: int, timeout_s: float) -> int:
         """Return when the log may have grown since a call returned ``heard``, or after the timeout."""
 
+    async def cancel_event(self, organization_id: str, event_id: str) -> bool:
+        """End an event that was not routed yet: it never will be. Its dedup_id stays taken.
+
+        Of a cancellation and a fan-out at the same time exactly one takes place. One that is cancelled
+        stays as it is.
+
+        Returns:
+            Whether there is such an event.
+
+        Raises:
+            InvalidState: it was routed, or set aside.
+        """
+
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         """Erase an event: payload gone, waiting deliveries cancelled, its dedup_id free again."""
 

@@ -90,6 +90,7 @@ from triggers_api.store.postgres.connection import (
     standing,
 )
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.postgres.event_verbs import EventVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
 from triggers_api.store.postgres.job_verbs import JobVerbs
 from triggers_api.store.postgres.listener import DELIVERIES, JOBS, QUEUE, Announcer, Listener
@@ -183,6 +184,7 @@ class PostgresStore:
         self._settings = SettingsVerbs(cipher)
         self._health = HealthVerbs(self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(self._settings, self._health)
+        self._events = EventVerbs()
         self._records = RecordReads()
         self._jobs = JobVerbs()
 
@@ -699,6 +701,12 @@ class PostgresStore:
 
     async def wait_log(self, heard: int, timeout_s: float) -> int:
         return await self._log_news.wait(heard, timeout_s)
+
+    async def cancel_event(self, organization_id: str, event_id: str) -> bool:
+        organization, event = _organization(organization_id), find(ids.EVENT, event_id)
+        return await self._write(
+            lambda db: self._events.cancel(db, organization, event, now=self.now()), atomic=True
+        )
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = _organization(organization_id), find(ids.EVENT, event_id)

@@ -68,6 +68,7 @@ from triggers_api.store.sqlite.connection import (
     plain,
 )
 from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.sqlite.event_verbs import EventVerbs
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
 from triggers_api.store.sqlite.job_verbs import JobVerbs
 from triggers_api.store.sqlite.keys import Keys
@@ -133,6 +134,7 @@ class SqliteStore:
         self._settings = SettingsVerbs(keys, cipher)
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(keys, self._settings, self._health)
+        self._events = EventVerbs(keys)
         self._records = RecordReads(keys)
         self._jobs = JobVerbs(keys)
         self._notices = NoticeVerbs(keys)
@@ -532,6 +534,12 @@ class SqliteStore:
 
     async def wait_log(self, heard: int, timeout_s: float) -> int:
         return await self._log_news.wait(heard, timeout_s)
+
+    async def cancel_event(self, organization_id: str, event_id: str) -> bool:
+        organization, event = self._organization(organization_id), self._event(event_id)
+        return await self._write(
+            "cancel_event", lambda db: self._events.cancel(db, organization, event, now=self.now())
+        )
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = self._organization(organization_id), self._event(event_id)
