@@ -922,6 +922,9 @@ class Store(Protocol):
     async def delete_subscription(self, organization_id: str, subscription_id: str) -> bool:
         """Delete a subscription; what waits for it is cancelled."""
 
+    async def is_hook(self, organization_id: str, subscription_id: str) -> bool:
+        """Whether a subscription, deleted or not, is the hook of a no-code tool."""
+
     async def save_controls(self, controls: Controls) -> None:
         """Store the switches."""
 

@@ -1003,6 +1003,16 @@ class PostgresStore:
             await self._tidy_up(subscription)
         return found
 
+    async def is_hook(self, organization_id: str, subscription_id: str) -> bool:
+        organization = _organization(organization_id)
+        subscription = find(ids.SUBSCRIPTION, subscription_id)
+        change = self._changing.get()
+        if change is not None:
+            return await self._settings.is_hook(change.db, organization, subscription)
+        return await self._sessions.read(
+            lambda db: self._settings.is_hook(db, organization, subscription)
+        )
+
     async def save_controls(self, controls: Controls) -> None:
         await self._write(lambda db: self._settings.save_controls(db, controls), atomic=True)
         self._queue_notice.give()

@@ -805,6 +805,13 @@ class SqliteStore:
             await self._cancel_ended(subscription)
         return found
 
+    async def is_hook(self, organization_id: str, subscription_id: str) -> bool:
+        organization = self._organization(organization_id)
+        subscription = self._keys.find(ids.SUBSCRIPTION, subscription_id)
+        return await self._readers.run(
+            lambda db: self._settings.is_hook(db, organization, subscription)
+        )
+
     async def save_controls(self, controls: Controls) -> None:
         await self._write("save_controls", lambda db: self._settings.save_controls(db, controls))
         self._queue_notice.give()
