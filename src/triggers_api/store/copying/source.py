@@ -149,11 +149,12 @@ class Source:
     def queue(self, name: str) -> Iterator[list[Row]]:
         """The rows of one of :data:`QUEUES`, some at a time."""
         cursor = self._db.execute(SQL[f"source_{name}"])
-        make = {
+        makers: Mapping[str, Callable[..., Row]] = {
             "event_queue": self._queued,
             "delivery_queue": self._due,
             "inbox_items": self._inbox_item,
-        }[name]
+        }
+        make = makers[name]
         while rows := list(islice(cursor, _BATCH_ROWS)):
             yield [make(*row) for row in rows]
 
