@@ -143,6 +143,8 @@ PLANS: Final = {
         SUBSCRIPTION,
         HEALTH,
     ],
+    "claim_lanes_passed": [SUBSCRIPTION, HEALTH],
+    "claim_ran_out": ["SEARCH deliveries USING COVERING INDEX deliveries_leased (lease_until<?)"],
     "claim_lane": [IN_A_LANE, "SCAN (subquery-1)", IN_A_LANE, "SCAN (subquery-3)"],
     "claim_lanes": [
         "SCAN w",

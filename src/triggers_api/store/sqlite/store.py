@@ -64,6 +64,7 @@ from triggers_api.store.base import (
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.notice import News, Notice
+from triggers_api.store.passed import Passed
 from triggers_api.store.sqlite import schema, tokens
 from triggers_api.store.sqlite.checkpointer import Checkpointer
 from triggers_api.store.sqlite.connection import (
@@ -136,10 +137,11 @@ class SqliteStore:
 
         keys = self._keys = Keys(tail)
         self._ids = ids.IdGenerator(clock, tail=tail, after=last)
-        self._queue = QueueVerbs(keys)
+        passed: Passed[int] = Passed(0)
+        self._queue = QueueVerbs(keys, passed)
         self._settings = SettingsVerbs(keys, cipher)
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
-        self._deliveries = DeliveryVerbs(keys, self._settings, self._health)
+        self._deliveries = DeliveryVerbs(keys, self._settings, self._health, passed)
         self._events = EventVerbs(keys)
         self._records = RecordReads(keys)
         self._jobs = JobVerbs(keys)
