@@ -55,7 +55,7 @@ class SettingsVerbs:
     async def delete_organization(
         self, db: Connection, organization: str | UUID, *, now: Timestamp
     ) -> bool:
-        """Hidden, its keys revoked, its subscriptions deleted, its jobs cancelled."""
+        """Hidden, its keys revoked, its subscriptions and inboxes deleted, its jobs cancelled."""
         version = await self.next_version(db)
         if await db.fetchval(SQL["delete_organization"], organization, now, version) is None:
             return False
@@ -63,6 +63,7 @@ class SettingsVerbs:
             await self._revoke(db, key, bodies.api_key(body), version, now)
         await db.execute(SQL["delete_subscriptions_of"], organization, now, version)
         await db.execute(SQL["cancel_jobs_of"], organization)
+        await db.execute(SQL["delete_inboxes_of"], organization)
         return True
 
     async def save_key(self, db: Connection, record: KeyRecord) -> None:
@@ -164,6 +165,13 @@ class SettingsVerbs:
         """One that was not deleted."""
         row = await db.fetchrow(SQL["subscription"], organization, subscription)
         return None if row is None else self._record(*row)
+
+    async def is_hook(
+        self, db: Connection, organization: str | UUID, subscription: str | UUID
+    ) -> bool:
+        """Of any state, deleted ones included."""
+        row = await db.fetchrow(SQL["subscription_of_any_state"], organization, subscription)
+        return row is not None and bodies.subscription(row[1]).hook
 
     async def subscriptions(
         self, db: Connection, organization: str | UUID, page: Page

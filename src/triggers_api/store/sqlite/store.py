@@ -18,8 +18,9 @@ from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
-from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.event import EventDetail, FirstEvent, NewEvent
 from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
+from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutcome, LeasedEvent
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.statistics import SubscriptionStats
@@ -35,7 +36,10 @@ from triggers_api.store.base import (
     EventContent,
     EventFilter,
     FailedEvent,
+    FoundEvents,
     HealthReset,
+    InboxPage,
+    InboxSeek,
     JobBacklog,
     JobStep,
     LogPage,
@@ -44,8 +48,10 @@ from triggers_api.store.base import (
     PendingNotice,
     ProbeClaim,
     Pruned,
+    Pulled,
     QueueClaim,
     QueueStats,
+    Reached,
     Reaped,
     Rooms,
     RoutedEvent,
@@ -58,6 +64,7 @@ from triggers_api.store.base import (
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.notice import News, Notice
+from triggers_api.store.passed import Passed
 from triggers_api.store.sqlite import schema, tokens
 from triggers_api.store.sqlite.checkpointer import Checkpointer
 from triggers_api.store.sqlite.connection import (
@@ -67,7 +74,9 @@ from triggers_api.store.sqlite.connection import (
     plain,
 )
 from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.sqlite.event_verbs import EventVerbs
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
+from triggers_api.store.sqlite.inbox_verbs import InboxVerbs
 from triggers_api.store.sqlite.job_verbs import JobVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
@@ -128,12 +137,15 @@ class SqliteStore:
 
         keys = self._keys = Keys(tail)
         self._ids = ids.IdGenerator(clock, tail=tail, after=last)
-        self._queue = QueueVerbs(keys)
+        passed: Passed[int] = Passed(0)
+        self._queue = QueueVerbs(keys, passed)
         self._settings = SettingsVerbs(keys, cipher)
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
-        self._deliveries = DeliveryVerbs(keys, self._settings, self._health)
+        self._deliveries = DeliveryVerbs(keys, self._settings, self._health, passed)
+        self._events = EventVerbs(keys)
         self._records = RecordReads(keys)
         self._jobs = JobVerbs(keys)
+        self._inboxes = InboxVerbs(keys, self._records)
         self._notices = NoticeVerbs(keys)
 
         self._queue_notice = Notice()
@@ -507,7 +519,7 @@ class SqliteStore:
             lambda db: self._records.event(db, organization, event, self.now())
         )
 
-    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> list[Event]:
+    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> FoundEvents:
         organization = self._organization(organization_id)
         return await self._readers.run(
             lambda db: self._records.events(db, organization, wanted, page, self.now())
@@ -531,6 +543,12 @@ class SqliteStore:
 
     async def wait_log(self, heard: int, timeout_s: float) -> int:
         return await self._log_news.wait(heard, timeout_s)
+
+    async def cancel_event(self, organization_id: str, event_id: str) -> bool:
+        organization, event = self._organization(organization_id), self._event(event_id)
+        return await self._write(
+            "cancel_event", lambda db: self._events.cancel(db, organization, event, now=self.now())
+        )
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = self._organization(organization_id), self._event(event_id)
@@ -608,6 +626,151 @@ class SqliteStore:
 
     async def accounts(self) -> list[OrganizationAccount]:
         return await self._readers.run(lambda db: self._records.accounts(db, self.now()))
+
+    # ── inboxes ───────────────────────────────────────────────────────────────────────────────
+
+    async def inboxes(self, organization_id: str) -> list[Inbox]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(lambda db: self._inboxes.inboxes(db, organization))
+
+    async def inbox(self, organization_id: str, name: str) -> Inbox | None:
+        organization = self._organization(organization_id)
+        held = await self._readers.run(lambda db: self._inboxes.inbox(db, organization, name))
+        return None if held is None else held.inbox
+
+    async def save_inbox(
+        self, organization_id: str, name: str, types: Sequence[str] | None, *, from_end: bool
+    ) -> tuple[Inbox, bool]:
+        organization = self._organization(organization_id)
+        return await self._write(
+            "save_inbox",
+            lambda db: self._inboxes.save(
+                db, organization, name, types, from_end=from_end, now=self.now()
+            ),
+        )
+
+    async def delete_inbox(self, organization_id: str, name: str) -> bool:
+        organization = self._organization(organization_id)
+        return await self._write(
+            "delete_inbox", lambda db: self._inboxes.delete(db, organization, name)
+        )
+
+    async def pull_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        limit: int,
+        lease_s: float,
+        types: Sequence[str] | None,
+        most_bytes: int,
+        reached: Reached,
+    ) -> Pulled | None:
+        organization = self._organization(organization_id)
+        now = self.now()
+        until, token = now.after(seconds=lease_s), _token()
+        taken = await self._write(
+            "pull_inbox",
+            lambda db: self._inboxes.pull(
+                db,
+                organization,
+                name,
+                limit=limit,
+                types=types,
+                most_bytes=most_bytes,
+                reached=reached,
+                now=now,
+                until=until,
+                token=token,
+            ),
+        )
+        if taken is None:
+            return None
+        asked = [number for number, _ in taken.events]
+        found = await self._readers.run(
+            lambda db: self._inboxes.contents(db, organization, asked, now)
+        )
+        return Pulled(
+            events=tuple(
+                LeasedEvent(
+                    event=found[number],
+                    receipt=self._inboxes.receipt(taken.cursor, number, token),
+                    lease_until=until,
+                    receive_count=count,
+                )
+                for number, count in taken.events
+                if number in found
+            ),
+            reached=taken.reached,
+            unfinished=taken.unfinished,
+            next_at=taken.next_at,
+        )
+
+    async def settle_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        action: InboxAction,
+        named: Sequence[str],
+        *,
+        by_id: bool,
+        seconds: float = 0.0,
+    ) -> list[InboxOutcome] | None:
+        organization = self._organization(organization_id)
+
+        def settle(db: apsw.Connection) -> list[InboxOutcome] | None:
+            now = self.now()
+            until = now.after(seconds=seconds)
+            return self._inboxes.settle(
+                db, organization, name, action, named, by_id=by_id, now=now, until=until
+            )
+
+        outcomes = await self._write("settle_inbox", settle)
+        if action is InboxAction.NACK:
+            self._log_news.give()
+        return outcomes
+
+    async def peek_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        type_pattern: str | None,
+        after: str | None,
+        limit: int,
+        most_bytes: int,
+    ) -> InboxPage | None:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._inboxes.peek(
+                db,
+                organization,
+                name,
+                type_pattern=type_pattern,
+                after=after,
+                limit=limit,
+                most_bytes=most_bytes,
+                now=self.now(),
+            )
+        )
+
+    async def seek_inbox(self, organization_id: str, name: str, to: InboxSeek) -> bool | None:
+        organization = self._organization(organization_id)
+        found = await self._write(
+            "seek_inbox",
+            lambda db: self._inboxes.seek(db, organization, name, to, now=self.now()),
+        )
+        self._log_news.give()
+        return found
+
+    async def count_inbox(self, organization_id: str, name: str, most: int) -> InboxCounts | None:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._inboxes.count(db, organization, name, most, now=self.now())
+        )
+
+    async def prune_inboxes(self, limit: int) -> int:
+        return await self._write("prune_inboxes", lambda db: self._inboxes.prune(db, limit))
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 
@@ -737,10 +900,13 @@ class SqliteStore:
 
     async def delete_organization(self, organization_id: str) -> bool:
         organization = self._organization(organization_id)
-        found = await self._write(
-            "delete_organization",
-            lambda db: self._settings.delete_organization(db, organization, now=self.now()),
-        )
+
+        def delete(db: apsw.Connection) -> bool:
+            found = self._settings.delete_organization(db, organization, now=self.now())
+            self._inboxes.delete_all(db, organization)
+            return found
+
+        found = await self._write("delete_organization", delete)
         await self._cancel_ended()
         return found
 
@@ -795,6 +961,13 @@ class SqliteStore:
         if found:
             await self._cancel_ended(subscription)
         return found
+
+    async def is_hook(self, organization_id: str, subscription_id: str) -> bool:
+        organization = self._organization(organization_id)
+        subscription = self._keys.find(ids.SUBSCRIPTION, subscription_id)
+        return await self._readers.run(
+            lambda db: self._settings.is_hook(db, organization, subscription)
+        )
 
     async def save_controls(self, controls: Controls) -> None:
         await self._write("save_controls", lambda db: self._settings.save_controls(db, controls))
