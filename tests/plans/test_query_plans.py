@@ -229,6 +229,16 @@ PLANS: Final = {
     "purge_attempts": ["SEARCH attempts USING COVERING INDEX attempts_delivery (delivery_id=?)"],
     "event_routed": ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"],
     "open_jobs": ["SCAN jobs USING INDEX jobs_due"],
+    # retention
+    "next_owner": ["SEARCH events USING COVERING INDEX events_organization (organization_id>?)"],
+    "old_events": [
+        "SEARCH e USING INDEX events_organization (organization_id=? AND rowid>? AND rowid<?)",
+        "SEARCH d USING INDEX deliveries_once (event_id=?)",
+    ],
+    "still_old": [EVENT, "SEARCH d USING INDEX deliveries_once (event_id=?)"],
+    "deliveries_of_events": ["SEARCH deliveries USING COVERING INDEX deliveries_once (event_id=?)"],
+    "prune_payloads": ["SEARCH event_payloads USING INTEGER PRIMARY KEY (rowid=?)"],
+    "prune_events": ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"],
     # settings, asked for twice a second
     "changed_keys": ["SEARCH api_keys USING INDEX api_keys_version (version>?)"],
     "changed_organizations": ["SEARCH organizations USING INDEX organizations_version (version>?)"],
