@@ -130,6 +130,8 @@ PLANS: Final = {
         SUBSCRIPTION,
         HEALTH,
     ],
+    "claim_lanes_passed": [SUBSCRIPTION, HEALTH],
+    "claim_ran_out": ["SEARCH deliveries USING COVERING INDEX deliveries_leased (lease_until<?)"],
     "claim_lane": [IN_A_LANE, "SCAN (subquery-1)", IN_A_LANE, "SCAN (subquery-3)"],
     "claim_lanes": [
         "SCAN w",
@@ -164,6 +166,18 @@ PLANS: Final = {
     "events": [
         "SEARCH e USING INDEX events_organization (organization_id=? AND rowid>? AND rowid<?)",
         PAYLOAD,
+    ],
+    "events_upward": [
+        "SEARCH e USING INDEX events_organization (organization_id=? AND rowid>? AND rowid<?)",
+        PAYLOAD,
+    ],
+    "events_bound": [
+        "SEARCH events USING COVERING INDEX events_organization"
+        " (organization_id=? AND rowid>? AND rowid<?)"
+    ],
+    "events_bound_upward": [
+        "SEARCH events USING COVERING INDEX events_organization"
+        " (organization_id=? AND rowid>? AND rowid<?)"
     ],
     "events_by_dedup_id": [
         "SEARCH e USING INDEX events_dedup"

@@ -27,7 +27,7 @@ from triggers_api.model.delivery import (
     NewDelivery,
     without_attempts,
 )
-from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.event import EventDetail, FirstEvent, NewEvent
 from triggers_api.model.health import (
     DEFAULT_POLICY,
     EndpointHealth,
@@ -52,6 +52,7 @@ from triggers_api.store.base import (
     EventContent,
     EventFilter,
     FailedEvent,
+    FoundEvents,
     HealthReset,
     JobBacklog,
     JobStep,
@@ -678,7 +679,7 @@ class PostgresStore:
             lambda db: self._records.event(db, organization, event, self.now())
         )
 
-    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> list[Event]:
+    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> FoundEvents:
         organization = _organization(organization_id)
         return await self._listed.read(
             lambda db: self._records.events(db, organization, wanted, page, self.now())
@@ -1040,6 +1041,16 @@ class PostgresStore:
         if found:
             await self._tidy_up(subscription)
         return found
+
+    async def is_hook(self, organization_id: str, subscription_id: str) -> bool:
+        organization = _organization(organization_id)
+        subscription = find(ids.SUBSCRIPTION, subscription_id)
+        change = self._changing.get()
+        if change is not None:
+            return await self._settings.is_hook(change.db, organization, subscription)
+        return await self._sessions.read(
+            lambda db: self._settings.is_hook(db, organization, subscription)
+        )
 
     async def save_controls(self, controls: Controls) -> None:
         await self._write(lambda db: self._settings.save_controls(db, controls), atomic=True)

@@ -18,7 +18,7 @@ from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
-from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.event import EventDetail, FirstEvent, NewEvent
 from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
@@ -35,6 +35,7 @@ from triggers_api.store.base import (
     EventContent,
     EventFilter,
     FailedEvent,
+    FoundEvents,
     HealthReset,
     JobBacklog,
     JobStep,
@@ -59,6 +60,7 @@ from triggers_api.store.base import (
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.notice import News, Notice
+from triggers_api.store.passed import Passed
 from triggers_api.store.sqlite import schema, tokens
 from triggers_api.store.sqlite.checkpointer import Checkpointer
 from triggers_api.store.sqlite.connection import (
@@ -130,10 +132,11 @@ class SqliteStore:
 
         keys = self._keys = Keys(tail)
         self._ids = ids.IdGenerator(clock, tail=tail, after=last)
-        self._queue = QueueVerbs(keys)
+        passed: Passed[int] = Passed(0)
+        self._queue = QueueVerbs(keys, passed)
         self._settings = SettingsVerbs(keys, cipher)
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
-        self._deliveries = DeliveryVerbs(keys, self._settings, self._health)
+        self._deliveries = DeliveryVerbs(keys, self._settings, self._health, passed)
         self._events = EventVerbs(keys)
         self._records = RecordReads(keys)
         self._jobs = JobVerbs(keys)
@@ -510,7 +513,7 @@ class SqliteStore:
             lambda db: self._records.event(db, organization, event, self.now())
         )
 
-    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> list[Event]:
+    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> FoundEvents:
         organization = self._organization(organization_id)
         return await self._readers.run(
             lambda db: self._records.events(db, organization, wanted, page, self.now())
@@ -826,6 +829,13 @@ class SqliteStore:
         if found:
             await self._cancel_ended(subscription)
         return found
+
+    async def is_hook(self, organization_id: str, subscription_id: str) -> bool:
+        organization = self._organization(organization_id)
+        subscription = self._keys.find(ids.SUBSCRIPTION, subscription_id)
+        return await self._readers.run(
+            lambda db: self._settings.is_hook(db, organization, subscription)
+        )
 
     async def save_controls(self, controls: Controls) -> None:
         await self._write("save_controls", lambda db: self._settings.save_controls(db, controls))
