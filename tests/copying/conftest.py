@@ -94,7 +94,7 @@ class Database:
         )
         found = {}
         for (table,) in tables:
-            row = "to_jsonb(t) - 'xid'"
+            row = "to_jsonb(t) - 'xid' - 'position_xid'"
             where = "WHERE name <> 'copy'" if table == "meta" else ""
             found[str(table)] = self.execute(
                 f"SELECT ({row})::text FROM {table} AS t {where} ORDER BY 1"

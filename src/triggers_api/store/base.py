@@ -44,6 +44,13 @@ from triggers_api.model.event import (
 )
 from triggers_api.model.health import EndpointHealth, HealthChange
 from triggers_api.model.ids import IdGenerator
+from triggers_api.model.inbox import (
+    Inbox,
+    InboxAction,
+    InboxCounts,
+    InboxOutcome,
+    LeasedEvent,
+)
 from triggers_api.model.job import Job, Replay, Selection, Then
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
@@ -489,6 +496,56 @@ class EventContent(msgspec.Struct, frozen=True, gc=False):
     metadata: bytes | None
 
 
+class Reached(msgspec.Struct, frozen=True):
+    """How far a look into an inbox came, for the next one to go on; what is in it is the engine's.
+
+    Attributes:
+        again: among what waits to be handed out again. Good for what follows at once.
+        log: along the log. Good for ever: before it nothing of the types that were asked for is left
+            without a row.
+    """
+
+    again: str | None = None
+    log: str | None = None
+
+
+class Pulled(msgspec.Struct, frozen=True, kw_only=True):
+    """What one look into an inbox came to.
+
+    Attributes:
+        events: in the caller's hands from now on.
+        reached: where the next look goes on.
+        unfinished: there may be more behind it.
+        next_at: when something falls due of what is leased, put off or hidden.
+        late: an event is stored that cannot be told yet, because of a transaction that is under way.
+    """
+
+    events: tuple[LeasedEvent, ...]
+    reached: Reached
+    unfinished: bool
+    next_at: Timestamp | None = None
+    late: bool = False
+
+
+class InboxPage(msgspec.Struct, frozen=True):
+    """Some of what is in an inbox, and the position behind the part that was looked at.
+
+    ``unfinished``: there may be more behind it.
+    """
+
+    events: list[Event]
+    position: str | None
+    unfinished: bool
+
+
+class InboxSeek(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an inbox is to go on: at a moment, at an event, else at the start or the end of the log."""
+
+    at: Timestamp | None = None
+    event_id: str | None = None
+    end: bool = False
+
+
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
     """How the secrets of subscriptions are kept, by the number of subscriptions.
 
@@ -827,6 +884,122 @@ class Store(Protocol):
 
     async def accounts(self) -> list[OrganizationAccount]:
         """Every organization's books, counted now in one snapshot."""
+
+    # ── inboxes ───────────────────────────────────────────────────────────────────────────────
+    #
+    # The default inbox is there from the beginning; of any other one ``None`` says that it is not.
+
+    async def inboxes(self, organization_id: str) -> list[Inbox]:
+        """An organization's inboxes by name, the default one included."""
+
+    async def inbox(self, organization_id: str, name: str) -> Inbox | None:
+        """One inbox."""
+
+    async def save_inbox(
+        self, organization_id: str, name: str, types: Sequence[str] | None, *, from_end: bool
+    ) -> tuple[Inbox, bool]:
+        """Make an inbox that begins at the log's start or end, or give one other types.
+
+        Other types hold for events that it has not come by; what is in hand stays.
+
+        Returns:
+            The inbox, and whether it is new.
+
+        Raises:
+            InvalidState: the organization has ``MOST_INBOXES`` of them.
+        """
+
+    async def delete_inbox(self, organization_id: str, name: str) -> bool:
+        """Delete an inbox; the default one begins anew.
+
+        Returns:
+            Whether there was one.
+        """
+
+    async def pull_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        limit: int,
+        lease_s: float,
+        types: Sequence[str] | None,
+        most_bytes: int,
+        reached: Reached,
+    ) -> Pulled | None:
+        """Lease up to ``limit`` events: what waits to be handed out again first, then along the log.
+
+        An event is in one consumer's hands at a time, until ``lease_until``. One look goes past a
+        bounded number of events of other types; the next one goes on where it stopped. An event that is
+        hidden when a look comes by is handed out when it can be seen.
+
+        Args:
+            organization_id: whose.
+            name: of the inbox.
+            limit: how many.
+            lease_s: for how long.
+            types: patterns; of the inbox's events only those of these types. Others stay where they are.
+            most_bytes: how large the payloads may be together, but for the first one.
+            reached: where the look before ended that asked for the same types, else ``Reached()``.
+        """
+
+    async def settle_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        action: InboxAction,
+        named: Sequence[str],
+        *,
+        by_id: bool,
+        seconds: float = 0.0,
+    ) -> list[InboxOutcome] | None:
+        """Acknowledge events, give them back, or keep them for longer.
+
+        By receipt an event is settled only while its lease is valid. By id it is whoever has it; what
+        nobody has can be acknowledged, too, or put off. Acknowledging twice by id is fine.
+
+        Args:
+            organization_id: whose.
+            name: of the inbox.
+            action: what to do.
+            named: receipts that :meth:`pull_inbox` gave out, or ids of events.
+            by_id: they are ids.
+            seconds: from now on, how long to put it off, or how long the lease is to last.
+
+        Returns:
+            What came of each, in their order.
+        """
+
+    async def peek_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        type_pattern: str | None,
+        after: str | None,
+        limit: int,
+        most_bytes: int,
+    ) -> InboxPage | None:
+        """What was not acknowledged, leased or not, in the log's order behind a position.
+
+        Raises:
+            MalformedValue: the position is not one of this store's.
+        """
+
+    async def seek_inbox(self, organization_id: str, name: str, to: InboxSeek) -> bool | None:
+        """Have an inbox go on elsewhere: all from there on is un-acknowledged, all before it done with.
+
+        Leases end. What is hidden still comes when it can be seen, wherever it lies.
+
+        Returns:
+            Whether the event is there that it was to go to.
+        """
+
+    async def count_inbox(self, organization_id: str, name: str, most: int) -> InboxCounts | None:
+        """Count what is in an inbox, going past ``most`` events at the most."""
+
+    async def prune_inboxes(self, limit: int) -> int:
+        """Delete up to ``limit`` rows that seeks and deletions left; returns how many."""
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 

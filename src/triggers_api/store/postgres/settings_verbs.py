@@ -55,7 +55,7 @@ class SettingsVerbs:
     async def delete_organization(
         self, db: Connection, organization: str | UUID, *, now: Timestamp
     ) -> bool:
-        """Hidden, its keys revoked, its subscriptions deleted, its jobs cancelled."""
+        """Hidden, its keys revoked, its subscriptions and inboxes deleted, its jobs cancelled."""
         version = await self.next_version(db)
         if await db.fetchval(SQL["delete_organization"], organization, now, version) is None:
             return False
@@ -63,6 +63,7 @@ class SettingsVerbs:
             await self._revoke(db, key, bodies.api_key(body), version, now)
         await db.execute(SQL["delete_subscriptions_of"], organization, now, version)
         await db.execute(SQL["cancel_jobs_of"], organization)
+        await db.execute(SQL["delete_inboxes_of"], organization)
         return True
 
     async def save_key(self, db: Connection, record: KeyRecord) -> None:

@@ -35,6 +35,7 @@ from triggers_api.model.health import (
     HealthPolicy,
     evidence,
 )
+from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutcome
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.statistics import SubscriptionStats
@@ -54,6 +55,8 @@ from triggers_api.store.base import (
     FailedEvent,
     FoundEvents,
     HealthReset,
+    InboxPage,
+    InboxSeek,
     JobBacklog,
     JobStep,
     LogPage,
@@ -63,8 +66,10 @@ from triggers_api.store.base import (
     ProbeClaim,
     Pruned,
     PrunedEvents,
+    Pulled,
     QueueClaim,
     QueueStats,
+    Reached,
     Reaped,
     Rooms,
     RoutedEvent,
@@ -94,6 +99,7 @@ from triggers_api.store.postgres.connection import (
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.postgres.event_verbs import EventVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
+from triggers_api.store.postgres.inbox_verbs import InboxVerbs
 from triggers_api.store.postgres.job_verbs import JobVerbs
 from triggers_api.store.postgres.listener import DELIVERIES, JOBS, QUEUE, Announcer, Listener
 from triggers_api.store.postgres.notice_verbs import forget_notices, pending_notices
@@ -189,6 +195,7 @@ class PostgresStore:
         self._events = EventVerbs()
         self._records = RecordReads()
         self._jobs = JobVerbs()
+        self._inboxes = InboxVerbs()
 
         self._queue_notice = Notice()
         self._log_news = News()
@@ -837,6 +844,143 @@ class PostgresStore:
         return await self._sessions.read_one_moment(
             lambda db: self._records.accounts(db, self.now())
         )
+
+    # ── inboxes ───────────────────────────────────────────────────────────────────────────────
+
+    async def inboxes(self, organization_id: str) -> list[Inbox]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(lambda db: self._inboxes.inboxes(db, organization))
+
+    async def inbox(self, organization_id: str, name: str) -> Inbox | None:
+        organization = _organization(organization_id)
+        held = await self._sessions.read(lambda db: self._inboxes.inbox(db, organization, name))
+        return None if held is None else held.inbox
+
+    async def save_inbox(
+        self, organization_id: str, name: str, types: Sequence[str] | None, *, from_end: bool
+    ) -> tuple[Inbox, bool]:
+        organization = _organization(organization_id)
+        return await self._write(
+            lambda db: self._inboxes.save(
+                db, organization, name, types, from_end=from_end, now=self.now()
+            ),
+            atomic=True,
+        )
+
+    async def delete_inbox(self, organization_id: str, name: str) -> bool:
+        organization = _organization(organization_id)
+        return await self._write(
+            lambda db: self._inboxes.delete(db, organization, name), atomic=True
+        )
+
+    async def pull_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        limit: int,
+        lease_s: float,
+        types: Sequence[str] | None,
+        most_bytes: int,
+        reached: Reached,
+    ) -> Pulled | None:
+        organization = _organization(organization_id)
+        now = self.now()
+        until, token = now.after(seconds=lease_s), self._token()
+        return await self._write(
+            lambda db: self._inboxes.pull(
+                db,
+                organization,
+                name,
+                limit=limit,
+                types=types,
+                most_bytes=most_bytes,
+                reached=reached,
+                now=now,
+                until=until,
+                token=token,
+            ),
+            atomic=True,
+        )
+
+    async def settle_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        action: InboxAction,
+        named: Sequence[str],
+        *,
+        by_id: bool,
+        seconds: float = 0.0,
+    ) -> list[InboxOutcome] | None:
+        organization = _organization(organization_id)
+
+        now = self.now()
+        until = now.after(seconds=seconds)
+        known: list[InboxOutcome | None] = [None] * len(named)
+        if not by_id:
+            known = await self._write(
+                lambda db: self._inboxes.settle_leases(
+                    db, organization, name, action, named, now=now, until=until
+                )
+            )
+        left = [each for each, outcome in zip(named, known, strict=True) if outcome is None]
+        if left or not named:
+            rest = await self._write(
+                lambda db: self._inboxes.settle(
+                    db, organization, name, action, left, by_id=by_id, now=now, until=until
+                ),
+                atomic=True,
+            )
+            if rest is None:
+                return None
+            others = iter(rest)
+            known = [next(others) if outcome is None else outcome for outcome in known]
+        if action is InboxAction.NACK:
+            self._log_news.give()
+        return [outcome for outcome in known if outcome is not None]
+
+    async def peek_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        type_pattern: str | None,
+        after: str | None,
+        limit: int,
+        most_bytes: int,
+    ) -> InboxPage | None:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._inboxes.peek(
+                db,
+                organization,
+                name,
+                type_pattern=type_pattern,
+                after=after,
+                limit=limit,
+                most_bytes=most_bytes,
+                now=self.now(),
+            )
+        )
+
+    async def seek_inbox(self, organization_id: str, name: str, to: InboxSeek) -> bool | None:
+        organization = _organization(organization_id)
+        found = await self._write(
+            lambda db: self._inboxes.seek(db, organization, name, to, now=self.now()),
+            atomic=True,
+        )
+        self._log_news.give()
+        return found
+
+    async def count_inbox(self, organization_id: str, name: str, most: int) -> InboxCounts | None:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._inboxes.count(db, organization, name, most, now=self.now())
+        )
+
+    async def prune_inboxes(self, limit: int) -> int:
+        return await self._write(lambda db: self._inboxes.prune(db, limit), atomic=True)
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 

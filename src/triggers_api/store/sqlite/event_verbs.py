@@ -81,6 +81,7 @@ class EventVerbs(Tables):
                 ("prune_events", gone),
             ):  # fmt: skip
                 db.execute(SQL[statement], (rows,))
+            db.execute(SQL["prune_items_of_events"], (organization, gone))
             db.execute(SQL["count_pruned"], (organization, len(going), len(sent)))
             events, deliveries = events + len(going), deliveries + len(sent)
         return events, deliveries, attempts

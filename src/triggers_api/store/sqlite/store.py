@@ -20,6 +20,7 @@ from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
 from triggers_api.model.event import EventDetail, FirstEvent, NewEvent
 from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
+from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutcome, LeasedEvent
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.statistics import SubscriptionStats
@@ -37,6 +38,8 @@ from triggers_api.store.base import (
     FailedEvent,
     FoundEvents,
     HealthReset,
+    InboxPage,
+    InboxSeek,
     JobBacklog,
     JobStep,
     LogPage,
@@ -46,8 +49,10 @@ from triggers_api.store.base import (
     ProbeClaim,
     Pruned,
     PrunedEvents,
+    Pulled,
     QueueClaim,
     QueueStats,
+    Reached,
     Reaped,
     Rooms,
     RoutedEvent,
@@ -72,6 +77,7 @@ from triggers_api.store.sqlite.connection import (
 from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.sqlite.event_verbs import EventVerbs
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
+from triggers_api.store.sqlite.inbox_verbs import InboxVerbs
 from triggers_api.store.sqlite.job_verbs import JobVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
@@ -140,6 +146,7 @@ class SqliteStore:
         self._events = EventVerbs(keys)
         self._records = RecordReads(keys)
         self._jobs = JobVerbs(keys)
+        self._inboxes = InboxVerbs(keys, self._records)
         self._notices = NoticeVerbs(keys)
 
         self._queue_notice = Notice()
@@ -643,6 +650,151 @@ class SqliteStore:
     async def accounts(self) -> list[OrganizationAccount]:
         return await self._readers.run(lambda db: self._records.accounts(db, self.now()))
 
+    # ── inboxes ───────────────────────────────────────────────────────────────────────────────
+
+    async def inboxes(self, organization_id: str) -> list[Inbox]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(lambda db: self._inboxes.inboxes(db, organization))
+
+    async def inbox(self, organization_id: str, name: str) -> Inbox | None:
+        organization = self._organization(organization_id)
+        held = await self._readers.run(lambda db: self._inboxes.inbox(db, organization, name))
+        return None if held is None else held.inbox
+
+    async def save_inbox(
+        self, organization_id: str, name: str, types: Sequence[str] | None, *, from_end: bool
+    ) -> tuple[Inbox, bool]:
+        organization = self._organization(organization_id)
+        return await self._write(
+            "save_inbox",
+            lambda db: self._inboxes.save(
+                db, organization, name, types, from_end=from_end, now=self.now()
+            ),
+        )
+
+    async def delete_inbox(self, organization_id: str, name: str) -> bool:
+        organization = self._organization(organization_id)
+        return await self._write(
+            "delete_inbox", lambda db: self._inboxes.delete(db, organization, name)
+        )
+
+    async def pull_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        limit: int,
+        lease_s: float,
+        types: Sequence[str] | None,
+        most_bytes: int,
+        reached: Reached,
+    ) -> Pulled | None:
+        organization = self._organization(organization_id)
+        now = self.now()
+        until, token = now.after(seconds=lease_s), _token()
+        taken = await self._write(
+            "pull_inbox",
+            lambda db: self._inboxes.pull(
+                db,
+                organization,
+                name,
+                limit=limit,
+                types=types,
+                most_bytes=most_bytes,
+                reached=reached,
+                now=now,
+                until=until,
+                token=token,
+            ),
+        )
+        if taken is None:
+            return None
+        asked = [number for number, _ in taken.events]
+        found = await self._readers.run(
+            lambda db: self._inboxes.contents(db, organization, asked, now)
+        )
+        return Pulled(
+            events=tuple(
+                LeasedEvent(
+                    event=found[number],
+                    receipt=self._inboxes.receipt(taken.cursor, number, token),
+                    lease_until=until,
+                    receive_count=count,
+                )
+                for number, count in taken.events
+                if number in found
+            ),
+            reached=taken.reached,
+            unfinished=taken.unfinished,
+            next_at=taken.next_at,
+        )
+
+    async def settle_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        action: InboxAction,
+        named: Sequence[str],
+        *,
+        by_id: bool,
+        seconds: float = 0.0,
+    ) -> list[InboxOutcome] | None:
+        organization = self._organization(organization_id)
+
+        def settle(db: apsw.Connection) -> list[InboxOutcome] | None:
+            now = self.now()
+            until = now.after(seconds=seconds)
+            return self._inboxes.settle(
+                db, organization, name, action, named, by_id=by_id, now=now, until=until
+            )
+
+        outcomes = await self._write("settle_inbox", settle)
+        if action is InboxAction.NACK:
+            self._log_news.give()
+        return outcomes
+
+    async def peek_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        type_pattern: str | None,
+        after: str | None,
+        limit: int,
+        most_bytes: int,
+    ) -> InboxPage | None:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._inboxes.peek(
+                db,
+                organization,
+                name,
+                type_pattern=type_pattern,
+                after=after,
+                limit=limit,
+                most_bytes=most_bytes,
+                now=self.now(),
+            )
+        )
+
+    async def seek_inbox(self, organization_id: str, name: str, to: InboxSeek) -> bool | None:
+        organization = self._organization(organization_id)
+        found = await self._write(
+            "seek_inbox",
+            lambda db: self._inboxes.seek(db, organization, name, to, now=self.now()),
+        )
+        self._log_news.give()
+        return found
+
+    async def count_inbox(self, organization_id: str, name: str, most: int) -> InboxCounts | None:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._inboxes.count(db, organization, name, most, now=self.now())
+        )
+
+    async def prune_inboxes(self, limit: int) -> int:
+        return await self._write("prune_inboxes", lambda db: self._inboxes.prune(db, limit))
+
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 
     async def replay_event(
@@ -771,10 +923,13 @@ class SqliteStore:
 
     async def delete_organization(self, organization_id: str) -> bool:
         organization = self._organization(organization_id)
-        found = await self._write(
-            "delete_organization",
-            lambda db: self._settings.delete_organization(db, organization, now=self.now()),
-        )
+
+        def delete(db: apsw.Connection) -> bool:
+            found = self._settings.delete_organization(db, organization, now=self.now())
+            self._inboxes.delete_all(db, organization)
+            return found
+
+        found = await self._write("delete_organization", delete)
         await self._cancel_ended()
         return found
 

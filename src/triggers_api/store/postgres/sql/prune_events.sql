@@ -2,10 +2,10 @@
 -- what it was delivered by is finished. $4: which row of the accounts to count in. One of which nothing tells what
 -- became of it stays: it is what the books do not balance by.
 WITH old AS MATERIALIZED (
-    SELECT e.id, e.place_in_table
+    SELECT e.id, e.xid, e.place_in_table
     FROM unnest($2::uuid[]) AS i (id)
     CROSS JOIN LATERAL (
-        SELECT e.id, e.ctid AS place_in_table
+        SELECT e.id, e.xid, e.ctid AS place_in_table
         FROM events AS e
         WHERE e.organization_id = $1 AND e.id = i.id
         LIMIT 1
@@ -77,6 +77,25 @@ told AS (
             CROSS JOIN LATERAL (
                 SELECT s.ctid FROM event_states AS s WHERE s.organization_id = $1 AND s.event_id = old.id LIMIT 1
             ) AS s
+        )
+    )
+),
+-- Who is just settling one in an inbox takes it out, or hands out what is not there any more and takes it out then.
+handed_out AS (
+    DELETE FROM inbox_items
+    WHERE ctid = ANY (
+        ARRAY(
+            SELECT i.place_in_table
+            FROM inboxes AS b
+            CROSS JOIN old
+            CROSS JOIN LATERAL (
+                SELECT i.ctid AS place_in_table
+                FROM inbox_items AS i
+                WHERE i.organization_id = $1 AND i.cursor = b.cursor AND i.xid = old.xid AND i.event_id = old.id
+                LIMIT 1
+                FOR UPDATE OF i SKIP LOCKED
+            ) AS i
+            WHERE b.organization_id = $1
         )
     )
 ),
