@@ -415,7 +415,9 @@ PLANS: Final = {
     "changed_organizations": ["organizations_version (version >)"],
     "changed_subscriptions": ["subscriptions_version (version >)"],
     "subscriptions": ["subscriptions_pkey (id <, organization_id =)"],
-    "end_expired_subscriptions": ["subscriptions_expiring (expires_at <=)"],
+    "end_expired_subscriptions": [
+        "subscriptions_expiring (expires_at <=)", "subscriptions_pkey (id =, organization_id =)",
+    ],
 }  # fmt: skip
 
 

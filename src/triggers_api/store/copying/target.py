@@ -57,6 +57,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "warned_at", "error", "probe_from", "disabled_at",
     ),
     "jobs": ("organization_id", "id", "status", "body", "position", "due_at"),
+    "farewells": ("organization_id", "subscription_id", "due_at", "attempts"),
     "notices": ("id", "organization_id", "noticed_at", "body"),
     "inboxes": (
         "organization_id", "name", "cursor", "types", "position_xid", "position_id", "created_at",

@@ -53,6 +53,7 @@ from triggers_api.store.base import (
     EventContent,
     EventFilter,
     FailedEvent,
+    Farewell,
     FoundEvents,
     HealthReset,
     InboxPage,
@@ -98,6 +99,7 @@ from triggers_api.store.postgres.connection import (
 )
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.postgres.event_verbs import EventVerbs
+from triggers_api.store.postgres.farewell_verbs import FarewellVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
 from triggers_api.store.postgres.inbox_verbs import InboxVerbs
 from triggers_api.store.postgres.job_verbs import JobVerbs
@@ -108,7 +110,7 @@ from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
 from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.replica import Replica
 from triggers_api.store.postgres.sessions import Sessions
-from triggers_api.store.postgres.settings_verbs import SettingsVerbs
+from triggers_api.store.postgres.settings_verbs import SettingsVerbs, write_farewell
 from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, text
 from triggers_api.store.postgres.writer import Writer
 from triggers_api.telemetry.metrics import Metrics
@@ -190,6 +192,7 @@ class PostgresStore:
         self._ids = ids.IdGenerator(self._clock, after=last.sequence)
         self._queue = QueueVerbs(sessions, failpoints=failpoints)
         self._settings = SettingsVerbs(cipher)
+        self._farewells = FarewellVerbs(self._settings)
         self._health = HealthVerbs(self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(self._settings, self._health)
         self._events = EventVerbs()
@@ -562,6 +565,31 @@ class PostgresStore:
             atomic=True,
         )
 
+    async def end_expired(self, notify: Collection[str]) -> int:
+        ended = await self._write(
+            lambda db: self._farewells.end_expired(db, notify, now=self.now()), atomic=True
+        )
+        if ended:
+            await self._tidy_up()
+        return ended
+
+    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
+        now = self.now()
+        until = now.after(seconds=lease_s)
+        return await self._write(
+            lambda db: self._farewells.claim(db, limit, now=now, until=until), atomic=True
+        )
+
+    async def settle_farewell(
+        self, farewell: Farewell, *, retry_at: Timestamp | None, understood: bool = False
+    ) -> bool:
+        return await self._write(
+            lambda db: self._farewells.settle(
+                db, farewell, retry_at=retry_at, understood=understood, now=self.now()
+            ),
+            atomic=True,
+        )
+
     async def notices(self, limit: int) -> list[PendingNotice]:
         return await self._sessions.read(lambda db: pending_notices(db, limit))
 
@@ -570,7 +598,6 @@ class PostgresStore:
 
     async def reap(self) -> Reaped:
         events, deliveries = await self._write(lambda db: self._deliveries.free(db, now=self.now()))
-        await self._write(lambda db: db.execute(SQL["end_expired_subscriptions"], self.now()))
         mended = await self._write(
             lambda db: self._deliveries.mend_order(db, now=self.now()), atomic=True
         )
@@ -1142,7 +1169,11 @@ class PostgresStore:
         )
 
     async def save_subscription(
-        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+        self,
+        record: SubscriptionRecord,
+        *,
+        health: HealthReset = HealthReset.KEEP,
+        farewell: bool = False,
     ) -> None:
         organization = _organization(record.organization_id)
         subscription = find(ids.SUBSCRIPTION, record.subscription.id)
@@ -1151,6 +1182,8 @@ class PostgresStore:
             # The version first, as everybody takes it.
             await self._settings.save_subscription(db, record)
             await self._health.reset(db, organization, subscription, health)
+            if farewell:
+                await write_farewell(db, organization, subscription, due_at=self.now())
 
         await self._write(save, atomic=True)
         self.wake_deliveries(everywhere=True)
@@ -1173,12 +1206,14 @@ class PostgresStore:
             lambda db: self._settings.subscriptions(db, organization, page)
         )
 
-    async def delete_subscription(self, organization_id: str, subscription_id: str) -> bool:
+    async def delete_subscription(
+        self, organization_id: str, subscription_id: str, *, farewell: bool = False
+    ) -> bool:
         organization = _organization(organization_id)
         subscription = find(ids.SUBSCRIPTION, subscription_id)
         found = await self._write(
             lambda db: self._settings.delete_subscription(
-                db, organization, subscription, now=self.now()
+                db, organization, subscription, farewell=farewell, now=self.now()
             ),
             atomic=True,
         )
