@@ -756,7 +756,7 @@ def test_while_one_sweeps_old_events_it_is_over_for_the_other_and_all_go(
             if position is None:
                 return deleted
 
-    async def main() -> list[int]:
+    async def main() -> tuple[int, int]:
         return await asyncio.gather(sweep(world.store), sweep(other))
 
     assert sum(world.run(main())) == 40
