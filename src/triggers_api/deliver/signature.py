@@ -7,7 +7,6 @@ one header stand for several secrets while one replaces another. Receivers verif
 """
 
 import hashlib
-import hmac
 from base64 import b64encode
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
