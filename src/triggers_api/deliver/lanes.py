@@ -191,8 +191,12 @@ class Lanes:
 
     @property
     def _in_hand(self) -> int:
-        # One tenant alone has twice the slots in either case.
-        return (4 if self.shared else 2) * self._slots
+        return 4 * self._slots
+
+    @property
+    def is_stocked(self) -> bool:
+        """Whether what waits is enough to go on with for a while."""
+        return 2 * self._waiting >= self._slots
 
     def rooms(self, now: float) -> Rooms:
         """How many more to claim of each lane and tenant with something in hand, and of the others."""
@@ -236,7 +240,7 @@ class Lanes:
             free = min(free, room(self._slots, self._slow.total - own, own + lane.waiting))
         elif lane.proven:
             own = lane.fast + lane.waiting
-            free = min(free + lane.most, room(2 * self._slots, lane.tenant.held - own, own))
+            free = min(free + 3 * lane.most, room(self._in_hand, lane.tenant.held - own, own))
         for gate in lane.gates:
             free = min(free, gate.room(now))
         return max(0, free)
