@@ -15,6 +15,7 @@ import structlog
 
 from triggers_api.deliver.dispatcher import Dispatcher, DispatcherSettings
 from triggers_api.deliver.egress import Egress
+from triggers_api.deliver.farewells import Farewells
 from triggers_api.deliver.prober import Prober
 from triggers_api.deliver.sessions import Sessions
 from triggers_api.deliver.webhook import Sender
@@ -40,6 +41,7 @@ from triggers_api.model.organization import (
     new_api_key,
 )
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.operate.expiry import Expiry
 from triggers_api.operate.heartbeat import Heartbeat
 from triggers_api.operate.indexer import Indexer
 from triggers_api.operate.jobs import JobRunner
@@ -172,8 +174,18 @@ class App:
                 wall=self._clock,
                 metrics=self.metrics,
             )
+            self.farewells = Farewells(
+                store,
+                directory,
+                sender,
+                timeout_s=settings.delivery_timeout_s,
+                lease_s=settings.lease_s,
+                wall=self._clock,
+                metrics=self.metrics,
+            )
             stack.push_async_callback(self._finish_deliveries)
             self.sessions = EndedSessions(store, directory)
+            self.expiry = Expiry(store, directory)
             self.jobs = JobRunner(store, directory, metrics=metrics)
             self.indexer = Indexer(store, metrics=metrics)
             stack.push_async_callback(self._finish_indexing)
@@ -268,8 +280,10 @@ class App:
             self.processor,
             self.dispatcher,
             self.prober,
+            self.farewells,
             self.outbox,
             self.sessions,
+            self.expiry,
             self.jobs,
             self.indexer,
         )

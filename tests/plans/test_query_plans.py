@@ -22,9 +22,16 @@ SUBSCRIPTIONS: Final = 500
 PARTS: Final = ROWS // 10
 
 BIG: Final = (
-    "events", "event_payloads", "event_queue", "event_failures", "deliveries", "attempts",
-    "search_parts", "search_blocks",
-)  # fmt: skip
+    "events",
+    "event_payloads",
+    "event_queue",
+    "event_failures",
+    "deliveries",
+    "attempts",
+    "inbox_items",
+    "search_parts",
+    "search_blocks",
+)
 
 _COUNT = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) "
 _FILL: Final = (
@@ -61,6 +68,11 @@ _FILL: Final = (
         " SELECT i, 1 + i % 20, i * 10 << 20, i * 10 + 9 << 20, 4, x'', iif(i % 100, NULL, i) FROM n",
     ),
     (ROWS, "INSERT INTO search_blocks (id, body) SELECT i / 10 << 16 | i % 10, x'00' FROM n"),
+    (
+        ROWS,
+        "INSERT INTO inbox_items (cursor, event_id, available_at, lease_token, receive_count)"
+        " SELECT 1 + i % 20, (i << 20), iif(i % 5, i, NULL), 1 << 62, 0 FROM n",
+    ),
     (
         SUBSCRIPTIONS,
         "INSERT INTO subscriptions (id, organization_id, state, body, secrets, from_organization,"
@@ -140,6 +152,8 @@ PLANS: Final = {
         SUBSCRIPTION,
         HEALTH,
     ],
+    "claim_lanes_passed": [SUBSCRIPTION, HEALTH],
+    "claim_ran_out": ["SEARCH deliveries USING COVERING INDEX deliveries_leased (lease_until<?)"],
     "claim_lane": [IN_A_LANE, "SCAN (subquery-1)", IN_A_LANE, "SCAN (subquery-3)"],
     "claim_lanes": [
         "SCAN w",
@@ -276,6 +290,40 @@ PLANS: Final = {
     "purge_attempts": ["SEARCH attempts USING COVERING INDEX attempts_delivery (delivery_id=?)"],
     "event_routed": ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"],
     "open_jobs": ["SCAN jobs USING INDEX jobs_due"],
+    # inboxes
+    "inbox_again": [
+        "SEARCH i USING INDEX inbox_items_available"
+        " (cursor=? AND (available_at,event_id)>(?,?) AND available_at<?)",
+        "SEARCH e USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+        PAYLOAD,
+    ],
+    "inbox_walk": [
+        "SEARCH e USING INDEX events_organization (organization_id=? AND rowid>?)",
+        "SEARCH i USING PRIMARY KEY (cursor=? AND event_id=?) LEFT-JOIN",
+        PAYLOAD,
+    ],
+    "inbox_open": [
+        "SEARCH i USING PRIMARY KEY (cursor=? AND event_id>? AND event_id<?)",
+        EVENT,
+        PAYLOAD,
+    ],
+    "inbox_next": [
+        "SEARCH inbox_items USING COVERING INDEX inbox_items_available"
+        " (cursor=? AND available_at>?)"
+    ],
+    "inbox_items": ["SEARCH i USING PRIMARY KEY (cursor=? AND event_id=?)"],
+    "drop_inbox_items": ["SEARCH inbox_items USING PRIMARY KEY (cursor=? AND event_id=?)"],
+    "inbox_events": [EVENT],
+    "inbox_contents": [EVENT, PAYLOAD],
+    "inbox_hidden": ["SEARCH q USING PRIMARY KEY (due_at>?)", EVENT],
+    "prune_inbox_items": [
+        "SEARCH inbox_items USING PRIMARY KEY (cursor=? AND event_id=?)",
+        "SEARCH inbox_items USING PRIMARY KEY (cursor=?)",
+    ],
+    "reveal_inbox_items": [
+        "SEARCH inbox_items USING PRIMARY KEY (cursor=? AND event_id=?)",
+        "SEARCH inboxes USING PRIMARY KEY (organization_id=?)",
+    ],
     # settings, asked for twice a second
     "changed_keys": ["SEARCH api_keys USING INDEX api_keys_version (version>?)"],
     "changed_organizations": ["SEARCH organizations USING INDEX organizations_version (version>?)"],

@@ -57,7 +57,15 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "warned_at", "error", "probe_from", "disabled_at",
     ),
     "jobs": ("organization_id", "id", "status", "body", "position", "due_at"),
+    "farewells": ("organization_id", "subscription_id", "due_at", "attempts"),
     "notices": ("id", "organization_id", "noticed_at", "body"),
+    "inboxes": (
+        "organization_id", "name", "cursor", "types", "position_xid", "position_id", "created_at",
+    ),
+    "inbox_items": (
+        "organization_id", "cursor", "xid", "event_id", "available_at", "lease_token",
+        "receive_count",
+    ),
 }  # fmt: skip
 
 _LONG: Final = (
@@ -199,6 +207,11 @@ class Target:
     async def write(self, table: str, rows: Sequence[Row]) -> None:
         """Add rows to a table."""
         await self._db.copy_records_to_table(table, records=rows, columns=_COLUMNS[table])
+
+    async def place_inboxes(self) -> None:
+        """Put inboxes where their events are in the log of this side."""
+        await self._db.execute(SQL["target_inbox_positions"])
+        await self._db.execute(SQL["target_inbox_places"])
 
     async def counts(self) -> dict[str, int]:
         """How many rows each table has; under ``payload_bytes`` the payloads' length."""

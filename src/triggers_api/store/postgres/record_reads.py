@@ -63,7 +63,7 @@ class RecordReads:
         if row is None:
             return None
         *columns, status_at, reason = row
-        plain = shown_event(columns, now)
+        plain = shown(columns, now)
         deliveries = tuple(
             _delivery(each) for each in await db.fetch(SQL["event_deliveries"], organization, event)
         )
@@ -94,9 +94,9 @@ class RecordReads:
         self, db: Connection, organization: Key, after: str | None, limit: int, now: Timestamp
     ) -> LogPage:
         """Events in the order in which they could first be seen."""
-        xid, event = ("0", FIRST) if after is None else _position(after)
+        xid, event = ("0", FIRST) if after is None else position_of(after)
         rows = await db.fetch(SQL["log"], organization, xid, event, limit)
-        events = [shown_event(row[:-1], now) for row in rows]
+        events = [shown(row[:-1], now) for row in rows]
         return LogPage(events, f"{rows[-1][-1]}-{rows[-1][0].hex}" if rows else after)
 
     async def log_end(self, db: Connection, organization: Key) -> str | None:
@@ -253,15 +253,20 @@ def _span(
     )
 
 
-def _position(text_: str) -> tuple[str, UUID]:
+def position_of(text_: str) -> tuple[str, UUID]:
+    """The transaction and the event that a position in the log names.
+
+    Raises:
+        MalformedValue: it is none.
+    """
     match = _POSITION.fullmatch(text_)
     if match is None:
         raise MalformedValue("not a position in the log")
     return match[1], UUID(match[2])
 
 
-def shown_event(row: Iterable[Any], now: Timestamp) -> Event:
-    """An event of a row as lists have them."""
+def shown(row: Iterable[Any], now: Timestamp) -> Event:
+    """An event as the API shows it, from a row of ``events.sql``."""
     (
         identifier,
         event_type,

@@ -1,6 +1,5 @@
 """Searching for events, and the index that searches read, made beside everything else."""
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -21,7 +20,7 @@ from triggers_api.store.base import (
     StalePart,
 )
 from triggers_api.store.postgres.connection import Connection
-from triggers_api.store.postgres.record_reads import shown_event
+from triggers_api.store.postgres.record_reads import shown
 from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, first_at, like, number, text
 from triggers_api.store.searching import (
     Ask,
@@ -41,7 +40,6 @@ from triggers_api.store.searching import (
     search_events,
 )
 
-_POSITION: Final = re.compile(r"(\d{1,20})-([0-9a-f]{32})", re.ASCII)
 _ID_BYTES: Final = 16
 _PAYLOAD: Final = 2
 _STATEMENTS: Final = {
@@ -278,9 +276,7 @@ class _Look:
     def _looked(self, rows: list[Record]) -> Looked:
         matches = self._matches
         found = [
-            shown_event(row, self._now)
-            for row in rows
-            if not matches.needed or matches(row[_PAYLOAD])
+            shown(row, self._now) for row in rows if not matches.needed or matches(row[_PAYLOAD])
         ]
         return Looked(found, len(rows), rows[-1][0].int if rows else 0)
 

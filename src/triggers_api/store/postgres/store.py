@@ -34,6 +34,7 @@ from triggers_api.model.health import (
     HealthPolicy,
     evidence,
 )
+from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutcome
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
@@ -52,8 +53,11 @@ from triggers_api.store.base import (
     EventContent,
     EventFilter,
     FailedEvent,
+    Farewell,
     FoundEvents,
     HealthReset,
+    InboxPage,
+    InboxSeek,
     IndexedEvent,
     JobBacklog,
     JobStep,
@@ -64,8 +68,10 @@ from triggers_api.store.base import (
     PendingNotice,
     ProbeClaim,
     Pruned,
+    Pulled,
     QueueClaim,
     QueueStats,
+    Reached,
     Reaped,
     Rooms,
     RoutedEvent,
@@ -95,7 +101,9 @@ from triggers_api.store.postgres.connection import (
 )
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.postgres.event_verbs import EventVerbs
+from triggers_api.store.postgres.farewell_verbs import FarewellVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
+from triggers_api.store.postgres.inbox_verbs import InboxVerbs
 from triggers_api.store.postgres.job_verbs import JobVerbs
 from triggers_api.store.postgres.listener import DELIVERIES, JOBS, QUEUE, Announcer, Listener
 from triggers_api.store.postgres.notice_verbs import forget_notices, pending_notices
@@ -105,7 +113,7 @@ from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.replica import Replica
 from triggers_api.store.postgres.search_verbs import SearchVerbs
 from triggers_api.store.postgres.sessions import Sessions
-from triggers_api.store.postgres.settings_verbs import SettingsVerbs
+from triggers_api.store.postgres.settings_verbs import SettingsVerbs, write_farewell
 from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, text
 from triggers_api.store.postgres.writer import Writer
 from triggers_api.telemetry.metrics import Metrics
@@ -188,12 +196,14 @@ class PostgresStore:
         self._ids = ids.IdGenerator(self._clock, after=last.sequence)
         self._queue = QueueVerbs(sessions, failpoints=failpoints)
         self._settings = SettingsVerbs(cipher)
+        self._farewells = FarewellVerbs(self._settings)
         self._health = HealthVerbs(self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(self._settings, self._health)
         self._events = EventVerbs()
         self._records = RecordReads()
         self._search = SearchVerbs()
         self._jobs = JobVerbs()
+        self._inboxes = InboxVerbs()
 
         self._queue_notice = Notice()
         self._log_news = News()
@@ -560,6 +570,31 @@ class PostgresStore:
             atomic=True,
         )
 
+    async def end_expired(self, notify: Collection[str]) -> int:
+        ended = await self._write(
+            lambda db: self._farewells.end_expired(db, notify, now=self.now()), atomic=True
+        )
+        if ended:
+            await self._tidy_up()
+        return ended
+
+    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
+        now = self.now()
+        until = now.after(seconds=lease_s)
+        return await self._write(
+            lambda db: self._farewells.claim(db, limit, now=now, until=until), atomic=True
+        )
+
+    async def settle_farewell(
+        self, farewell: Farewell, *, retry_at: Timestamp | None, understood: bool = False
+    ) -> bool:
+        return await self._write(
+            lambda db: self._farewells.settle(
+                db, farewell, retry_at=retry_at, understood=understood, now=self.now()
+            ),
+            atomic=True,
+        )
+
     async def notices(self, limit: int) -> list[PendingNotice]:
         return await self._sessions.read(lambda db: pending_notices(db, limit))
 
@@ -568,7 +603,6 @@ class PostgresStore:
 
     async def reap(self) -> Reaped:
         events, deliveries = await self._write(lambda db: self._deliveries.free(db, now=self.now()))
-        await self._write(lambda db: db.execute(SQL["end_expired_subscriptions"], self.now()))
         mended = await self._write(
             lambda db: self._deliveries.mend_order(db, now=self.now()), atomic=True
         )
@@ -872,6 +906,143 @@ class PostgresStore:
             lambda db: self._records.accounts(db, self.now())
         )
 
+    # ── inboxes ───────────────────────────────────────────────────────────────────────────────
+
+    async def inboxes(self, organization_id: str) -> list[Inbox]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(lambda db: self._inboxes.inboxes(db, organization))
+
+    async def inbox(self, organization_id: str, name: str) -> Inbox | None:
+        organization = _organization(organization_id)
+        held = await self._sessions.read(lambda db: self._inboxes.inbox(db, organization, name))
+        return None if held is None else held.inbox
+
+    async def save_inbox(
+        self, organization_id: str, name: str, types: Sequence[str] | None, *, from_end: bool
+    ) -> tuple[Inbox, bool]:
+        organization = _organization(organization_id)
+        return await self._write(
+            lambda db: self._inboxes.save(
+                db, organization, name, types, from_end=from_end, now=self.now()
+            ),
+            atomic=True,
+        )
+
+    async def delete_inbox(self, organization_id: str, name: str) -> bool:
+        organization = _organization(organization_id)
+        return await self._write(
+            lambda db: self._inboxes.delete(db, organization, name), atomic=True
+        )
+
+    async def pull_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        limit: int,
+        lease_s: float,
+        types: Sequence[str] | None,
+        most_bytes: int,
+        reached: Reached,
+    ) -> Pulled | None:
+        organization = _organization(organization_id)
+        now = self.now()
+        until, token = now.after(seconds=lease_s), self._token()
+        return await self._write(
+            lambda db: self._inboxes.pull(
+                db,
+                organization,
+                name,
+                limit=limit,
+                types=types,
+                most_bytes=most_bytes,
+                reached=reached,
+                now=now,
+                until=until,
+                token=token,
+            ),
+            atomic=True,
+        )
+
+    async def settle_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        action: InboxAction,
+        named: Sequence[str],
+        *,
+        by_id: bool,
+        seconds: float = 0.0,
+    ) -> list[InboxOutcome] | None:
+        organization = _organization(organization_id)
+
+        now = self.now()
+        until = now.after(seconds=seconds)
+        known: list[InboxOutcome | None] = [None] * len(named)
+        if not by_id:
+            known = await self._write(
+                lambda db: self._inboxes.settle_leases(
+                    db, organization, name, action, named, now=now, until=until
+                )
+            )
+        left = [each for each, outcome in zip(named, known, strict=True) if outcome is None]
+        if left or not named:
+            rest = await self._write(
+                lambda db: self._inboxes.settle(
+                    db, organization, name, action, left, by_id=by_id, now=now, until=until
+                ),
+                atomic=True,
+            )
+            if rest is None:
+                return None
+            others = iter(rest)
+            known = [next(others) if outcome is None else outcome for outcome in known]
+        if action is InboxAction.NACK:
+            self._log_news.give()
+        return [outcome for outcome in known if outcome is not None]
+
+    async def peek_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        type_pattern: str | None,
+        after: str | None,
+        limit: int,
+        most_bytes: int,
+    ) -> InboxPage | None:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._inboxes.peek(
+                db,
+                organization,
+                name,
+                type_pattern=type_pattern,
+                after=after,
+                limit=limit,
+                most_bytes=most_bytes,
+                now=self.now(),
+            )
+        )
+
+    async def seek_inbox(self, organization_id: str, name: str, to: InboxSeek) -> bool | None:
+        organization = _organization(organization_id)
+        found = await self._write(
+            lambda db: self._inboxes.seek(db, organization, name, to, now=self.now()),
+            atomic=True,
+        )
+        self._log_news.give()
+        return found
+
+    async def count_inbox(self, organization_id: str, name: str, most: int) -> InboxCounts | None:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._inboxes.count(db, organization, name, most, now=self.now())
+        )
+
+    async def prune_inboxes(self, limit: int) -> int:
+        return await self._write(lambda db: self._inboxes.prune(db, limit), atomic=True)
+
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 
     async def replay_event(
@@ -1032,7 +1203,11 @@ class PostgresStore:
         )
 
     async def save_subscription(
-        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+        self,
+        record: SubscriptionRecord,
+        *,
+        health: HealthReset = HealthReset.KEEP,
+        farewell: bool = False,
     ) -> None:
         organization = _organization(record.organization_id)
         subscription = find(ids.SUBSCRIPTION, record.subscription.id)
@@ -1041,6 +1216,8 @@ class PostgresStore:
             # The version first, as everybody takes it.
             await self._settings.save_subscription(db, record)
             await self._health.reset(db, organization, subscription, health)
+            if farewell:
+                await write_farewell(db, organization, subscription, due_at=self.now())
 
         await self._write(save, atomic=True)
         self.wake_deliveries(everywhere=True)
@@ -1063,12 +1240,14 @@ class PostgresStore:
             lambda db: self._settings.subscriptions(db, organization, page)
         )
 
-    async def delete_subscription(self, organization_id: str, subscription_id: str) -> bool:
+    async def delete_subscription(
+        self, organization_id: str, subscription_id: str, *, farewell: bool = False
+    ) -> bool:
         organization = _organization(organization_id)
         subscription = find(ids.SUBSCRIPTION, subscription_id)
         found = await self._write(
             lambda db: self._settings.delete_subscription(
-                db, organization, subscription, now=self.now()
+                db, organization, subscription, farewell=farewell, now=self.now()
             ),
             atomic=True,
         )

@@ -52,7 +52,7 @@ class RecordReads(Tables):
     ) -> EventDetail | None:
         """One event with its deliveries and timeline."""
         for *row, status_at, reason in db.execute(SQL["event"], (event, organization)):
-            plain = self.shown_event(row, now)
+            plain = self.shown(row, now)
             deliveries = tuple(
                 self._delivery(delivery)
                 for delivery in db.execute(SQL["event_deliveries"], (event,))
@@ -87,8 +87,7 @@ class RecordReads(Tables):
         """Events in the order in which they were stored."""
         position = 0 if after is None else self._position(after)
         events = [
-            self.shown_event(row, now)
-            for row in db.execute(SQL["log"], (organization, position, limit))
+            self.shown(row, now) for row in db.execute(SQL["log"], (organization, position, limit))
         ]
         return LogPage(events, events[-1].id if events else after)
 
@@ -246,8 +245,8 @@ class RecordReads(Tables):
             "limit": page.limit,
         }
 
-    def shown_event(self, row: Sequence[Any], now: int) -> Event:
-        """An event of a row as lists have them."""
+    def shown(self, row: Sequence[Any], now: int) -> Event:
+        """An event as the API shows it, from a row of ``events.sql``."""
         (
             number,
             event_type,

@@ -304,7 +304,7 @@ class _Look:
         for row in rows:
             count, last = count + 1, row[0]
             if not matches.needed or matches(row[_PAYLOAD]):
-                found.append(self._records.shown_event(row, self._now))
+                found.append(self._records.shown(row, self._now))
         return Looked(found, count, last)
 
     def _one(self, name: str, parameters: Mapping[str, Any]) -> int | None:
