@@ -63,18 +63,19 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str]]:
     """Which reads were answered by which server: the session itself was asked."""
     found: Counter[tuple[str, str]] = Counter()
 
-    def watch(name: str) -> None:
-        read: Callable[..., Any] = getattr(RecordReads, name)
+    def watch(verbs: type[Any], name: str) -> None:
+        read: Callable[..., Any] = getattr(verbs, name)
 
-        async def watched(self: RecordReads, db: Connection, *arguments: object) -> Any:  # noqa: ANN401
+        async def watched(self: object, db: Connection, *arguments: object) -> Any:  # noqa: ANN401
             in_recovery = await db.fetchval("SELECT pg_is_in_recovery()")
             found[name, "standby" if in_recovery else "primary"] += 1
             return await read(self, db, *arguments)
 
-        monkeypatch.setattr(RecordReads, name, watched)
+        monkeypatch.setattr(verbs, name, watched)
 
-    for name in ("event", "events", "log", "deliveries", "delivery", "depths", "accounts"):
-        watch(name)
+    watch(SearchVerbs, "events")
+    for name in ("event", "log", "deliveries", "delivery", "depths", "accounts"):
+        watch(RecordReads, name)
     return found
 
 
