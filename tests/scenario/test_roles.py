@@ -95,12 +95,14 @@ def test_the_parts_of_each_role_are_those_of_its_readiness(process: Process) -> 
     work = {
         "reaper",
         "retention",
+        "event retention",
         "processor",
         "dispatcher",
         "outbox",
         "jobs",
         "sessions",
         "prober",
+        "indexer",
     }
     for role, parts in (("api", set()), ("worker", work), ("all", work)):
         assert set(process(role).app.readiness().checks) == everywhere | parts
