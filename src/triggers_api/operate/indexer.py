@@ -32,7 +32,7 @@ _BUSY_S: Final = 0.0003
 """Others that take as long for their turn have something to do."""
 _REST: Final = 19.0
 """How much longer than it worked it then rests: a twentieth of one core is what it takes."""
-_POLL_S: Final = 1.0
+_POLL_S: Final = 2.0
 _LONGEST_POLL_S: Final = 30.0
 _LOOK_SHARE: Final = 100.0
 """A look for work that takes long is made less often: it takes a hundredth of the time."""
@@ -52,12 +52,14 @@ class Indexer:
         self._metrics = metrics
         self._backlog: dict[str, int] = {}
         self._token: int | None = None
+        self._lease_again_at = 0.0
         self._prune_at = 0.0
 
     async def run_once(self) -> float:
         """Make or mend one part, if there is one to be made; returns the seconds until the next look."""
-        token = self._token = await self._store.lease_index(_LEASE_S, self._token)
+        token = await self._leased()
         if token is None:
+            self._backlog = {}
             self._metrics.unindexed.set(0)
             return _LEASE_S / 4
         began = time.perf_counter()
@@ -71,11 +73,20 @@ class Indexer:
             self._backlog[organization_id] -= taken
             self._metrics.unindexed.set(sum(self._backlog.values()))
             if taken:
+                if self._backlog[organization_id] < EVENTS_LIMIT:
+                    self._backlog = {}  # it was counted up to a bound, and some time ago
                 return 0.0
         self._backlog = {}
         if await self._mend(token) or await self._prune(token):
             return 0.0
         return min(max(_POLL_S, looked_s * _LOOK_SHARE), _LONGEST_POLL_S)
+
+    async def _leased(self) -> int | None:
+        """The token; asked for anew long before it runs out, and not with every look."""
+        if self._token is None or time.monotonic() >= self._lease_again_at:
+            self._token = await self._store.lease_index(_LEASE_S, self._token)
+            self._lease_again_at = time.monotonic() + _LEASE_S / 3
+        return self._token
 
     async def finish(self) -> None:
         """Let another process have its turn at once."""
@@ -165,6 +176,7 @@ class Indexer:
         return False
 
     def _told_stale(self, verb: str) -> None:
+        self._token = None
         self._metrics.stale_leases.labels(verb).inc()
         log.warning("another process makes the index now")
 
