@@ -20,7 +20,7 @@ from triggers_api.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-_LEASE_S: Final = 60.0
+_LEASE_S: Final = 120.0
 _COUNTED: Final = 100_000
 _AT_ONCE: Final = 128
 """Events whose payloads are in memory at once."""
