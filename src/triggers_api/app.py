@@ -48,7 +48,7 @@ from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.reaper import Reaper
-from triggers_api.operate.retention import Retention
+from triggers_api.operate.retention import EventRetention, Retention
 from triggers_api.operate.sessions import EndedSessions
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
@@ -191,6 +191,13 @@ class App:
             self.retention = Retention(
                 store, metrics=metrics, attempt_days=settings.attempt_retention_days
             )
+            self.event_retention = EventRetention(
+                store,
+                directory,
+                metrics=metrics,
+                days=settings.retention_days,
+                clock=time.monotonic,
+            )
             self._build_http()
             self._stack = stack.pop_all()
         return self
@@ -273,6 +280,7 @@ class App:
         return (
             self.reaper,
             self.retention,
+            self.event_retention,
             self.monitor,
             self.processor,
             self.dispatcher,

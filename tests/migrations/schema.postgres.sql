@@ -3,7 +3,8 @@ CREATE TABLE accounts (
     organization_id uuid NOT NULL,
     slot smallint NOT NULL,
     events bigint NOT NULL,
-    deliveries bigint NOT NULL
+    deliveries bigint NOT NULL,
+    pruned bigint DEFAULT 0 NOT NULL
 ) WITH (fillfactor=50);
 ALTER TABLE accounts ADD CONSTRAINT accounts_pkey PRIMARY KEY (organization_id, slot);
 CREATE TABLE api_keys (

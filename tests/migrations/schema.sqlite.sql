@@ -2,7 +2,7 @@ CREATE TABLE accounts (
     organization_id INTEGER PRIMARY KEY,
     events INTEGER NOT NULL,
     deliveries INTEGER NOT NULL
-) STRICT;
+    , pruned INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE TABLE api_keys (
     id INTEGER PRIMARY KEY,
     organization_id INTEGER,

@@ -257,9 +257,10 @@ PLANS: Final = {
     "erase_queue_row": [EVENT_IN_QUEUE],
     # claim
     "claim_due": [
-        "delivery_queue_due (due_at <=, priority =)", HEALTH, SUBSCRIPTION_BY_ID,
+        "delivery_queue_due (delivery_id >, due_at <=, priority =)", HEALTH, SUBSCRIPTION_BY_ID,
         "settings_version from end to end",
     ],
+    "claim_lanes_passed": [HEALTH, SUBSCRIPTION_BY_ID],
     "claim_lanes": [
         "delivery_queue_lane (organization_id =, subscription_id >)", "subscriptions_active (id >)",
         HEALTH, SUBSCRIPTION_BY_ID,
@@ -363,6 +364,17 @@ PLANS: Final = {
     "purge_deliveries": [DEAD_LETTER, DELIVERY_BY_ID, ATTEMPTS],
     "event_routed": [EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE],
     "open_jobs": ["jobs_due ()"],
+    # one event's end
+    "hold_queue_row": [EVENT_IN_QUEUE],
+    "event_standing": [EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE, DELIVERIES_OF_EVENT],
+    # retention
+    "hold_old_events": ["events_pkey (id <, id >, organization_id =)", EVENT_BY_ID],
+    "prune_events": [
+        EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE, DELIVERIES_OF_EVENT, ATTEMPTS, DEAD_LETTER,
+        "events by place", "event_states by place", "deliveries by place", "attempts by place",
+        "dead_letters by place", "inboxes_pkey (organization_id =)", INBOX_ITEM,
+        "inbox_items by place",
+    ],
     # inboxes
     "inbox_again": [
         "inbox_items_available (available_at <=, cursor =, event_id >, organization_id =)",

@@ -373,8 +373,27 @@ class Pruned(msgspec.Struct, frozen=True):
     position: str | None
 
 
+class PrunedEvents(msgspec.Struct, frozen=True, kw_only=True):
+    """What one piece of a sweep for old events deleted.
+
+    Attributes:
+        events: how many.
+        deliveries: of these events.
+        attempts: of these deliveries.
+        position: where the next piece begins, ``None`` at the end.
+    """
+
+    events: int = 0
+    deliveries: int = 0
+    attempts: int = 0
+    position: str | None = None
+
+
 class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """One organization's books: ``accepted`` is counted when an event is stored, the rest by row."""
+    """One organization's books: ``accepted`` is counted when an event is stored, the rest by row.
+
+    What was deleted because it was old is in ``pruned``, and in ``accepted`` no longer.
+    """
 
     organization_id: str
     accepted: int
@@ -385,6 +404,7 @@ class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int
     cancelled: int
     deleted: int
+    pruned: int = 0
     deliveries: dict[str, int]
 
     def balances(self) -> bool:
@@ -865,6 +885,31 @@ class Store(Protocol):
             before: the moment.
             after: the position that the last call returned; ``None`` begins with the oldest.
             limit: how many attempts to look at, about.
+        """
+
+    async def prune_events(
+        self,
+        before: Timestamp,
+        *,
+        own: Mapping[str, Timestamp],
+        after: str | None,
+        limit: int,
+    ) -> PrunedEvents:
+        """Delete events to which all that was to happen had happened before a moment.
+
+        One that waits to be routed, was set aside, or has a delivery that is not finished is kept,
+        however old it is, and so is one of whose deliveries one was finished since. With an event go its
+        payload, deliveries and attempts, and its dedup_id is free. The books lose it in the same
+        transaction, and count it as pruned.
+
+        Where several processes share the store one of them sweeps at a time; for another one the sweep
+        is over at once.
+
+        Args:
+            before: the moment.
+            own: that of some organizations, by id.
+            after: the position that the last call returned; ``None`` begins with the first organization.
+            limit: how many events to look at, about.
         """
 
     async def stats(self) -> QueueStats:

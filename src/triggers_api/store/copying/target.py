@@ -31,7 +31,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "body", "secrets", "deleted_at", "version",
     ),
     "controls": ("id", "body", "version"),
-    "accounts": ("organization_id", "slot", "events", "deliveries"),
+    "accounts": ("organization_id", "slot", "events", "deliveries", "pruned"),
     "events": (
         "organization_id", "id", "type", "dedup_id", "source", "key", "occurred_at", "deliver_at",
         "metadata", "operational", "payload",

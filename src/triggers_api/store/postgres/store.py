@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final, NamedTuple, Self, TypeVar
 from uuid import UUID
 
+import msgspec
 import structlog
 from asyncpg import Record
 
@@ -65,6 +66,7 @@ from triggers_api.store.base import (
     PendingNotice,
     ProbeClaim,
     Pruned,
+    PrunedEvents,
     Pulled,
     QueueClaim,
     QueueStats,
@@ -820,6 +822,43 @@ class PostgresStore:
         if len(organizations) > _ORGANIZATIONS_AT_ONCE:
             return Pruned(deleted, f"{organizations[-1][0].hex}-{FIRST.hex}-0")
         return Pruned(deleted, None)
+
+    async def prune_events(
+        self, before: Timestamp, *, own: Mapping[str, Timestamp], after: str | None, limit: int
+    ) -> PrunedEvents:
+        organization, event = (after or f"{FIRST.hex}-{FIRST.hex}").split("-")
+        place = UUID(event)
+        moments = {UUID(each[4:]): moment for each, moment in own.items()}
+        organizations = await self._sessions.read(
+            lambda db: db.fetch(SQL["organizations_from"], organization, _ORGANIZATIONS_AT_ONCE + 1)
+        )
+        total = PrunedEvents()
+        for (owner,) in organizations[:_ORGANIZATIONS_AT_ONCE]:
+            found = await self._write(
+                partial(
+                    self._events.prune,
+                    organization=owner,
+                    after=place if owner.hex == organization else FIRST,
+                    before=moments.get(owner, before),
+                    limit=limit,
+                ),
+                atomic=True,
+            )
+            if found is None:
+                return total
+            seen, last, gone = found
+            total = PrunedEvents(
+                events=total.events + gone[0],
+                deliveries=total.deliveries + gone[1],
+                attempts=total.attempts + gone[2],
+            )
+            if last is not None and seen == limit:
+                return msgspec.structs.replace(total, position=f"{owner.hex}-{last.hex}")
+            limit -= seen
+        if len(organizations) > _ORGANIZATIONS_AT_ONCE:
+            following = organizations[-1][0]
+            return msgspec.structs.replace(total, position=f"{following.hex}-{FIRST.hex}")
+        return total
 
     async def stats(self) -> QueueStats:
         at = time.monotonic()

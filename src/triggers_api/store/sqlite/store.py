@@ -49,6 +49,7 @@ from triggers_api.store.base import (
     PendingNotice,
     ProbeClaim,
     Pruned,
+    PrunedEvents,
     Pulled,
     QueueClaim,
     QueueStats,
@@ -638,6 +639,28 @@ class SqliteStore:
             lambda db: self._deliveries.prune_attempts(db, before, int(after or 0), limit),
         )
         return Pruned(deleted, None if position is None else str(position))
+
+    async def prune_events(
+        self, before: Timestamp, *, own: Mapping[str, Timestamp], after: str | None, limit: int
+    ) -> PrunedEvents:
+        organization, event = (int(part) for part in (after or "0-0").split("-"))
+        moments = {self._organization(each): moment for each, moment in own.items()}
+        old = await self._readers.run(
+            lambda db: self._events.old(
+                db, before, moments, organization=organization, after=event, limit=limit
+            )
+        )
+        events = deliveries = attempts = 0
+        if old.found:
+            events, deliveries, attempts = await self._write(
+                "prune_events", lambda db: self._events.prune(db, old)
+            )
+        return PrunedEvents(
+            events=events,
+            deliveries=deliveries,
+            attempts=attempts,
+            position=None if old.position is None else "{}-{}".format(*old.position),
+        )
 
     async def stats(self) -> QueueStats:
         moment = self._loop.time()
