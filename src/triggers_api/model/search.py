@@ -47,8 +47,8 @@ _NUMBER: Final = re.compile(
 )
 _INDEX: Final = re.compile(r"(0|[1-9][0-9]{0,8})(?:\.|$)", re.ASCII)
 _PLAIN: Final = re.compile(r"[ !#-\[\]-~]+", re.ASCII)
-_EXPONENT: Final = re.compile(rb"[:,\[\s]-?[0-9.]+e")
-"""A number with an exponent, in lower case."""
+_EXPONENT: Final = re.compile(rb"e(?<=[0-9]e)[-+]?[0-9]+[\s,\]}]")
+"""The end of a number with an exponent, in lower case."""
 _PLACES: Final = 30
 _FEW_DIGITS: Final = 3
 _SEPARATOR: Final = re.compile(r"[_.:/-]")
