@@ -30,8 +30,8 @@ _SLICE_S: Final = 0.001
 """How long events are taken apart before others get their turn."""
 _BUSY_S: Final = 0.0003
 """Others that take as long for their turn have something to do."""
-_REST: Final = 19.0
-"""How much longer than it worked it then rests: a twentieth of one core is what it takes."""
+_REST: Final = 39.0
+"""How much longer than it worked it then rests: a fortieth of one core is what it takes."""
 _POLL_S: Final = 2.0
 _LONGEST_POLL_S: Final = 30.0
 _LOOK_SHARE: Final = 100.0
