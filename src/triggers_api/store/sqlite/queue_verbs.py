@@ -58,7 +58,9 @@ class QueueVerbs(Tables):
         """Store the events of several calls; the answer is shaped like the input."""
         numbered = [(self.keys.of(event.id), event) for call in calls for event in call]
         holders = self._insert(db, numbered, now)
-        taken = [(number, event) for number, event in numbered if number not in holders]
+        taken = numbered
+        if holders:
+            taken = [(number, event) for number, event in numbered if number not in holders]
         run_many(db, "append_payloads", [(number, event.payload) for number, event in taken])
         own = [number for number, event in taken if event.operational]
         if own:
@@ -125,21 +127,30 @@ class QueueVerbs(Tables):
         return holders
 
     def _queue(self, db: apsw.Connection, taken: Sequence[tuple[int, NewEvent]]) -> None:
-        queued, routed = [], []
-        for number, event in taken:
-            received = number >> 20
-            if event.deliveries is None:
-                due = received if event.deliver_at is None else max(received, event.deliver_at)
-                queued.append((due, number, received, tokens.NOBODY, 0))
-            else:
-                routed += self.delivery_rows(
-                    number, self._organizations[event.organization_id], event.deliveries, received
-                )
+        queued = [
+            (
+                received if event.deliver_at is None else max(received, event.deliver_at),
+                number,
+                received,
+                tokens.NOBODY,
+                0,
+            )
+            for number, event in taken
+            if event.deliveries is None and (received := number >> 20)
+        ]
         run_many(db, "append_queue", queued)
+        if len(queued) == len(taken):
+            return
+        routed: list[lines.Row] = []
+        for number, event in taken:
+            if event.deliveries is not None:
+                organization = self._organizations[event.organization_id]
+                routed += self.delivery_rows(number, organization, event.deliveries, number >> 20)
         self._insert_deliveries(db, routed)
 
     def _count(self, db: apsw.Connection, taken: Sequence[tuple[int, NewEvent]]) -> None:
-        for organization, count in Counter(event.organization_id for _, event in taken).items():
+        counts = Counter([event.organization_id for _, event in taken])
+        for organization, count in counts.items():
             db.execute(SQL["count_accepted"], (self._organizations[organization], count, 0))
 
     def _first(self, db: apsw.Connection, holder: int, event: NewEvent, now: int) -> FirstEvent:
