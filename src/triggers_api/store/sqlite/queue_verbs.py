@@ -61,7 +61,8 @@ class QueueVerbs(Tables):
         taken = numbered
         if holders:
             taken = [(number, event) for number, event in numbered if number not in holders]
-        run_many(db, "append_payloads", [(number, event.payload) for number, event in taken])
+        payloads = [(number, event.payload) for number, event in taken]
+        run_many(db, "append_payloads", payloads, none=(0,) * 2)
         own = [number for number, event in taken if event.operational]
         if own:
             db.execute(SQL["mark_operational"], (numbers(own),))
@@ -85,7 +86,7 @@ class QueueVerbs(Tables):
             if ended:
                 raise InvalidState("the subscription has ended: it was disabled or expired")
             db.execute(SQL["append_test"], (number, organization, now, event.type))
-            run_many(db, "append_payloads", [(number, event.payload)])
+            run_many(db, "append_payloads", [(number, event.payload)], none=(0,) * 2)
             db.execute(SQL["count_accepted"], (organization, 1, 0))
             self._insert_deliveries(
                 db, self.delivery_rows(number, organization, (delivery,), now, origin=Origin.TEST)
@@ -115,7 +116,7 @@ class QueueVerbs(Tables):
             for number, event in numbered
         ]
         before = db.total_changes()
-        run_many(db, "append_events", rows)
+        run_many(db, "append_events", rows, none=(0,) * 11)
         if db.total_changes() - before == len(rows):
             return {}
         holders: dict[int, int] = {}
@@ -138,7 +139,7 @@ class QueueVerbs(Tables):
             for number, event in taken
             if event.deliveries is None and (received := number >> 20)
         ]
-        run_many(db, "append_queue", queued)
+        run_many(db, "append_queue", queued, none=(0,) * 5)
         if len(queued) == len(taken):
             return
         routed: list[lines.Row] = []
