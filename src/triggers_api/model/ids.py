@@ -49,11 +49,10 @@ class IdGenerator:
             after: a sequence already in use; the first one made is larger.
         """
         self._now = now
-        self._tail = tail
         # Ids must differ, not be secret: a generator of our own costs no system call for each.
         self._draw = random.Random(secrets.randbits(256)).getrandbits  # noqa: S311
         self._last = after
-        self._ends = None if tail is None else tuple(_end(low, tail) for low in range(256))
+        self._ends = None if tail is None else ends(tail)
 
     def new(self, prefix: str) -> str:
         """One new id."""
@@ -76,18 +75,26 @@ class IdGenerator:
     def _text(self, prefix: str, sequence: int) -> str:
         if self._ends is None:
             return text(prefix, sequence, self._draw(TAIL_BITS))
-        # As text() does it, without numbers of more than one machine word.
-        return "%s_%012x7%03x%s" % (  # noqa: UP031 - faster
-            prefix,
-            sequence >> _COUNTER_BITS,
-            sequence >> 8 & 0xFFF,
-            self._ends[sequence & 0xFF],
-        )
+        return joined(prefix, sequence, self._ends)
 
 
-def _end(low: int, tail: int) -> str:
-    """The last 16 digits of an id: the variant, the lower 8 bits of the counter, the tail."""
-    return f"{2 << 62 | low << TAIL_BITS | tail:016x}"
+Ends = tuple[str, ...]
+"""The last 16 digits of ids with one tail, by the lower 8 bits of the counter."""
+
+
+def ends(tail: int) -> Ends:
+    """See :data:`Ends`."""
+    return tuple(f"{2 << 62 | low << TAIL_BITS | tail:016x}" for low in range(256))
+
+
+def joined(prefix: str, sequence: int, ends: Ends) -> str:
+    """What :func:`text` makes, without numbers of more than one machine word."""
+    return "%s_%012x7%03x%s" % (  # noqa: UP031 - faster
+        prefix,
+        sequence >> _COUNTER_BITS,
+        sequence >> 8 & 0xFFF,
+        ends[sequence & 0xFF],
+    )
 
 
 def text(prefix: str, sequence: int, tail: int) -> str:
