@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from tests.contract.conftest import PATIENCE_S, World
+from tests.contract.conftest import PATIENCE_S, FrozenClock, World
 
 from triggers_api.errors import InvalidState, MalformedValue
 from triggers_api.model.inbox import (
@@ -763,3 +763,33 @@ def test_everything_is_where_it_was_after_a_crash(
     assert inbox.ack(held) == [ACKED]
     world.clock.advance(seconds=1)
     assert inbox.pull() == [made[2]]
+
+
+def test_an_inbox_does_not_hold_old_events_and_nothing_is_left_in_it_of_those_that_went(
+    world: World, organization: str, inbox: Consumer, clock: FrozenClock
+) -> None:
+    other = Consumer(world, world.organization("Other"))
+    stored(world, organization, 6)
+    stored(world, other.organization)
+    world.route(world.claim_queue())
+    given_back, leased = inbox.leased(1), inbox.leased(1)
+    inbox.settle(InboxAction.NACK, [given_back[0].receipt])
+    inbox.ack_ids(inbox.peek()[-1])
+    assert other.pull() != []
+    clock.advance(seconds=8 * 86_400)
+    now = clock()
+    pruned = world.run(
+        world.store.prune_events(
+            now.after(seconds=-7 * 86_400),
+            own={other.organization: now.after(seconds=-30 * 86_400)},
+            after=None,
+            limit=100,
+        )
+    )
+    assert (pruned.events, pruned.position) == (6, None)
+    assert world.engine.execute("SELECT count(*) FROM inbox_items") == [(1,)]
+    new = stored(world, organization)
+    assert inbox.pull() == new
+    assert inbox.ack(*leased)[0] in {LOST, UNKNOWN}
+    assert len(other.pull()) == 1
+    assert inbox.count().unacked == 1

@@ -24,9 +24,9 @@ from aiohappyeyeballs import AddrInfoType
 from standardwebhooks.webhooks import Webhook
 
 from triggers_api import __version__
+from triggers_api.client import verify
 from triggers_api.deliver.connection import BODY_LIMIT
 from triggers_api.deliver.egress import Egress
-from triggers_api.deliver.signature import verify
 from triggers_api.deliver.webhook import Sender, Sent, compose, new_traceparent
 from triggers_api.errors import MalformedValue
 from triggers_api.model.auth import BasicAuth, BearerAuth
@@ -123,7 +123,7 @@ def test_every_header_is_there() -> None:
         "x-triggers-attempt": "3",
     }
     signed = headers | {"webhook-signature": signature}
-    verify(NEW, headers=signed, body=body, now=NOW / 1000)
+    verify(signed, body, NEW, now=NOW / 1000)
 
 
 def test_a_delivery_in_a_line_says_its_place() -> None:
@@ -144,7 +144,7 @@ def test_every_secret_of_the_subscription_signs() -> None:
     body, headers = composed(delivery(secrets=(NEW, OLD)))
     assert len(headers["webhook-signature"].split(" ")) == 2
     for secret in (NEW, OLD):
-        verify(secret, headers=headers, body=body, now=NOW / 1000)
+        verify(headers, body, secret, now=NOW / 1000)
 
 
 def test_a_retired_secret_signs_after_the_present_one_until_its_time_by_the_stores_clock() -> None:
@@ -1120,7 +1120,7 @@ def test_a_payload_of_a_mebibyte_arrives_whole(run: Run) -> None:
             assert sent.outcome == Answered(200)
             assert receiver.requests[0].body.endswith(b'"data":' + payload + b"}")
             headers = dict(receiver.requests[0].headers.items())
-            verify(NEW, headers=headers, body=receiver.requests[0].body, now=NOW / 1000)
+            verify(headers, receiver.requests[0].body, NEW, now=NOW / 1000)
 
     run(scenario())
 

@@ -3,7 +3,8 @@ CREATE TABLE accounts (
     organization_id uuid NOT NULL,
     slot smallint NOT NULL,
     events bigint NOT NULL,
-    deliveries bigint NOT NULL
+    deliveries bigint NOT NULL,
+    pruned bigint DEFAULT 0 NOT NULL
 ) WITH (fillfactor=50);
 ALTER TABLE accounts ADD CONSTRAINT accounts_pkey PRIMARY KEY (organization_id, slot);
 CREATE TABLE api_keys (
@@ -123,6 +124,14 @@ CREATE TABLE events (
 CREATE UNIQUE INDEX events_dedup ON events USING btree (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
 CREATE INDEX events_log ON events USING btree (organization_id, xid);
 ALTER TABLE events ADD CONSTRAINT events_pkey PRIMARY KEY (organization_id, id);
+CREATE TABLE farewells (
+    organization_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    due_at bigint NOT NULL,
+    attempts integer NOT NULL
+);
+ALTER TABLE farewells ADD CONSTRAINT farewells_pkey PRIMARY KEY (organization_id, subscription_id);
+CREATE INDEX farewells_due ON farewells USING btree (due_at);
 CREATE TABLE inbox_items (
     organization_id uuid NOT NULL,
     cursor uuid NOT NULL,

@@ -2,7 +2,7 @@ CREATE TABLE accounts (
     organization_id INTEGER PRIMARY KEY,
     events INTEGER NOT NULL,
     deliveries INTEGER NOT NULL
-) STRICT;
+    , pruned INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE TABLE api_keys (
     id INTEGER PRIMARY KEY,
     organization_id INTEGER,
@@ -97,6 +97,13 @@ CREATE TABLE events (
     , operational INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE UNIQUE INDEX events_dedup ON events (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
 CREATE INDEX events_organization ON events (organization_id);
+CREATE TABLE farewells (
+    subscription_id INTEGER PRIMARY KEY,
+    organization_id INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL
+) STRICT;
+CREATE INDEX farewells_due ON farewells (due_at);
 CREATE TABLE inbox_items (
     cursor INTEGER NOT NULL,
     event_id INTEGER NOT NULL,

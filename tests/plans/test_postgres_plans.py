@@ -363,6 +363,17 @@ PLANS: Final = {
     "purge_deliveries": [DEAD_LETTER, DELIVERY_BY_ID, ATTEMPTS],
     "event_routed": [EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE],
     "open_jobs": ["jobs_due ()"],
+    # one event's end
+    "hold_queue_row": [EVENT_IN_QUEUE],
+    "event_standing": [EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE, DELIVERIES_OF_EVENT],
+    # retention
+    "hold_old_events": ["events_pkey (id <, id >, organization_id =)", EVENT_BY_ID],
+    "prune_events": [
+        EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE, DELIVERIES_OF_EVENT, ATTEMPTS, DEAD_LETTER,
+        "events by place", "event_states by place", "deliveries by place", "attempts by place",
+        "dead_letters by place", "inboxes_pkey (organization_id =)", INBOX_ITEM,
+        "inbox_items by place",
+    ],
     # inboxes
     "inbox_again": [
         "inbox_items_available (available_at <=, cursor =, event_id >, organization_id =)",
@@ -404,7 +415,9 @@ PLANS: Final = {
     "changed_organizations": ["organizations_version (version >)"],
     "changed_subscriptions": ["subscriptions_version (version >)"],
     "subscriptions": ["subscriptions_pkey (id <, organization_id =)"],
-    "end_expired_subscriptions": ["subscriptions_expiring (expires_at <=)"],
+    "end_expired_subscriptions": [
+        "subscriptions_expiring (expires_at <=)", "subscriptions_pkey (id =, organization_id =)",
+    ],
 }  # fmt: skip
 
 
@@ -481,3 +494,72 @@ def test_one_database_was_analyzed_and_the_other_never(databases: list[Database]
     assert known == [False, True]
     for database in databases:
         assert run(database.connection.fetchval("SELECT count(*) FROM deliveries")) == ROWS
+
+
+MANY: Final = 60_000
+_ORGANIZATION, _SUBSCRIPTION = (
+    f"'01a20320-000{kind}-7000-8000-000000000001'::uuid" for kind in (0, 3)
+)
+_FIRST, _EARLY, _LATE, _LAST = (
+    f"'01a20320-0002-7000-8000-{number:012x}'::uuid" for number in (0, 200, MANY - 200, MANY)
+)
+WINDOWS: Final = {"early": (_FIRST, _EARLY), "late": (_LATE, _LAST)}
+OF_A_SUBSCRIPTION: Final = {
+    "deliveries_by_subscription": f"{_ORGANIZATION}, {{1}}, {{0}}, {{1}}, 50, NULL, {_SUBSCRIPTION}",
+    "walk_deliveries_of_subscription": f"{_ORGANIZATION}, {{0}}, {{0}}, {{1}}, 50, {_SUBSCRIPTION}",
+    "subscription_deliveries": f"{_ORGANIZATION}, {_SUBSCRIPTION}, {{0}}, {{1}}, 50",
+    "subscription_attempts": f"{_ORGANIZATION}, {_SUBSCRIPTION}, {{0}}, {{1}}, 50, 50",
+}
+
+
+@pytest.fixture(scope="module")
+def long_list(postgres: Postgres, run: Run) -> Iterator[Any]:
+    """A connection to a database in which one subscription has many deliveries."""
+    name = postgres.migrated_database()
+    for statement in (
+        "INSERT INTO events (organization_id, id, type, payload)"
+        f" SELECT {_ORGANIZATION}, {EVENT}, 'order.created', 'null'"
+        f" FROM generate_series(1, {MANY}) AS i",
+        "INSERT INTO deliveries (organization_id, id, event_id, subscription_id, origin, origin_id,"
+        " status, status_at, attempt_count, attempt_base)"
+        f" SELECT {_ORGANIZATION}, {DELIVERY}, {EVENT}, {_SUBSCRIPTION}, 0,"
+        " '00000000-0000-0000-0000-000000000000', 5, i, 0, 0"
+        f" FROM generate_series(1, {MANY}) AS i",
+        "VACUUM ANALYZE",
+    ):
+        postgres.execute(statement, database=name)
+    db = run(asyncpg.connect(postgres.url(name), server_settings=SESSION, statement_cache_size=0))
+    yield db
+    run(db.close())
+    postgres.drop_database(name)
+
+
+@pytest.mark.parametrize("name", sorted(OF_A_SUBSCRIPTION))
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("window", sorted(WINDOWS))
+def test_a_window_of_a_subscription_is_found_without_reading_what_is_outside(
+    long_list: Any,  # noqa: ANN401 - no types
+    run: Run,
+    name: str,
+    mode: str,
+    window: str,
+) -> None:
+    given = OF_A_SUBSCRIPTION[name].format(*WINDOWS[window])
+
+    async def read() -> int:
+        await long_list.execute("DEALLOCATE ALL")
+        await long_list.execute(f"SET plan_cache_mode = {mode}")
+        await long_list.execute(f"PREPARE asked AS {SQL[name]}")
+        (answer,) = json.loads(
+            await long_list.fetchval(
+                f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE asked({given})"
+            )
+        )
+        (scan,) = (
+            step for step in steps(answer["Plan"]) if step.get("Relation Name") == "deliveries"
+        )
+        assert scan["Actual Rows"] == 50
+        pages: int = scan["Shared Hit Blocks"] + scan["Shared Read Blocks"]
+        return pages
+
+    assert run(read()) < 70

@@ -256,6 +256,20 @@ PLANS: Final = {
     "purge_attempts": ["SEARCH attempts USING COVERING INDEX attempts_delivery (delivery_id=?)"],
     "event_routed": ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"],
     "open_jobs": ["SCAN jobs USING INDEX jobs_due"],
+    # retention
+    "next_owner": ["SEARCH events USING COVERING INDEX events_organization (organization_id>?)"],
+    "old_events": [
+        "SEARCH e USING INDEX events_organization (organization_id=? AND rowid>? AND rowid<?)",
+        "SEARCH d USING INDEX deliveries_once (event_id=?)",
+    ],
+    "still_old": [EVENT, "SEARCH d USING INDEX deliveries_once (event_id=?)"],
+    "deliveries_of_events": ["SEARCH deliveries USING COVERING INDEX deliveries_once (event_id=?)"],
+    "prune_items_of_events": [
+        "SEARCH inbox_items USING PRIMARY KEY (cursor=? AND event_id=?)",
+        "SEARCH inboxes USING PRIMARY KEY (organization_id=?)",
+    ],
+    "prune_payloads": ["SEARCH event_payloads USING INTEGER PRIMARY KEY (rowid=?)"],
+    "prune_events": ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"],
     # inboxes
     "inbox_again": [
         "SEARCH i USING INDEX inbox_items_available"

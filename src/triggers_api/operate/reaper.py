@@ -40,7 +40,9 @@ class Reaper:
                 cancelled=reaped.cancelled,
                 mended=reaped.mended,
             )
-        while await self._store.prune_inboxes(_AT_ONCE) == _AT_ONCE:
+        pruned = _AT_ONCE
+        while pruned == _AT_ONCE:
+            pruned = await self._store.prune_inboxes(_AT_ONCE)
             await asyncio.sleep(_BREATH_S)
         return self._sweep_s
 

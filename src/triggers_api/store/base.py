@@ -232,6 +232,14 @@ class ProbeClaim(msgspec.Struct, frozen=True):
     health: EndpointHealth
 
 
+class Farewell(msgspec.Struct, frozen=True):
+    """A hook that has ended, leased to tell the other side; ``attempts`` count this one."""
+
+    target: SubscriptionRecord
+    attempts: int
+    lease_until: Timestamp
+
+
 class Page(msgspec.Struct, frozen=True):
     """Which part of a list, newest first: up to ``limit`` rows with ids before ``before``.
 
@@ -365,8 +373,27 @@ class Pruned(msgspec.Struct, frozen=True):
     position: str | None
 
 
+class PrunedEvents(msgspec.Struct, frozen=True, kw_only=True):
+    """What one piece of a sweep for old events deleted.
+
+    Attributes:
+        events: how many.
+        deliveries: of these events.
+        attempts: of these deliveries.
+        position: where the next piece begins, ``None`` at the end.
+    """
+
+    events: int = 0
+    deliveries: int = 0
+    attempts: int = 0
+    position: str | None = None
+
+
 class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """One organization's books: ``accepted`` is counted when an event is stored, the rest by row."""
+    """One organization's books: ``accepted`` is counted when an event is stored, the rest by row.
+
+    What was deleted because it was old is in ``pruned``, and in ``accepted`` no longer.
+    """
 
     organization_id: str
     accepted: int
@@ -377,6 +404,7 @@ class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int
     cancelled: int
     deleted: int
+    pruned: int = 0
     deliveries: dict[str, int]
 
     def balances(self) -> bool:
@@ -694,6 +722,34 @@ class Store(Protocol):
             changed meanwhile.
         """
 
+    async def end_expired(self, notify: Collection[str]) -> int:
+        """End subscriptions that are past their ``expires_at``; what waits for them is cancelled.
+
+        A notice of each is part of the same transaction for organizations in ``notify``, and for a hook
+        a farewell, due when the other side has had the time to ask for it again.
+
+        Returns:
+            How many were ended.
+        """
+
+    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
+        """Lease ended hooks of which the other side is to be told now.
+
+        Until the lease runs out nobody else is given them.
+        """
+
+    async def settle_farewell(
+        self, farewell: Farewell, *, retry_at: Timestamp | None, understood: bool = False
+    ) -> bool:
+        """Tell it again at a moment, or never again.
+
+        Where it was ``understood``, nobody looks any more whether a hook that was disabled for failing
+        works again.
+
+        Returns:
+            Whether the lease was valid; otherwise nothing is changed.
+        """
+
     async def notices(self, limit: int) -> list[PendingNotice]:
         """Up to ``limit`` notices that are still to be told, of any organization, oldest first."""
 
@@ -701,7 +757,7 @@ class Store(Protocol):
         """Take notices out that have been told; one that is gone already is fine."""
 
     async def reap(self) -> Reaped:
-        """Free what is held by leases that ran out, and finish what deletions left to be cancelled."""
+        """Free what is held by leases that ran out, and finish what ended ones left to be cancelled."""
 
     async def beat(self, worker: Worker) -> Reaped:
         """Say that this process is alive, and free at once what silent ones had claimed.
@@ -830,6 +886,31 @@ class Store(Protocol):
             before: the moment.
             after: the position that the last call returned; ``None`` begins with the oldest.
             limit: how many attempts to look at, about.
+        """
+
+    async def prune_events(
+        self,
+        before: Timestamp,
+        *,
+        own: Mapping[str, Timestamp],
+        after: str | None,
+        limit: int,
+    ) -> PrunedEvents:
+        """Delete events to which all that was to happen had happened before a moment.
+
+        One that waits to be routed, was set aside, or has a delivery that is not finished is kept,
+        however old it is, and so is one of whose deliveries one was finished since. With an event go its
+        payload, deliveries and attempts, and its dedup_id is free. The books lose it in the same
+        transaction, and count it as pruned.
+
+        Where several processes share the store one of them sweeps at a time; for another one the sweep
+        is over at once.
+
+        Args:
+            before: the moment.
+            own: that of some organizations, by id.
+            after: the position that the last call returned; ``None`` begins with the first organization.
+            limit: how many events to look at, about.
         """
 
     async def stats(self) -> QueueStats:
@@ -1069,7 +1150,7 @@ class Store(Protocol):
         """Store a tenant's new fields."""
 
     async def delete_organization(self, organization_id: str) -> bool:
-        """Hide a tenant, revoke its keys, delete its subscriptions, cancel its jobs."""
+        """Hide a tenant, revoke its keys, delete its subscriptions with a farewell, cancel its jobs."""
 
     async def create_key(self, key: KeyRecord) -> None:
         """Store a key; one with the same digest is brought back to life with the new fields."""
@@ -1081,9 +1162,16 @@ class Store(Protocol):
         """End a key."""
 
     async def save_subscription(
-        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+        self,
+        record: SubscriptionRecord,
+        *,
+        health: HealthReset = HealthReset.KEEP,
+        farewell: bool = False,
     ) -> None:
-        """Store a subscription, new or changed, and what that is to the health of its endpoint."""
+        """Store a subscription, new or changed, and what that is to the health of its endpoint.
+
+        With ``farewell`` the other side is to be told that it has ended.
+        """
 
     async def subscription(
         self, organization_id: str, subscription_id: str
@@ -1093,8 +1181,14 @@ class Store(Protocol):
     async def subscriptions(self, organization_id: str, page: Page) -> list[Subscription]:
         """A page of subscriptions, newest first."""
 
-    async def delete_subscription(self, organization_id: str, subscription_id: str) -> bool:
-        """Delete a subscription; what waits for it is cancelled."""
+    async def delete_subscription(
+        self, organization_id: str, subscription_id: str, *, farewell: bool = False
+    ) -> bool:
+        """Delete a subscription; what waits for it is cancelled.
+
+        With ``farewell`` the other side is to be told, if it is a hook that was active or paused;
+        without, it is told nothing any more, also of an end that came before.
+        """
 
     async def is_hook(self, organization_id: str, subscription_id: str) -> bool:
         """Whether a subscription, deleted or not, is the hook of a no-code tool."""

@@ -31,7 +31,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "body", "secrets", "deleted_at", "version",
     ),
     "controls": ("id", "body", "version"),
-    "accounts": ("organization_id", "slot", "events", "deliveries"),
+    "accounts": ("organization_id", "slot", "events", "deliveries", "pruned"),
     "events": (
         "organization_id", "id", "type", "dedup_id", "source", "key", "occurred_at", "deliver_at",
         "metadata", "operational", "payload",
@@ -57,6 +57,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "warned_at", "error", "probe_from", "disabled_at",
     ),
     "jobs": ("organization_id", "id", "status", "body", "position", "due_at"),
+    "farewells": ("organization_id", "subscription_id", "due_at", "attempts"),
     "notices": ("id", "organization_id", "noticed_at", "body"),
     "inboxes": (
         "organization_id", "name", "cursor", "types", "position_xid", "position_id", "created_at",

@@ -280,13 +280,14 @@ class RecordReads:
                     for status, code in codes.EVENT_STATUS.items()
                 },
                 deleted=events.get((organization, codes.EVENT_DELETED), 0),
+                pruned=pruned,
                 deliveries={"total": total}
                 | {
                     str(status): deliveries.get((organization, code), 0)
                     for status, code in codes.DELIVERY_STATUS.items()
                 },
             )
-            for organization, accepted, total in await db.fetch(SQL["account_totals"])
+            for organization, accepted, total, pruned in await db.fetch(SQL["account_totals"])
         ]
 
 

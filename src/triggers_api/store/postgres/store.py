@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final, NamedTuple, Self, TypeVar
 from uuid import UUID
 
+import msgspec
 import structlog
 from asyncpg import Record
 
@@ -52,6 +53,7 @@ from triggers_api.store.base import (
     EventContent,
     EventFilter,
     FailedEvent,
+    Farewell,
     FoundEvents,
     HealthReset,
     InboxPage,
@@ -64,6 +66,7 @@ from triggers_api.store.base import (
     PendingNotice,
     ProbeClaim,
     Pruned,
+    PrunedEvents,
     Pulled,
     QueueClaim,
     QueueStats,
@@ -96,6 +99,7 @@ from triggers_api.store.postgres.connection import (
 )
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.postgres.event_verbs import EventVerbs
+from triggers_api.store.postgres.farewell_verbs import FarewellVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
 from triggers_api.store.postgres.inbox_verbs import InboxVerbs
 from triggers_api.store.postgres.job_verbs import JobVerbs
@@ -106,7 +110,7 @@ from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
 from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.replica import Replica
 from triggers_api.store.postgres.sessions import Sessions
-from triggers_api.store.postgres.settings_verbs import SettingsVerbs
+from triggers_api.store.postgres.settings_verbs import SettingsVerbs, write_farewell
 from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, text
 from triggers_api.store.postgres.writer import Writer
 from triggers_api.telemetry.metrics import Metrics
@@ -188,6 +192,7 @@ class PostgresStore:
         self._ids = ids.IdGenerator(self._clock, after=last.sequence)
         self._queue = QueueVerbs(sessions, failpoints=failpoints)
         self._settings = SettingsVerbs(cipher)
+        self._farewells = FarewellVerbs(self._settings)
         self._health = HealthVerbs(self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(self._settings, self._health)
         self._events = EventVerbs()
@@ -560,6 +565,31 @@ class PostgresStore:
             atomic=True,
         )
 
+    async def end_expired(self, notify: Collection[str]) -> int:
+        ended = await self._write(
+            lambda db: self._farewells.end_expired(db, notify, now=self.now()), atomic=True
+        )
+        if ended:
+            await self._tidy_up()
+        return ended
+
+    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
+        now = self.now()
+        until = now.after(seconds=lease_s)
+        return await self._write(
+            lambda db: self._farewells.claim(db, limit, now=now, until=until), atomic=True
+        )
+
+    async def settle_farewell(
+        self, farewell: Farewell, *, retry_at: Timestamp | None, understood: bool = False
+    ) -> bool:
+        return await self._write(
+            lambda db: self._farewells.settle(
+                db, farewell, retry_at=retry_at, understood=understood, now=self.now()
+            ),
+            atomic=True,
+        )
+
     async def notices(self, limit: int) -> list[PendingNotice]:
         return await self._sessions.read(lambda db: pending_notices(db, limit))
 
@@ -568,7 +598,6 @@ class PostgresStore:
 
     async def reap(self) -> Reaped:
         events, deliveries = await self._write(lambda db: self._deliveries.free(db, now=self.now()))
-        await self._write(lambda db: db.execute(SQL["end_expired_subscriptions"], self.now()))
         mended = await self._write(
             lambda db: self._deliveries.mend_order(db, now=self.now()), atomic=True
         )
@@ -793,6 +822,43 @@ class PostgresStore:
         if len(organizations) > _ORGANIZATIONS_AT_ONCE:
             return Pruned(deleted, f"{organizations[-1][0].hex}-{FIRST.hex}-0")
         return Pruned(deleted, None)
+
+    async def prune_events(
+        self, before: Timestamp, *, own: Mapping[str, Timestamp], after: str | None, limit: int
+    ) -> PrunedEvents:
+        organization, event = (after or f"{FIRST.hex}-{FIRST.hex}").split("-")
+        place = UUID(event)
+        moments = {UUID(each[4:]): moment for each, moment in own.items()}
+        organizations = await self._sessions.read(
+            lambda db: db.fetch(SQL["organizations_from"], organization, _ORGANIZATIONS_AT_ONCE + 1)
+        )
+        total = PrunedEvents()
+        for (owner,) in organizations[:_ORGANIZATIONS_AT_ONCE]:
+            found = await self._write(
+                partial(
+                    self._events.prune,
+                    organization=owner,
+                    after=place if owner.hex == organization else FIRST,
+                    before=moments.get(owner, before),
+                    limit=limit,
+                ),
+                atomic=True,
+            )
+            if found is None:
+                return total
+            seen, last, gone = found
+            total = PrunedEvents(
+                events=total.events + gone[0],
+                deliveries=total.deliveries + gone[1],
+                attempts=total.attempts + gone[2],
+            )
+            if last is not None and seen == limit:
+                return msgspec.structs.replace(total, position=f"{owner.hex}-{last.hex}")
+            limit -= seen
+        if len(organizations) > _ORGANIZATIONS_AT_ONCE:
+            following = organizations[-1][0]
+            return msgspec.structs.replace(total, position=f"{following.hex}-{FIRST.hex}")
+        return total
 
     async def stats(self) -> QueueStats:
         at = time.monotonic()
@@ -1103,7 +1169,11 @@ class PostgresStore:
         )
 
     async def save_subscription(
-        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+        self,
+        record: SubscriptionRecord,
+        *,
+        health: HealthReset = HealthReset.KEEP,
+        farewell: bool = False,
     ) -> None:
         organization = _organization(record.organization_id)
         subscription = find(ids.SUBSCRIPTION, record.subscription.id)
@@ -1112,6 +1182,8 @@ class PostgresStore:
             # The version first, as everybody takes it.
             await self._settings.save_subscription(db, record)
             await self._health.reset(db, organization, subscription, health)
+            if farewell:
+                await write_farewell(db, organization, subscription, due_at=self.now())
 
         await self._write(save, atomic=True)
         self.wake_deliveries(everywhere=True)
@@ -1134,12 +1206,14 @@ class PostgresStore:
             lambda db: self._settings.subscriptions(db, organization, page)
         )
 
-    async def delete_subscription(self, organization_id: str, subscription_id: str) -> bool:
+    async def delete_subscription(
+        self, organization_id: str, subscription_id: str, *, farewell: bool = False
+    ) -> bool:
         organization = _organization(organization_id)
         subscription = find(ids.SUBSCRIPTION, subscription_id)
         found = await self._write(
             lambda db: self._settings.delete_subscription(
-                db, organization, subscription, now=self.now()
+                db, organization, subscription, farewell=farewell, now=self.now()
             ),
             atomic=True,
         )

@@ -278,13 +278,14 @@ class RecordReads(Tables):
                     for status, code in codes.EVENT_STATUS.items()
                 },
                 deleted=events.get((organization, codes.EVENT_DELETED), 0),
+                pruned=pruned,
                 deliveries={"total": total}
                 | {
                     str(status): deliveries.get((organization, code), 0)
                     for status, code in codes.DELIVERY_STATUS.items()
                 },
             )
-            for organization, accepted, total in db.execute(SQL["account_events"])
+            for organization, accepted, total, pruned in db.execute(SQL["account_events"])
         ]
 
     def _span(

@@ -36,6 +36,7 @@ from triggers_api.store.base import (
     EventContent,
     EventFilter,
     FailedEvent,
+    Farewell,
     FoundEvents,
     HealthReset,
     InboxPage,
@@ -48,6 +49,7 @@ from triggers_api.store.base import (
     PendingNotice,
     ProbeClaim,
     Pruned,
+    PrunedEvents,
     Pulled,
     QueueClaim,
     QueueStats,
@@ -75,6 +77,7 @@ from triggers_api.store.sqlite.connection import (
 )
 from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.sqlite.event_verbs import EventVerbs
+from triggers_api.store.sqlite.farewell_verbs import FarewellVerbs
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
 from triggers_api.store.sqlite.inbox_verbs import InboxVerbs
 from triggers_api.store.sqlite.job_verbs import JobVerbs
@@ -85,7 +88,7 @@ from triggers_api.store.sqlite.queue_verbs import QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
 from triggers_api.store.sqlite.secret import found_secret, kept_secret, secret_path
-from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
+from triggers_api.store.sqlite.settings_verbs import SettingsVerbs, write_farewell
 from triggers_api.store.sqlite.tables import SQL
 from triggers_api.store.sqlite.writer import APPEND, Operation, Writer
 from triggers_api.telemetry.metrics import Metrics
@@ -147,6 +150,7 @@ class SqliteStore:
         self._jobs = JobVerbs(keys)
         self._inboxes = InboxVerbs(keys, self._records)
         self._notices = NoticeVerbs(keys)
+        self._farewells = FarewellVerbs(keys, self._settings)
 
         self._queue_notice = Notice()
         self._log_news = News()
@@ -433,6 +437,31 @@ class SqliteStore:
             lambda db: self._health.settle_probe(db, probe, error, notify=notify, now=self.now()),
         )
 
+    async def end_expired(self, notify: Collection[str]) -> int:
+        ended = await self._write(
+            "end_expired", lambda db: self._farewells.end_expired(db, notify, now=self.now())
+        )
+        for subscription in ended:
+            await self._cancel_ended(subscription)
+        return len(ended)
+
+    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
+        def claim(db: apsw.Connection) -> Sequence[Farewell]:
+            now = self.now()
+            return self._farewells.claim(db, limit, now=now, until=now.after(seconds=lease_s))
+
+        return await self._write("claim_farewells", claim)
+
+    async def settle_farewell(
+        self, farewell: Farewell, *, retry_at: Timestamp | None, understood: bool = False
+    ) -> bool:
+        return await self._write(
+            "settle_farewell",
+            lambda db: self._farewells.settle(
+                db, farewell, retry_at=retry_at, understood=understood, now=self.now()
+            ),
+        )
+
     async def notices(self, limit: int) -> list[PendingNotice]:
         return await self._readers.run(lambda db: self._notices.notices(db, limit))
 
@@ -444,7 +473,6 @@ class SqliteStore:
         events, deliveries = await self._write(
             "reap", lambda db: self._deliveries.free(db, ran_out=now, now=now)
         )
-        await self._write("reap", lambda db: db.execute(SQL["end_expired_subscriptions"], (now,)))
         await self._write("reap", lambda db: self._jobs.free(db, ran_out=now, now=now))
         if events:
             self._queue_notice.give()
@@ -611,6 +639,28 @@ class SqliteStore:
             lambda db: self._deliveries.prune_attempts(db, before, int(after or 0), limit),
         )
         return Pruned(deleted, None if position is None else str(position))
+
+    async def prune_events(
+        self, before: Timestamp, *, own: Mapping[str, Timestamp], after: str | None, limit: int
+    ) -> PrunedEvents:
+        organization, event = (int(part) for part in (after or "0-0").split("-"))
+        moments = {self._organization(each): moment for each, moment in own.items()}
+        old = await self._readers.run(
+            lambda db: self._events.old(
+                db, before, moments, organization=organization, after=event, limit=limit
+            )
+        )
+        events = deliveries = attempts = 0
+        if old.found:
+            events, deliveries, attempts = await self._write(
+                "prune_events", lambda db: self._events.prune(db, old)
+            )
+        return PrunedEvents(
+            events=events,
+            deliveries=deliveries,
+            attempts=attempts,
+            position=None if old.position is None else "{}-{}".format(*old.position),
+        )
 
     async def stats(self) -> QueueStats:
         moment = self._loop.time()
@@ -925,11 +975,19 @@ class SqliteStore:
         )
 
     async def save_subscription(
-        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+        self,
+        record: SubscriptionRecord,
+        *,
+        health: HealthReset = HealthReset.KEEP,
+        farewell: bool = False,
     ) -> None:
         def save(db: apsw.Connection) -> None:
+            subscription = self._keys.of(record.subscription.id)
             self._settings.save_subscription(db, record)
-            self._health.reset(db, self._keys.of(record.subscription.id), health)
+            self._health.reset(db, subscription, health)
+            if farewell:
+                organization = self._keys.of(record.organization_id)
+                write_farewell(db, organization, subscription, due_at=self.now())
 
         await self._write("save_subscription", save)
         self._delivery_notice.give()
@@ -949,13 +1007,15 @@ class SqliteStore:
             lambda db: self._settings.subscriptions(db, organization, page)
         )
 
-    async def delete_subscription(self, organization_id: str, subscription_id: str) -> bool:
+    async def delete_subscription(
+        self, organization_id: str, subscription_id: str, *, farewell: bool = False
+    ) -> bool:
         organization = self._organization(organization_id)
         subscription = self._keys.find(ids.SUBSCRIPTION, subscription_id)
         found = await self._write(
             "delete_subscription",
             lambda db: self._settings.delete_subscription(
-                db, organization, subscription, now=self.now()
+                db, organization, subscription, farewell=farewell, now=self.now()
             ),
         )
         if found:
