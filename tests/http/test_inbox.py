@@ -310,7 +310,8 @@ def test_names_are_checked_and_others_are_not_found(inbox: Consumer) -> None:
         path = f"/api/inboxes/{name.replace(' ', '%20').replace('é', '%C3%A9')}"
         assert inbox.ask("PUT", path).status == 422
         assert inbox.ask("POST", f"{path}/pull").status == 404
-    for body in ({"types": ["a b"]}, {"types": []}, {"from": "middle"}, {"name": "x"}):
+    bodies: list[Any] = [{"types": ["a b"]}, {"types": []}, {"from": "middle"}, {"name": "x"}]
+    for body in bodies:
         assert inbox.ask("PUT", "/api/inboxes/named", body).status == 422
     for query in ("limit=0", "limit=1001", "wait_s=31", "type=a%20b", "unknown=1", "wait_s=x"):
         assert inbox.ask("GET", f"/api/inbox?{query}").status == 422

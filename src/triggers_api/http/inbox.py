@@ -606,7 +606,7 @@ async def _heard(
     context.metrics.inbox_waiting.inc()
     waiting = asyncio.ensure_future(context.store.wait_log(heard, timeout_s))
     try:
-        futures = [waiting] if gone is None else [waiting, gone]
+        futures: list[asyncio.Future[Any]] = [waiting] if gone is None else [waiting, gone]
         await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
         return waiting.result() if waiting.done() else heard
     finally:
