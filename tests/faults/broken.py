@@ -167,7 +167,7 @@ def believes_every_receipt() -> None:
     def broken(*_: Any, **__: Any) -> Settling:  # noqa: ANN401
         return Settling(InboxStatus.ACKED, drop=True)
 
-    inbox_verbs.settle_lease = broken
+    vars(inbox_verbs)["settle_lease"] = broken
 
 
 def _migrated(statements: str) -> None:

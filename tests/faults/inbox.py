@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 CONSUMERS: Final = 8
 LEASE_S: Final = 1.0
 KILLS_APART_S: Final = (0.4, 1.6)
+KILLS_OF_MANY_APART_S: Final = (1.0, 4.0)
 
 _PAUSE_S: Final = 0.05
 _CLOCKS_S: Final = 0.02
@@ -240,7 +241,7 @@ async def kill_some(fleet: Fleet, *, events: int) -> None:
 
     async def keep_killing() -> None:
         while True:
-            await asyncio.sleep(fleet.rng.uniform(*KILLS_APART_S))
+            await asyncio.sleep(fleet.rng.uniform(*KILLS_OF_MANY_APART_S))
             server = fleet.rng.choice(fleet.takers)
             if server.poll() is None:
                 server.kill()

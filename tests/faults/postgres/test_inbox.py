@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def test_competing_consumers_get_each_event_to_themselves_through_kills(
     make_fleet: MakeFleet,
 ) -> None:
-    asyncio.run(kill_some(make_fleet(apis=3, workers=1), events=1500))
+    asyncio.run(kill_some(make_fleet(apis=3, workers=1), events=1000))
 
 
 @pytest.mark.faults
@@ -26,5 +26,5 @@ def test_a_product_in_which_pulls_do_not_wait_for_each_other_is_found_out(
     make_fleet: MakeFleet,
 ) -> None:
     fleet = make_fleet(apis=3, bug="pulls_at_once")
-    with pytest.raises(AssertionError, match="in two hands"):
+    with pytest.raises(AssertionError, match="in two hands|acknowledged twice"):
         asyncio.run(kill_some(fleet, events=600))
