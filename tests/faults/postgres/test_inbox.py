@@ -26,5 +26,5 @@ def test_a_product_in_which_pulls_do_not_wait_for_each_other_is_found_out(
     make_fleet: MakeFleet,
 ) -> None:
     fleet = make_fleet(apis=3, bug="pulls_at_once")
-    with pytest.raises(AssertionError, match="in two hands|acknowledged twice"):
+    with pytest.raises(AssertionError, match=r"in two hands|acknowledged twice"):
         asyncio.run(kill_some(fleet, events=600))
