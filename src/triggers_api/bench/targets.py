@@ -116,6 +116,9 @@ INBOX_FLAT: Final = Goal(
     Bound.AT_MOST,
     1.5,
 )
+SEARCH_P95: Final = Goal(
+    "p95 of searches among a million events, of each kind that is indexed,", Bound.AT_MOST, 50, "ms"
+)
 
 REFUSED: Final = Goal("requests that were refused or lost", Bound.AT_MOST, 0)
 NOT_STORED: Final = Goal("accepted events that are not stored", Bound.AT_MOST, 0)
@@ -125,6 +128,9 @@ WRONG_DUPLICATES: Final = Goal("duplicates answered with another event's id", Bo
 NOT_RECEIVED: Final = Goal("accepted events that were not received", Bound.AT_MOST, 0)
 NOT_ACKED: Final = Goal("pulled events that could not be acknowledged", Bound.AT_MOST, 0)
 NOT_SETTLED: Final = Goal("accepted events whose delivery is not settled", Bound.AT_MOST, 0)
+NOT_AT_ONCE: Final = Goal(
+    "searches that do not find an event as soon as it was confirmed", Bound.AT_MOST, 0
+)
 BAD_SIGNATURES: Final = Goal("sampled webhooks with a wrong signature", Bound.AT_MOST, 0)
 
 
