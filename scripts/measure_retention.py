@@ -59,11 +59,13 @@ _FILL_DATABASE: Final = (
     " status_at, attempt_count, attempt_base)"
     f" SELECT o.id, {_ID.format('(1::bigint << 40)')}, {_ID.format('1::bigint')},"
     f" '{'0' * 31}1'::uuid, 0, '{'0' * 32}'::uuid, 5, $3 + i, 1, 0"
-    " FROM organizations AS o, generate_series($1::bigint, $2::bigint - 1) AS i WHERE $4::bytea IS NOT NULL",
+    " FROM organizations AS o, generate_series($1::bigint, $2::bigint - 1) AS i"
+    " WHERE $4::bytea IS NOT NULL",
     "INSERT INTO attempts (organization_id, delivery_id, number, id, started_at, duration_ms,"
     f" status_code) SELECT o.id, {_ID.format('(1::bigint << 40)')}, 1,"
     f" {_ID.format('(1::bigint << 41)')}, $3 + i, 3, 200"
-    " FROM organizations AS o, generate_series($1::bigint, $2::bigint - 1) AS i WHERE $4::bytea IS NOT NULL",
+    " FROM organizations AS o, generate_series($1::bigint, $2::bigint - 1) AS i"
+    " WHERE $4::bytea IS NOT NULL",
 )
 
 
