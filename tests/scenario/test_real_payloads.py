@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Mapping
 from typing import Final, Self
@@ -33,6 +34,9 @@ NASTY: Final = (
     b'""',
 )
 """What a parser and its writer would not give back as it came."""
+
+OURS: Final = {"id", "type", "received_at"}
+"""Members of the flat shape that are not the payload's."""
 
 Sent = Mapping[str, tuple[str, bytes]]
 
@@ -122,6 +126,8 @@ def test_every_payload_arrives_and_is_found_byte_for_byte(
         for event_id, data in follower.data.items():
             assert shown(event_id, sent) in data
         await found_as_sent(service, sent)
+        await pulled_as_sent(service, sent)
+        await polled_as_sent(service, sent)
 
     run(main())
 
@@ -164,3 +170,44 @@ async def found_as_sent(service: Service, sent: Sent) -> None:
     (numbered,) = [event_id for event_id in sent if sent[event_id][1] == NASTY[5]]
     found = await service.call("GET", "/api/events?type=nasty&payload.b.a=4")
     assert shown(numbered, sent) in found.body
+
+
+async def pulled_as_sent(service: Service, sent: Sent) -> None:
+    """From the inbox, looked into and pulled until it is empty."""
+    looked, pulled = b"", b""
+    address = "/api/inbox?limit=1000"
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await service.call("GET", address + (f"&cursor={cursor}" if cursor else ""))
+        assert page.status == 200, page
+        looked, cursor = looked + page.body, page.json["next_cursor"]
+    count = 0
+    async with asyncio.timeout(PATIENCE_S):
+        while count < len(sent):
+            batch = await service.call("POST", "/api/inbox/pull", {"limit": 100, "wait_s": 1})
+            assert batch.status == 200, batch
+            receipts = [each["receipt"] for each in batch.json["data"]]
+            if receipts:
+                await service.call("POST", "/api/inbox/ack", {"receipts": receipts})
+            pulled, count = pulled + batch.body, count + len(receipts)
+    for event_id in sent:
+        assert shown(event_id, sent) in looked
+        assert shown(event_id, sent) in pulled
+
+
+async def polled_as_sent(service: Service, sent: Sent) -> None:
+    """From the list for no-code tools, whose objects have the payload's members among their own."""
+    whole = 0
+    of_type: dict[str, list[str]] = {}
+    for event_id, (event_type, _) in sent.items():
+        of_type.setdefault(event_type, []).append(event_id)
+    for event_type, event_ids in of_type.items():
+        polled = (await service.call("GET", f"/api/poll/{event_type}?limit=1000")).body
+        for event_id in event_ids:
+            payload = sent[event_id][1]
+            if not payload.startswith(b"{"):
+                assert b'"data":%b' % payload in polled, payload
+            elif not OURS & set(json.loads(payload)):  # one of these is told by another name
+                assert b",%b}" % payload[1:-1] in polled, payload
+                whole += 1
+    assert whole > 300
