@@ -308,6 +308,7 @@ PLANS: Final = {
         "SEARCH inboxes USING PRIMARY KEY (organization_id=?)",
     ],
     "prune_payloads": ["SEARCH event_payloads USING INTEGER PRIMARY KEY (rowid=?)"],
+    "prune_failures": ["SEARCH event_failures USING INTEGER PRIMARY KEY (rowid=?)"],
     "prune_events": ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"],
     # inboxes
     "inbox_again": [
