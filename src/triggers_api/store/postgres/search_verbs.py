@@ -7,7 +7,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from triggers_api.model import ids
-from triggers_api.model.postings import Part
+from triggers_api.model.postings import Part, with_place
 from triggers_api.model.search import Matcher, needles
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
@@ -138,6 +138,17 @@ class SearchVerbs:
     async def erased(self, db: Connection, organization: Key, event: Key, *, now: int) -> None:
         """Part of the transaction that deletes an event."""
         await db.execute(SQL["mark_stale"], organization, event, now)
+
+    async def changed(self, db: Connection, organization: Key, event: Key) -> None:
+        """Part of the transaction that changes an event's payload: searches look at it each time."""
+        # What was read before and is not saved yet has the old one: that is read again.
+        await db.execute(SQL["revoke_index"])
+        number_ = event.int if isinstance(event, UUID) else int(event, 16)
+        for part, whole, packed in await db.fetch(SQL["parts_with"], organization, event):
+            events = _unpacked(packed)
+            if number_ in events:
+                marked = with_place(whole, events.index(number_))
+                await db.execute(SQL["save_whole"], organization, part, marked)
 
     async def stale_part(self, db: Connection, before: int) -> StalePart | None:
         """The one that has been stale for the longest time."""
