@@ -1,5 +1,6 @@
 """Searching for events, and the index that searches read, made beside everything else."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -42,6 +43,7 @@ from triggers_api.store.searching import (
 
 _ID_BYTES: Final = 16
 _PAYLOAD: Final = 2
+_LONG_BYTES: Final = 128 << 10
 _STATEMENTS: Final = {
     Source.ALL: "events",
     Source.TAIL: "events_tail",
@@ -237,7 +239,7 @@ class _Look:
                 asked = [UUID(int=each) for each in events]
                 whole = (organization, FIRST, LAST, len(events))
                 rows = await db.fetch(SQL["events_of_ids"], *whole, *self._fixed, asked)
-                return self._looked(rows)
+                return await self._looked(rows)
             case Bound(span, depth):
                 name = f"events_bound{self._upward}"
                 last = await db.fetchval(SQL[name], organization, *_between(span), depth)
@@ -280,16 +282,23 @@ class _Look:
         elif ask.source is Source.TAIL:
             more = self._behind
         between = (self._organization, *_between(ask.span))
-        return self._looked(
+        return await self._looked(
             await self._db.fetch(SQL[name], *between, ask.limit, *self._fixed, *more)
         )
 
-    def _looked(self, rows: list[Record]) -> Looked:
-        matches = self._matches
-        found = [
-            shown(row, self._now) for row in rows if not matches.needed or matches(row[_PAYLOAD])
-        ]
-        return Looked(found, len(rows), rows[-1][0].int if rows else 0)
+    async def _looked(self, rows: list[Record]) -> Looked:
+        size = sum(len(row[_PAYLOAD]) for row in rows) if self._matches.needed else 0
+        matching = rows
+        if size > _LONG_BYTES:
+            # It would hold up everything else.
+            matching = await asyncio.to_thread(self._matching, rows)
+        elif size:
+            matching = self._matching(rows)
+        found = [shown(row, self._now) for row in matching]
+        return Looked(found, len(rows), rows[-1][0].int if rows else 0, size)
+
+    def _matching(self, rows: list[Record]) -> list[Record]:
+        return [row for row in rows if self._matches(row[_PAYLOAD])]
 
 
 def _span(wanted: EventFilter, page: Page) -> Span:

@@ -330,13 +330,16 @@ class _Look:
         return self._looked(rows)
 
     def _looked(self, rows: Iterable[tuple[Any, ...]]) -> Looked:
-        found, count, last = [], 0, 0
+        found, count, last, size = [], 0, 0, 0
         matches = self._matches
         for row in rows:
             count, last = count + 1, row[0]
-            if not matches.needed or matches(row[_PAYLOAD]):
-                found.append(self._records.shown(row, self._now))
-        return Looked(found, count, last)
+            if matches.needed:
+                size += len(row[_PAYLOAD])
+                if not matches(row[_PAYLOAD]):
+                    continue
+            found.append(self._records.shown(row, self._now))
+        return Looked(found, count, last, size)
 
     def _one(self, name: str, parameters: Mapping[str, Any]) -> int | None:
         for (value,) in self._db.execute(SQL[name], parameters):
