@@ -34,9 +34,9 @@ _FIRST_LOOK: Final = 500
 _WIDER: Final = 4
 _CHECKED: Final = 2_000
 """Events that the index has found, and that are looked at."""
-_BYTES: Final = 32 << 20
+_BYTES: Final = 8 << 20
 """Of payloads that are looked into."""
-_BYTES_AT_ONCE: Final = 4 << 20
+_BYTES_AT_ONCE: Final = 2 << 20
 _ROWS_FIRST: Final = 50
 _ROWS_AT_ONCE: Final = 1000
 _PARTS: Final = 1024
@@ -102,11 +102,12 @@ class Bound(msgspec.Struct, frozen=True):
 class Rows(msgspec.Struct, frozen=True):
     """The first ``limit`` events of a span that have what is asked for, but for their payloads.
 
-    The answer is a :class:`Looked`.
+    These are looked into, until ``enough`` match. The answer is a :class:`Looked`.
     """
 
     span: Span
     limit: int
+    enough: int
     source: Source = Source.ALL
 
 
@@ -121,7 +122,7 @@ class Looked(msgspec.Struct, frozen=True):
 
     Attributes:
         found: those whose payloads match, too.
-        rows: how many there were, whatever their payloads.
+        rows: how many were looked at, whatever their payloads.
         last: the number of the last of these.
         size: bytes of the payloads that were looked into.
     """
@@ -286,7 +287,7 @@ class _Search:
         """
         while span:
             most = self._at_once if self._asked.of_payload else self._limit - len(self._found)
-            looked: Looked = yield Rows(span, most, source)
+            looked: Looked = yield Rows(span, most, self._limit - len(self._found), source)
             self._add(looked)
             if looked.rows < most or len(self._found) >= self._limit:
                 return None

@@ -239,7 +239,7 @@ class _Look:
                 asked = [UUID(int=each) for each in events]
                 whole = (organization, FIRST, LAST, len(events))
                 rows = await db.fetch(SQL["events_of_ids"], *whole, *self._fixed, asked)
-                return await self._looked(rows)
+                return await self._looked(rows, len(events))
             case Bound(span, depth):
                 name = f"events_bound{self._upward}"
                 last = await db.fetchval(SQL[name], organization, *_between(span), depth)
@@ -282,23 +282,29 @@ class _Look:
         elif ask.source is Source.TAIL:
             more = self._behind
         between = (self._organization, *_between(ask.span))
-        return await self._looked(
-            await self._db.fetch(SQL[name], *between, ask.limit, *self._fixed, *more)
-        )
+        rows = await self._db.fetch(SQL[name], *between, ask.limit, *self._fixed, *more)
+        return await self._looked(rows, ask.enough)
 
-    async def _looked(self, rows: list[Record]) -> Looked:
+    async def _looked(self, rows: list[Record], enough: int) -> Looked:
         size = sum(len(row[_PAYLOAD]) for row in rows) if self._matches.needed else 0
-        matching = rows
         if size > _LONG_BYTES:
             # It would hold up everything else.
-            matching = await asyncio.to_thread(self._matching, rows)
-        elif size:
-            matching = self._matching(rows)
-        found = [shown(row, self._now) for row in matching]
-        return Looked(found, len(rows), rows[-1][0].int if rows else 0, size)
+            return await asyncio.to_thread(self._matching, rows, enough)
+        return self._matching(rows, enough)
 
-    def _matching(self, rows: list[Record]) -> list[Record]:
-        return [row for row in rows if self._matches(row[_PAYLOAD])]
+    def _matching(self, rows: list[Record], enough: int) -> Looked:
+        found, count, last, size = [], 0, 0, 0
+        matches = self._matches
+        for row in rows:
+            count, last = count + 1, row[0].int
+            if matches.needed:
+                size += len(row[_PAYLOAD])
+                if not matches(row[_PAYLOAD]):
+                    continue
+            found.append(shown(row, self._now))
+            if len(found) == enough:
+                break
+        return Looked(found, count, last, size)
 
 
 def _span(wanted: EventFilter, page: Page) -> Span:

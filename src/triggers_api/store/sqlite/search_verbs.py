@@ -295,7 +295,7 @@ class _Look:
                 return self._rows(ask)
             case RowsOf(events):
                 rows = db.execute(SQL["events_of_ids"], self._fixed | {"ids": numbers(events)})
-                return self._looked(rows)
+                return self._looked(rows, len(events))
             case Bound(span, depth):
                 name = f"events_bound{self._upward}"
                 return self._one(name, self._fixed | _between(span) | {"depth": depth})
@@ -327,9 +327,9 @@ class _Look:
         if ask.source is not Source.DEDUP_ID:
             name = f"{_STATEMENTS[ask.source]}{self._upward}"
         rows = self._db.execute(SQL[name], self._fixed | between | {"limit": ask.limit})
-        return self._looked(rows)
+        return self._looked(rows, ask.enough)
 
-    def _looked(self, rows: Iterable[tuple[Any, ...]]) -> Looked:
+    def _looked(self, rows: Iterable[tuple[Any, ...]], enough: int) -> Looked:
         found, count, last, size = [], 0, 0, 0
         matches = self._matches
         for row in rows:
@@ -339,6 +339,8 @@ class _Look:
                 if not matches(row[_PAYLOAD]):
                     continue
             found.append(self._records.shown(row, self._now))
+            if len(found) == enough:
+                break
         return Looked(found, count, last, size)
 
     def _one(self, name: str, parameters: Mapping[str, Any]) -> int | None:
