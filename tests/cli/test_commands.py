@@ -15,7 +15,7 @@ from triggers_api import __version__
 from triggers_api.cli.main import group
 
 COMMANDS: Final = [
-    "serve", "worker", "trigger", "tail", "explain", "listen", "cancel", "delete", "replay",
+    "serve", "worker", "trigger", "search", "tail", "explain", "listen", "cancel", "delete", "replay",
     "migrate", "encrypt", "copy", "doctor", "bench",
 ]  # fmt: skip
 

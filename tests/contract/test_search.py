@@ -184,7 +184,7 @@ def test_a_search_that_would_go_too_far_says_where_it_goes_on(
     monkeypatch.setattr(searching, "_LOOKED_INTO", 20)
     monkeypatch.setattr(searching, "_PARTS", 3)
     monkeypatch.setattr(searching, "_CHECKED", 3)
-    monkeypatch.setattr(searching, "_CHECKED_AT_ONCE", 2)
+    monkeypatch.setattr(searching, "_ROWS_FIRST", 2)
     monkeypatch.setattr(searching, "_LOOKED_AT", 20)
     monkeypatch.setattr(searching, "_FIRST_LOOK", 3)
     needles = []
@@ -219,7 +219,9 @@ def test_with_the_index_a_search_finds_what_it_finds_without(
     draw = random.Random(seed)
     monkeypatch.setattr(searching, "_FIRST_LOOK", draw.choice([1, 5, 20]))
     monkeypatch.setattr(searching, "_PARTS_FIRST", draw.choice([1, 2]))
-    monkeypatch.setattr(searching, "_CHECKED_AT_ONCE", draw.choice([1, 7]))
+    monkeypatch.setattr(searching, "_ROWS_FIRST", draw.choice([1, 7]))
+    monkeypatch.setattr(searching, "_BYTES", draw.choice([1, 100, 1000, 100_000]))
+    monkeypatch.setattr(searching, "_BYTES_AT_ONCE", draw.choice([1, 100, 100_000]))
     other = world.organization()
     stored = []
     for _ in range(150):

@@ -13,6 +13,7 @@ _COMMANDS: Final = {
     "serve": ("serve", "Run the service (the default command)."),
     "worker": ("worker", "Route and deliver beside other processes, on PostgreSQL."),
     "trigger": ("trigger", "Send an event."),
+    "search": ("search", "Find events by what they are and what is in them."),
     "tail": ("tail", "Print events as they come in."),
     "inbox": ("inbox", "Look into an inbox, pull from it, acknowledge."),
     "explain": ("explain", "Say why a subscription gets an event, or why not."),

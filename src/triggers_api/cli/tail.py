@@ -40,7 +40,7 @@ def command(
     tail = _Tail(url, api_key, pattern=pattern, after=after)
     try:
         for number, data in enumerate(tail, 1):
-            click.echo(_compact(data) if as_json else _line(json.loads(data)))
+            click.echo(_compact(data) if as_json else line_of(json.loads(data)))
             sys.stdout.flush()
             if number == count:
                 return
@@ -121,7 +121,8 @@ def _compact(data: bytes) -> str:
     return b" ".join(data.split(b"\n")).decode()
 
 
-def _line(event: dict[str, Any]) -> str:
+def line_of(event: dict[str, Any]) -> str:
+    """An event as one line for people."""
     payload = json.dumps(event["payload"], ensure_ascii=False)
     if len(payload) > _PAYLOAD_CHARACTERS:
         payload = payload[:_PAYLOAD_CHARACTERS] + "…"

@@ -145,6 +145,12 @@ def places_in(whole: bytes) -> int:
     return int.from_bytes(whole, "little")
 
 
+def with_place(whole: bytes, place: int) -> bytes:
+    """A bit map with one more place in it."""
+    found = places_in(whole) | 1 << place
+    return found.to_bytes((found.bit_length() + 7) // 8, "little")
+
+
 def _packed(places: list[int]) -> bytes:
     if len(places) * 2 < _MAP_BYTES:
         return pack(f"<{len(places)}H", *places)

@@ -136,6 +136,12 @@ class Matcher:
         self._conditions = [
             (each.path, each.value, canonical_number(each.value)) for each in asked.conditions
         ]
+        self._plain_words = [
+            # Fast: the word itself comes first, what stands before it is looked at behind it.
+            re.compile(b"%b(?<![a-z0-9]%b)(?![a-z0-9])" % (word.encode(), word.encode()))
+            for word in asked.words
+            if word.isascii()
+        ]
         self._texts = [each.encode() for each in _plain_texts(asked)]
         self._numbers = [
             [each.encode() for each in (_positional(number), value.lower())]
@@ -151,7 +157,14 @@ class Matcher:
             root = _parsed(payload)
             if not all(_holds(root, *each) for each in self._conditions):
                 return False
-        return not self._words or payload_words(payload).issuperset(self._words)
+        if not self._words:
+            return True
+        if payload.isascii() and b"\\" not in payload:
+            lower = payload.lower()
+            return len(self._plain_words) == len(self._words) and all(
+                each.search(lower) for each in self._plain_words
+            )
+        return payload_words(payload).issuperset(self._words)
 
     def _may_hold(self, payload: bytes) -> bool:
         if b"\\" in payload:

@@ -29,7 +29,7 @@ _LONG_BYTES: Final = 32 << 10
 _SLICE_S: Final = 0.001
 """How long events are taken apart before others get their turn."""
 _BUSY_S: Final = 0.0003
-"""Others that take as long for their turn have something to do."""
+"""Others in this thread that take as long for their turn have something to do."""
 _REST: Final = 39.0
 """How much longer than it worked it then rests: a fortieth of one core is what it takes."""
 _POLL_S: Final = 2.0
@@ -212,8 +212,9 @@ class _Turn:
         worked_s = time.perf_counter() - self._began
         if worked_s < _SLICE_S:
             return
-        left_at = time.perf_counter()
+        # This thread's own time: that another process has the core says nothing.
+        left_at = time.thread_time()
         await asyncio.sleep(0)
-        if time.perf_counter() - left_at > _BUSY_S:
+        if time.thread_time() - left_at > _BUSY_S:
             await asyncio.sleep(worked_s * _REST)
         self._began = time.perf_counter()

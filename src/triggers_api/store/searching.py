@@ -34,9 +34,11 @@ _FIRST_LOOK: Final = 500
 _WIDER: Final = 4
 _CHECKED: Final = 2_000
 """Events that the index has found, and that are looked at."""
-_CHECKED_AT_ONCE: Final = 100
-_ROWS_AT_ONCE: Final = 500
-_ROWS_FOR_A_FEW: Final = 50
+_BYTES: Final = 8 << 20
+"""Of payloads that are looked into."""
+_BYTES_AT_ONCE: Final = 2 << 20
+_ROWS_FIRST: Final = 50
+_ROWS_AT_ONCE: Final = 1000
 _PARTS: Final = 1024
 """Parts of the index that are asked."""
 _PARTS_FIRST: Final = 8
@@ -64,6 +66,11 @@ class Span(msgspec.Struct, frozen=True):
         if self.upward:
             return Span(self.after, last + 1, upward=True)
         return Span(last - 1, self.before)
+
+    @property
+    def beginning(self) -> int:
+        """The id behind which it begins."""
+        return self.after if self.upward else self.before
 
     def __bool__(self) -> bool:
         return self.after + 1 < self.before
@@ -95,11 +102,12 @@ class Bound(msgspec.Struct, frozen=True):
 class Rows(msgspec.Struct, frozen=True):
     """The first ``limit`` events of a span that have what is asked for, but for their payloads.
 
-    The answer is a :class:`Looked`.
+    These are looked into, until ``enough`` match. The answer is a :class:`Looked`.
     """
 
     span: Span
     limit: int
+    enough: int
     source: Source = Source.ALL
 
 
@@ -114,13 +122,15 @@ class Looked(msgspec.Struct, frozen=True):
 
     Attributes:
         found: those whose payloads match, too.
-        rows: how many there were, whatever their payloads.
+        rows: how many were looked at, whatever their payloads.
         last: the number of the last of these.
+        size: bytes of the payloads that were looked into.
     """
 
     found: list[Event]
     rows: int
     last: int
+    size: int
 
 
 class QueueIsShort(msgspec.Struct, frozen=True):
@@ -210,18 +220,19 @@ class _Search:
         self._number = number
         self._name = name
         self._found: list[Event] = []
+        self._size = 0
+        self._at_once = _ROWS_FIRST
 
     def run(self, span: Span) -> Asking[FoundEvents]:
         source = yield from self._source()
         if source is not Source.ALL:
-            yield from self._take(span, source)
-            return self._page()
+            return self._page(go_on=(yield from self._take(span, source)))
         if not self._terms:
             return (yield from self._walk(span))
         # What matches often is found among the first, and the index need not be asked.
         left = yield from self._look(span, _FIRST_LOOK)
-        if left is None:
-            return self._page()
+        if left is None or self._spent:
+            return self._page(go_on=None if left is None else left.beginning)
         progress: Progress | None = yield Behind(left, _TAIL)
         if progress is None or progress.events >= _TAIL:
             return (yield from self._walk(left))
@@ -244,11 +255,10 @@ class _Search:
 
     def _walk(self, span: Span) -> Asking[FoundEvents]:
         if self._asked == Asked() and self._wanted.status is None:
-            yield from self._take(span, Source.ALL)
-            return self._page()
+            return self._page(go_on=(yield from self._take(span, Source.ALL)))
         left = _LOOKED_INTO if self._asked.of_payload else _LOOKED_AT
         depth = _FIRST_LOOK
-        while left > 0:
+        while left > 0 and not self._spent:
             depth = min(depth, left)
             rest = yield from self._look(span, depth)
             if rest is None:
@@ -256,28 +266,47 @@ class _Search:
             span = rest
             left -= depth
             depth *= _WIDER
-        return self._page(go_on=span.after if span.upward else span.before)
+        return self._page(go_on=span.beginning)
 
     def _look(self, span: Span, depth: int) -> Asking[Span | None]:
         """Look at so many events; returns what is behind, ``None`` when that needs no look."""
         end: int | None = yield Bound(span, depth - 1)
         part = span if end is None else span.up_to(end)
-        yield from self._take(part, Source.ALL)
+        cut = yield from self._take(part, Source.ALL)
+        if cut is not None:
+            return span.rest(cut) or None
         if end is None or len(self._found) >= self._limit:
             return None
         return span.rest(end) or None
 
-    def _take(self, span: Span, source: Source) -> Asking[None]:
-        """Find what matches in a span, until there is enough."""
+    def _take(self, span: Span, source: Source) -> Asking[int | None]:
+        """Find what matches in a span, until there is enough.
+
+        Returns:
+            Up to which event, if that was all that may be looked into.
+        """
         while span:
-            most = self._limit - len(self._found)
-            if self._asked.of_payload:
-                most = min(_ROWS_AT_ONCE, max(2 * most, _ROWS_FOR_A_FEW))
-            looked: Looked = yield Rows(span, most, source)
-            self._found += looked.found
+            most = self._at_once if self._asked.of_payload else self._limit - len(self._found)
+            looked: Looked = yield Rows(span, most, self._limit - len(self._found), source)
+            self._add(looked)
             if looked.rows < most or len(self._found) >= self._limit:
-                return
+                return None
+            if self._spent:
+                return looked.last
             span = span.rest(looked.last)
+        return None
+
+    def _add(self, looked: Looked) -> None:
+        self._found += looked.found
+        self._size += looked.size
+        if looked.size:
+            # As many as are not too much to be in memory, by the size of these.
+            fitting = looked.rows * _BYTES_AT_ONCE // looked.size
+            self._at_once = max(1, min(_ROWS_AT_ONCE, fitting, self._at_once * _WIDER))
+
+    @property
+    def _spent(self) -> bool:
+        return self._size > _BYTES
 
     def _page(self, *, go_on: int | None = None) -> FoundEvents:
         if go_on is None or len(self._found) >= self._limit:
@@ -287,8 +316,9 @@ class _Search:
     # By the index.
 
     def _by_index(self, span: Span, progress: Progress) -> Asking[FoundEvents]:
-        if progress.events:
-            yield from self._take(span, Source.TAIL)
+        cut = (yield from self._take(span, Source.TAIL)) if progress.events else None
+        if cut is not None:
+            span = span.up_to(cut)
         parts: list[IndexPart] = yield Parts(span, _PARTS, progress.parts)
         pool: list[int] = []
         checked, at, width = 0, 0, _PARTS_FIRST
@@ -301,16 +331,20 @@ class _Search:
             reach = self._reach(parts, at)
             ready = [each for each in pool if self._comes_by(each, reach)]
             pool = pool[len(ready) :]
-            for start in range(0, len(ready), _CHECKED_AT_ONCE):
-                chunk = ready[start : start + _CHECKED_AT_ONCE]
+            while ready:
+                # What the index finds mostly matches.
+                most = min(self._at_once, max(2 * self._limit, _ROWS_FIRST))
+                chunk, ready = ready[:most], ready[most:]
                 checked += len(chunk)
-                looked: Looked = yield RowsOf(chunk)
-                self._found += looked.found
-                if checked >= _CHECKED or self._enough(chunk[-1]):
+                self._add((yield RowsOf(chunk)))
+                if checked >= _CHECKED or self._spent or self._enough(chunk[-1]):
                     return self._settled(chunk[-1], go_on=True)
             if self._enough(reach):
                 return self._settled(reach)
-        return self._settled(self._reach(parts, at), go_on=len(parts) == _PARTS)
+        ends = [each for each in (self._reach(parts, at), cut) if each is not None]
+        if not ends:
+            return self._settled(None)
+        return self._settled(min(ends) if self._upward else max(ends), go_on=True)
 
     def _candidates(self, parts: Sequence[IndexPart], span: Span) -> Asking[list[int]]:
         """The events that have all terms, in no order."""

@@ -1,5 +1,6 @@
 """Searching for events, and the index that searches read, made beside everything else."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -7,7 +8,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from triggers_api.model import ids
-from triggers_api.model.postings import Part
+from triggers_api.model.postings import Part, with_place
 from triggers_api.model.search import Matcher, needles
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
@@ -42,6 +43,7 @@ from triggers_api.store.searching import (
 
 _ID_BYTES: Final = 16
 _PAYLOAD: Final = 2
+_LONG_BYTES: Final = 128 << 10
 _STATEMENTS: Final = {
     Source.ALL: "events",
     Source.TAIL: "events_tail",
@@ -139,6 +141,17 @@ class SearchVerbs:
         """Part of the transaction that deletes an event."""
         await db.execute(SQL["mark_stale"], organization, event, now)
 
+    async def changed(self, db: Connection, organization: Key, event: Key) -> None:
+        """Part of the transaction that changes an event's payload: searches look at it each time."""
+        # What was read before and is not saved yet has the old one: that is read again.
+        await db.execute(SQL["revoke_index"])
+        number_ = event.int if isinstance(event, UUID) else int(event, 16)
+        for part, whole, packed in await db.fetch(SQL["parts_with"], organization, event):
+            events = _unpacked(packed)
+            if number_ in events:
+                marked = with_place(whole, events.index(number_))
+                await db.execute(SQL["save_whole"], organization, part, marked)
+
     async def stale_part(self, db: Connection, before: int) -> StalePart | None:
         """The one that has been stale for the longest time."""
         row = await db.fetchrow(SQL["stale_part"], before)
@@ -226,7 +239,7 @@ class _Look:
                 asked = [UUID(int=each) for each in events]
                 whole = (organization, FIRST, LAST, len(events))
                 rows = await db.fetch(SQL["events_of_ids"], *whole, *self._fixed, asked)
-                return self._looked(rows)
+                return await self._looked(rows, len(events))
             case Bound(span, depth):
                 name = f"events_bound{self._upward}"
                 last = await db.fetchval(SQL[name], organization, *_between(span), depth)
@@ -269,16 +282,29 @@ class _Look:
         elif ask.source is Source.TAIL:
             more = self._behind
         between = (self._organization, *_between(ask.span))
-        return self._looked(
-            await self._db.fetch(SQL[name], *between, ask.limit, *self._fixed, *more)
-        )
+        rows = await self._db.fetch(SQL[name], *between, ask.limit, *self._fixed, *more)
+        return await self._looked(rows, ask.enough)
 
-    def _looked(self, rows: list[Record]) -> Looked:
+    async def _looked(self, rows: list[Record], enough: int) -> Looked:
+        size = sum(len(row[_PAYLOAD]) for row in rows) if self._matches.needed else 0
+        if size > _LONG_BYTES:
+            # It would hold up everything else.
+            return await asyncio.to_thread(self._matching, rows, enough)
+        return self._matching(rows, enough)
+
+    def _matching(self, rows: list[Record], enough: int) -> Looked:
+        found, count, last, size = [], 0, 0, 0
         matches = self._matches
-        found = [
-            shown(row, self._now) for row in rows if not matches.needed or matches(row[_PAYLOAD])
-        ]
-        return Looked(found, len(rows), rows[-1][0].int if rows else 0)
+        for row in rows:
+            count, last = count + 1, row[0].int
+            if matches.needed:
+                size += len(row[_PAYLOAD])
+                if not matches(row[_PAYLOAD]):
+                    continue
+            found.append(shown(row, self._now))
+            if len(found) == enough:
+                break
+        return Looked(found, count, last, size)
 
 
 def _span(wanted: EventFilter, page: Page) -> Span:

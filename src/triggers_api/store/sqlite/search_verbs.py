@@ -7,7 +7,7 @@ from typing import Any, Final
 import apsw
 
 from triggers_api.model import ids
-from triggers_api.model.postings import Part
+from triggers_api.model.postings import Part, with_place
 from triggers_api.model.search import Matcher, needles
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
@@ -72,6 +72,11 @@ class IndexLease:
         self._lease_s = lease_s
         self._until = now.after(seconds=lease_s)
         return self._token
+
+    def revoke(self) -> None:
+        """Take it away from whoever has it."""
+        self._token += 1
+        self._until = Timestamp(0)
 
     def holds(self, now: Timestamp, token: int) -> bool:
         """Whether a token is valid; it is for as long again."""
@@ -155,8 +160,12 @@ class SearchVerbs(Tables):
             payload,
         )
 
-    def save_part(self, db: apsw.Connection, organization: int, part: NewPart, *, now: int) -> None:
+    def save_part(
+        self, db: apsw.Connection, organization: int, token: int, part: NewPart, *, now: Timestamp
+    ) -> bool:
         """A part, and how far the index comes with it."""
+        if not self.lease.holds(now, token):
+            return False
         if part.ids:
             events = array("q", [self.keys.of(each) for each in part.ids])
             # One that was erased after it was read is in it; which one, is not worth a look.
@@ -175,6 +184,7 @@ class SearchVerbs(Tables):
             run_many(db, "save_blocks", [(number << _PART_BITS | _IDS, events.tobytes())])
             self._save_blocks(db, number, part.part)
         db.execute(SQL["save_progress"], (organization, int(part.position)))
+        return True
 
     def _save_blocks(self, db: apsw.Connection, number: int, part: Part) -> None:
         first = number << _PART_BITS
@@ -186,6 +196,15 @@ class SearchVerbs(Tables):
         """Part of the transaction that deletes an event."""
         self._erased += 1
         db.execute(SQL["mark_stale"], (organization, event, now))
+
+    def changed(self, db: apsw.Connection, organization: int, event: int) -> None:
+        """Part of the transaction that changes an event's payload: searches look at it each time."""
+        # What was read before and is not saved yet has the old one: that is read again.
+        self.lease.revoke()
+        for part, whole in list(db.execute(SQL["parts_with"], (organization, event))):
+            ids_ = list(_ids(db, [part])[part])
+            if event in ids_:
+                db.execute(SQL["save_whole"], (part, with_place(whole, ids_.index(event))))
 
     def stale_part(self, db: apsw.Connection, before: int) -> StalePart | None:
         """The one that has been stale for the longest time."""
@@ -205,17 +224,29 @@ class SearchVerbs(Tables):
         return {each.id: each for each in map(self._indexed, rows)}
 
     def replace_part(
-        self, db: apsw.Connection, stale: StalePart, part: Part, *, read_at: int
-    ) -> None:
+        self,
+        db: apsw.Connection,
+        token: int,
+        stale: StalePart,
+        part: Part,
+        *,
+        read_at: int,
+        now: Timestamp,
+    ) -> bool:
         """What is left of a part. The events keep their places."""
+        if not self.lease.holds(now, token):
+            return False
         values = (stale.number, part.bits, part.whole, read_at)
         for (number,) in list(db.execute(SQL["replace_part"], values)):
             first = number << _PART_BITS
             db.execute(SQL["delete_blocks"], (first, first | _IDS))
             self._save_blocks(db, number, part)
+        return True
 
-    def prune(self, db: apsw.Connection, limit: int) -> int:
+    def prune(self, db: apsw.Connection, token: int, limit: int, *, now: Timestamp) -> int:
         """Parts of what is not there any more."""
+        if not self.lease.holds(now, token):
+            return 0
         found = list(db.execute(SQL["parts_to_prune"], (limit,)))
         for number, organization, deleted in found:
             first = number << _PART_BITS
@@ -264,7 +295,7 @@ class _Look:
                 return self._rows(ask)
             case RowsOf(events):
                 rows = db.execute(SQL["events_of_ids"], self._fixed | {"ids": numbers(events)})
-                return self._looked(rows)
+                return self._looked(rows, len(events))
             case Bound(span, depth):
                 name = f"events_bound{self._upward}"
                 return self._one(name, self._fixed | _between(span) | {"depth": depth})
@@ -296,16 +327,21 @@ class _Look:
         if ask.source is not Source.DEDUP_ID:
             name = f"{_STATEMENTS[ask.source]}{self._upward}"
         rows = self._db.execute(SQL[name], self._fixed | between | {"limit": ask.limit})
-        return self._looked(rows)
+        return self._looked(rows, ask.enough)
 
-    def _looked(self, rows: Iterable[tuple[Any, ...]]) -> Looked:
-        found, count, last = [], 0, 0
+    def _looked(self, rows: Iterable[tuple[Any, ...]], enough: int) -> Looked:
+        found, count, last, size = [], 0, 0, 0
         matches = self._matches
         for row in rows:
             count, last = count + 1, row[0]
-            if not matches.needed or matches(row[_PAYLOAD]):
-                found.append(self._records.shown(row, self._now))
-        return Looked(found, count, last)
+            if matches.needed:
+                size += len(row[_PAYLOAD])
+                if not matches(row[_PAYLOAD]):
+                    continue
+            found.append(self._records.shown(row, self._now))
+            if len(found) == enough:
+                break
+        return Looked(found, count, last, size)
 
     def _one(self, name: str, parameters: Mapping[str, Any]) -> int | None:
         for (value,) in self._db.execute(SQL[name], parameters):

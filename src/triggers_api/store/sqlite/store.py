@@ -575,13 +575,10 @@ class SqliteStore:
 
     async def save_part(self, token: int, part: NewPart) -> bool:
         organization = self._organization(part.organization_id)
-        if not self._search.lease.holds(self.now(), token):
-            return False
-        await self._write(
+        return await self._write(
             "save_part",
-            lambda db: self._search.save_part(db, organization, part, now=self.now()),
+            lambda db: self._search.save_part(db, organization, token, part, now=self.now()),
         )
-        return True
 
     async def stale_part(self, before: Timestamp) -> StalePart | None:
         return await self._readers.run(lambda db: self._search.stale_part(db, before))
@@ -596,18 +593,17 @@ class SqliteStore:
     async def replace_part(
         self, token: int, stale: StalePart, part: Part, *, read_at: Timestamp
     ) -> bool:
-        if not self._search.lease.holds(self.now(), token):
-            return False
-        await self._write(
+        return await self._write(
             "replace_part",
-            lambda db: self._search.replace_part(db, stale, part, read_at=read_at),
+            lambda db: self._search.replace_part(
+                db, token, stale, part, read_at=read_at, now=self.now()
+            ),
         )
-        return True
 
     async def prune_index(self, token: int, limit: int) -> int:
-        if not self._search.lease.holds(self.now(), token):
-            return 0
-        return await self._write("prune_index", lambda db: self._search.prune(db, limit))
+        return await self._write(
+            "prune_index", lambda db: self._search.prune(db, token, limit, now=self.now())
+        )
 
     async def log(self, organization_id: str, after: str | None, limit: int) -> LogPage:
         organization = self._organization(organization_id)

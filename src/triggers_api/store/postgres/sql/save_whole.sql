@@ -1,0 +1,1 @@
+UPDATE search_parts SET whole = $3 WHERE organization_id = $1 AND number = $2

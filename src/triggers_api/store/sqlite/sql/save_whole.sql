@@ -1,0 +1,1 @@
+UPDATE search_parts SET whole = ?2 WHERE id = ?1
