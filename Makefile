@@ -6,6 +6,8 @@ MAKEFLAGS += --no-print-directory
 
 bin := .venv/bin
 ARGS ?=
+# Over several processes, the tests of a file in one of them; ARGS="-n0" runs them in one.
+spread := --numprocesses=auto --dist=loadfile
 
 .PHONY: help
 help:  ## Print this.
@@ -18,7 +20,7 @@ run: setup-run  ## Start the service with a demonstration: a receiver, and real 
 
 .PHONY: test
 test: setup  ## Run the tests, without those that inject failures at length.
-	$(bin)/pytest -m "not faults" --ignore=tests/external $(ARGS)
+	$(bin)/pytest -m "not faults" --ignore=tests/external $(spread) $(ARGS)
 
 .PHONY: check
 check: setup  ## Look for faults without running anything: lint, format, types, layers.

@@ -50,6 +50,7 @@ _SETTING: Final = "VALUE"
 _TAGS: Final = (
     "Events",
     "Subscriptions",
+    "Hooks",
     "Deliveries",
     "Jobs",
     "Organization",

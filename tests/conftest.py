@@ -51,6 +51,11 @@ ENGINES: Final = ("postgres", "sqlite")
 Log = list[MutableMapping[str, Any]]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes the tests are divided over: most of them wait more than they compute."""
+    return min(8, 2 * (os.cpu_count() or 1))
+
+
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
     """The loop that the service has in production."""

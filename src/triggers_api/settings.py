@@ -264,6 +264,12 @@ class Settings:
         "Seconds between looks at whether the endpoint of a subscription that was disabled for failing "
         "works again.",
     )
+    hook_ttl_days: float = _setting(
+        0.0,
+        _number(0, 3650),
+        "Days after which a hook of a no-code tool expires unless it asks for it again, which the tool "
+        "is told as `expiration_date`; 0 means never.",
+    )
     lease_s: float = _setting(
         45.0,
         _number(0.1, 86_400),

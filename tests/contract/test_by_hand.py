@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from triggers_api.errors import InvalidState
+from triggers_api.model.event import EventStatus
 from triggers_api.model.subscription import SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.store.base import EventFilter, FailedEvent, Page, RoutedEvent
 
 if TYPE_CHECKING:
     from tests.contract.conftest import FrozenClock, World
@@ -236,6 +239,147 @@ def test_a_sweep_does_not_revive_what_was_cancelled_in_flight(
     assert world.status_of(organization, due) == "cancelled"
 
 
+# ── cancel an event ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("state", ["queued", "leased", "released", "scheduled"])
+def test_an_event_that_was_not_routed_can_be_cancelled_and_goes_nowhere(
+    world: World, organization: str, subscription: str, clock: FrozenClock, state: str
+) -> None:
+    deliver_at = Timestamp(clock() + 1000) if state == "scheduled" else None
+    (event_id,) = world.queued(organization, deliver_at=deliver_at, dedup_id="held")
+    claim = world.claim_queue()
+    if state == "released":
+        world.run(world.store.release(claim.token, [FailedEvent(claim.events[0], "no", 1.0)]))
+    clock.advance(seconds=1)
+    for _ in range(2):
+        assert world.run(world.store.cancel_event(organization, event_id)) is True
+        clock.advance(seconds=1)
+    if state == "leased":
+        assert list(world.route(claim, subscription)) == [event_id]
+    clock.advance(seconds=3600)
+    assert world.claim_queue().events == ()
+    assert world.claim_deliveries().deliveries == ()
+    found = world.run(world.store.event(organization, event_id))
+    assert found is not None
+    assert (found.status, found.deliveries, bytes(found.payload)) == ("cancelled", (), b'{"n":1}')
+    assert [(each.what, clock() - each.at) for each in found.timeline] == [
+        ("received", 3_603_000),
+        ("cancelled", 3_602_000),
+    ]
+    (again,) = world.append(world.event(organization, dedup_id="held"))
+    assert again is not None
+    assert (again.id, again.status) == (event_id, "cancelled")
+    assert listed(world, organization, EventStatus.CANCELLED) == [event_id]
+    assert listed(world, organization, EventStatus.QUEUED) == []
+    (account,) = world.run(world.store.accounts())
+    assert (account.accepted, account.cancelled) == (1, 1)
+    assert world.run(world.store.stats()).depth == 0
+    world.assert_balanced()
+
+
+def listed(world: World, organization: str, status: EventStatus) -> list[str]:
+    found = world.run(world.store.events(organization, EventFilter(status=status), Page()))
+    return [event.id for event in found]
+
+
+@pytest.mark.parametrize("wanted_by", ["somebody", "nobody"])
+def test_an_event_that_was_routed_cannot_be_cancelled(
+    world: World, organization: str, subscription: str, wanted_by: str
+) -> None:
+    (queued,) = world.queued(organization)
+    world.route(world.claim_queue(), *[subscription] * (wanted_by == "somebody"))
+    at_once = world.event(organization, to=[subscription] * (wanted_by == "somebody"))
+    world.append(at_once)
+    for event_id in (queued, at_once.id):
+        with pytest.raises(InvalidState, match="routed already"):
+            world.run(world.store.cancel_event(organization, event_id))
+        assert world.event_status_of(organization, event_id) == "processed"
+    assert len(world.claim_deliveries().deliveries) == 2 * (wanted_by == "somebody")
+    world.assert_balanced()
+
+
+def test_an_event_that_was_set_aside_cannot_be_cancelled(world: World, organization: str) -> None:
+    (event_id,) = world.queued(organization)
+    claim = world.claim_queue()
+    world.run(world.store.release(claim.token, [FailedEvent(claim.events[0], "poison", None)]))
+    with pytest.raises(InvalidState, match="the event is failed"):
+        world.run(world.store.cancel_event(organization, event_id))
+    assert world.event_status_of(organization, event_id) == "failed"
+    world.assert_balanced()
+
+
+def test_what_is_not_there_cannot_be_cancelled(world: World, organization: str) -> None:
+    (deleted, theirs) = world.queued(organization, 2)
+    world.run(world.store.delete_event(organization, deleted))
+    other = world.organization("Other")
+    for owner, event_id in ((organization, deleted), (other, theirs), (organization, "evt_x")):
+        assert world.run(world.store.cancel_event(owner, event_id)) is False
+    assert world.event_status_of(organization, theirs) == "queued"
+    world.assert_balanced()
+
+
+def test_a_cancelled_event_can_be_deleted_and_is_not_cancelled_again(
+    world: World, organization: str
+) -> None:
+    (event_id,) = world.queued(organization, dedup_id="held")
+    world.run(world.store.cancel_event(organization, event_id))
+    assert world.run(world.store.delete_event(organization, event_id)) is True
+    assert world.run(world.store.cancel_event(organization, event_id)) is False
+    assert world.append(world.event(organization, dedup_id="held")) == [None]
+    world.assert_balanced()
+
+
+def test_a_cancelled_event_is_cancelled_after_a_crash(
+    world: World, organization: str, clock: FrozenClock
+) -> None:
+    cancelled, kept = world.queued(organization, 2, deliver_at=Timestamp(clock() + 1000))
+    world.run(world.store.cancel_event(organization, cancelled))
+    world.run(world.engine.crash())
+    assert world.event_status_of(organization, cancelled) == "cancelled"
+    assert world.event_status_of(organization, kept) == "scheduled"
+    clock.advance(seconds=1)
+    assert [event.id for event in world.claim_queue().events] == [kept]
+
+
+def test_of_a_cancellation_and_a_fan_out_at_once_exactly_one_takes_place(
+    world: World, organization: str, subscription: str
+) -> None:
+    event_ids = world.queued(organization, 40)
+    claim = world.claim_queue()
+    events = {event.id: event for event in claim.events}
+    store = world.store
+
+    async def cancelled(event_id: str) -> bool:
+        try:
+            return await store.cancel_event(organization, event_id)
+        except InvalidState:
+            return False
+
+    async def routed(event_id: str) -> bool:
+        answer = RoutedEvent(events[event_id], (world.new_delivery(subscription),))
+        return event_id not in await store.fan_out(claim.token, [answer])
+
+    async def both(place: int, event_id: str) -> tuple[bool, bool]:
+        if place % 2:
+            first, second = await asyncio.gather(cancelled(event_id), routed(event_id))
+        else:
+            second, first = await asyncio.gather(routed(event_id), cancelled(event_id))
+        return first, second
+
+    async def main() -> list[tuple[bool, bool]]:
+        return await asyncio.gather(*[both(*each) for each in enumerate(event_ids)])
+
+    outcomes = world.run(main())
+    sent = {each.event_id for each in world.claim_deliveries().deliveries}
+    for event_id, (was_cancelled, was_routed) in zip(event_ids, outcomes, strict=True):
+        assert was_cancelled is not was_routed
+        assert (event_id in sent) is was_routed
+        standing = world.event_status_of(organization, event_id)
+        assert standing == ("cancelled" if was_cancelled else "processed")
+    world.assert_balanced()
+
+
 # ── delete an event ───────────────────────────────────────────────────────────────────────────
 
 
@@ -272,8 +416,6 @@ def test_an_event_is_deleted_once(world: World, organization: str) -> None:
 def test_an_event_can_be_deleted_wherever_it_stands(
     world: World, organization: str, subscription: str, clock: FrozenClock, state: str
 ) -> None:
-    from triggers_api.store.base import FailedEvent  # noqa: PLC0415
-
     deliver_at = Timestamp(clock() + 1000) if state == "scheduled" else None
     (event_id,) = world.queued(organization, deliver_at=deliver_at)
     if state in {"leased", "processed", "failed"}:
@@ -289,6 +431,32 @@ def test_an_event_can_be_deleted_wherever_it_stands(
     assert world.claim_queue().events == ()
     assert world.claim_deliveries().deliveries == ()
     world.assert_balanced()
+
+
+@pytest.mark.parametrize("size", [10, 3_000, 300_000], ids=["in a row", "in a page", "over pages"])
+def test_nothing_of_a_deleted_event_is_left_in_the_file(
+    world: World, organization: str, size: int
+) -> None:
+    if world.engine.is_shared:
+        pytest.skip("the server keeps the old version of a row until it is vacuumed")
+    marks = [b"mark-of-the-" + name for name in (b"payload", b"dedup", b"source", b"key", b"meta")]
+    payload, dedup_id, source, key, metadata = marks
+    event = world.event(
+        organization,
+        payload=b'"' + payload * size + b'"',
+        dedup_id=dedup_id.decode(),
+        source=source.decode(),
+        key=key.decode(),
+        metadata=b'{"a":"%b"}' % metadata,
+    )
+    world.append(event, world.event(organization))
+    world.run(world.engine.reopen())
+    before = b"".join(each.read_bytes() for each in world.engine.files())
+    assert all(mark in before for mark in marks)
+    world.run(world.store.delete_event(organization, event.id))
+    world.run(world.engine.reopen())
+    after = b"".join(each.read_bytes() for each in world.engine.files())
+    assert [mark for mark in marks if mark in after] == []
 
 
 def test_deleting_one_event_leaves_others_alone(

@@ -44,10 +44,11 @@ from triggers_api.store.base import ClaimedDelivery
 
 Run = Callable[[Coroutine[Any, Any, object]], None]
 
-WAIT_S: Final = 0.2
-WAITED_MS: Final = WAIT_S * 1000 - 1
-QUICK_MS: Final = WAITED_MS * 0.75
-"""Far more than a phase takes in which nobody waits, and less than the wait."""
+WAIT_S: Final = 0.4
+WAITED_MS: Final = WAIT_S * 1000 / 2
+"""Of a phase with the wait in it: one end of it may be noticed late on a machine with much to do."""
+QUICK_MS: Final = WAITED_MS
+"""Far more than a phase takes in which nobody waits."""
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

@@ -244,7 +244,9 @@ def test_a_key_may_be_given_without_its_public_half() -> None:
 @pytest.mark.parametrize(
     "signature",
     [
-        signed(new_secret(SignatureScheme.V1A))["WEBHOOK-SIGNATURE"],
+        pytest.param(
+            signed(new_secret(SignatureScheme.V1A))["WEBHOOK-SIGNATURE"], id="of another pair"
+        ),
         signed(KNOWN_KEY, body=BODY + b" ")["WEBHOOK-SIGNATURE"],
         signed(KNOWN_KEY, at=NOW + 1)["WEBHOOK-SIGNATURE"],
         signed(KNOWN_KEY)["WEBHOOK-SIGNATURE"].replace("v1a,", "v1,"),

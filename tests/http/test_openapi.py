@@ -122,6 +122,12 @@ def test_answers_are_as_documented(  # noqa: PLR0915 - one call after the other
             "metadata": {"a": "b"},
         }
         await call("PATCH", "/api/subscriptions/{subscription_id}", body=patch, **one)
+        hook = {"target_url": receiver.url, "event": "a"}
+        for _ in range(2):
+            await call("POST", "/api/hooks", body=hook)
+        await call("GET", "/api/hooks")
+        await call("GET", "/api/hooks/samples?event_type=never")
+        await call("GET", "/api/poll/{event_type}", event_type="a")
         await call("GET", "/api/organization")
         await call("PATCH", "/api/organization", body={"webhook_url": receiver.url})
         organization = {"organization_id": (await new_organization(service, rate_limit=5))[0]}

@@ -52,6 +52,7 @@ DEFAULTS: Final[dict[str, Any]] = {
 SHOWN: Final = FULL | {"auth": {"type": "bearer"}}
 STATE: Final = {
     "id", "health", "status", "disabled_reason", "created_at", "updated_at", "signature", "public_key",
+    "hook",
 }  # fmt: skip
 
 

@@ -89,7 +89,7 @@ _COMPARED: Final = (
     (r"\$(\d+)::\w+ IS NULL", "NULL"),
     (r"\bid < \$(\d+)", "'ffffffff-ffff-ffff-ffff-ffffffffffff'"),
     (r"\bdelivery_id < \$(\d+)", "'ffffffff-ffff-ffff-ffff-ffffffffffff'"),
-    (r"\bid >= \$(\d+)", "'00000000-0000-0000-0000-000000000000'"),
+    (r"\bid >=? \$(\d+)", "'00000000-0000-0000-0000-000000000000'"),
     (r"\bdelivery_id >= \$(\d+)", "'00000000-0000-0000-0000-000000000000'"),
     (r"\borganization_id = \$(\d+)", "'01a20320-0000-7000-8000-000000000008'"),
     (r"\bevent_id = \$(\d+)", "'01a20320-0001-7000-8000-000000000007'"),
@@ -287,7 +287,10 @@ PLANS: Final = {
     "event": [EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE],
     "event_deliveries": [DELIVERIES_OF_EVENT, DELIVERY_IN_QUEUE, EVENT_BY_ID],
     "event_attempts": [DELIVERIES_OF_EVENT, ATTEMPTS],
-    "events": ["events_pkey (id <, id >=, organization_id =)", EVENT_IN_QUEUE, EVENT_STATE],
+    "events": ["events_pkey (id <, id >, organization_id =)", EVENT_IN_QUEUE, EVENT_STATE],
+    "events_upward": ["events_pkey (id <, id >, organization_id =)", EVENT_IN_QUEUE, EVENT_STATE],
+    "events_bound": ["events_pkey (id <, id >, organization_id =)"],
+    "events_bound_upward": ["events_pkey (id <, id >, organization_id =)"],
     "events_by_dedup_id": [EVENT_BY_DEDUP_ID, EVENT_IN_QUEUE, EVENT_STATE],
     "log": ["events_log (organization_id =, xid <, xid >=)", EVENT_IN_QUEUE, EVENT_STATE],
     "delivery": [DELIVERY_BY_ID, DELIVERY_IN_QUEUE, EVENT_BY_ID],
@@ -364,7 +367,7 @@ def test_a_statement_is_run_as_it_was_meant_to_be(plans: Plans, name: str) -> No
 @pytest.mark.parametrize(
     "name",
     [
-        "events", "events_by_dedup_id", "deliveries", "deliveries_by_subscription",
+        "events", "events_upward", "events_by_dedup_id", "deliveries", "deliveries_by_subscription",
         "dead_deliveries", "subscriptions", "delivery_attempts",
     ],
 )  # fmt: skip

@@ -165,6 +165,18 @@ PLANS: Final = {
         "SEARCH e USING INDEX events_organization (organization_id=? AND rowid>? AND rowid<?)",
         PAYLOAD,
     ],
+    "events_upward": [
+        "SEARCH e USING INDEX events_organization (organization_id=? AND rowid>? AND rowid<?)",
+        PAYLOAD,
+    ],
+    "events_bound": [
+        "SEARCH events USING COVERING INDEX events_organization"
+        " (organization_id=? AND rowid>? AND rowid<?)"
+    ],
+    "events_bound_upward": [
+        "SEARCH events USING COVERING INDEX events_organization"
+        " (organization_id=? AND rowid>? AND rowid<?)"
+    ],
     "events_by_dedup_id": [
         "SEARCH e USING INDEX events_dedup"
         " (organization_id=? AND dedup_id=? AND rowid>? AND rowid<?)",

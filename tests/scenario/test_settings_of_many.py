@@ -21,6 +21,7 @@ from triggers_api.testing import ADMIN_KEY, Answer, Receiver, Service
 
 ORGANIZATION: Final = "/api/organization"
 SUBSCRIPTIONS: Final = "/api/subscriptions"
+HOOKS: Final = "/api/hooks"
 CONTROLS: Final = "/api/admin/controls"
 ORGANIZATIONS: Final = "/api/admin/organizations"
 
@@ -173,6 +174,39 @@ def test_two_changes_of_one_subscription_at_once_are_both_kept(
         assert [answer.status for answer in run(at_once(number))] == [200, 200]
         shown = asked(one, "GET", path)
         assert (shown["url"], shown["description"]) == (f"{receiver.url}/{number}", f"{number}")
+
+
+def test_a_hook_asked_for_through_two_processes_at_once_is_made_once(
+    one: Service, other: Service, asked: Asked, run: Run, receiver: Receiver
+) -> None:
+    body = {"target_url": receiver.url, "event": "order.*"}
+
+    async def at_once() -> list[Answer]:
+        return await asyncio.gather(
+            *(service.call("POST", HOOKS, body) for service in (one, other) for _ in range(8))
+        )
+
+    answers = run(at_once())
+    assert sorted(answer.status for answer in answers) == [200] * 15 + [201]
+    (hook,) = {answer.json["id"] for answer in answers}
+    for service in (one, other):
+        assert [each["id"] for each in asked(service, "GET", HOOKS)["data"]] == [hook]
+    refresh(run, one)
+    assert delivered(run, one, receiver) == 1
+
+
+def test_a_hook_ended_through_one_process_is_made_anew_through_another(
+    one: Service, other: Service, asked: Asked, receiver: Receiver
+) -> None:
+    body = {"target_url": receiver.url, "event": "order.*"}
+    first = asked(one, "POST", HOOKS, body)["id"]
+    assert asked(other, "POST", HOOKS, body)["id"] == first
+    asked(one, "DELETE", f"{HOOKS}/{first}")
+    second = asked(other, "POST", HOOKS, body)["id"]
+    assert second != first
+    for service in (one, other):
+        asked(service, "DELETE", f"{HOOKS}/{first}")
+        assert [each["id"] for each in asked(service, "GET", HOOKS)["data"]] == [second]
 
 
 def test_more_changes_at_once_than_there_are_connections_are_all_made(

@@ -51,6 +51,7 @@ DEFAULTS: Final[dict[str, object]] = {
     "breaker_failures": 10,
     "disable_after_days": 5.0,
     "probe_disabled_s": 86_400.0,
+    "hook_ttl_days": 0.0,
     "lease_s": 45.0,
     "sweep_s": 300.0,
     "attempt_retention_days": 30,
@@ -86,6 +87,7 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "breaker_failures": ("0", "1000000", "-1", "1000001"),
     "disable_after_days": ("0", "3650", "-0.1", "3650.1"),
     "probe_disabled_s": ("1", "31536000", "0.9", "31536000.1"),
+    "hook_ttl_days": ("0", "3650", "-0.1", "3650.1"),
     "lease_s": ("0.101", "86400", "0.09", "86400.1"),  # more than the least timeout
     "sweep_s": ("0.1", "86400", "0.09", "86400.1"),
     "attempt_retention_days": ("0", "36500", "-1", "36501"),
@@ -144,6 +146,7 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "breaker_failures": ("20", 20),
     "disable_after_days": ("2.5", 2.5),
     "probe_disabled_s": ("3600", 3600.0),
+    "hook_ttl_days": ("30", 30.0),
     "lease_s": ("60", 60.0),
     "sweep_s": ("1.5", 1.5),
     "attempt_retention_days": ("7", 7),

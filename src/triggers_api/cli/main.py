@@ -16,6 +16,8 @@ _COMMANDS: Final = {
     "tail": ("tail", "Print events as they come in."),
     "explain": ("explain", "Say why a subscription gets an event, or why not."),
     "listen": ("listen", "Have events forwarded to a server on this machine."),
+    "cancel": ("cancel", "Call off an event that is scheduled or queued."),
+    "delete": ("delete", "Erase an event and free its dedup_id."),
     "replay": ("replay", "Deliver again what matches, as a job."),
     "migrate": ("migrate", "Bring a database's schema up to date."),
     "encrypt": ("encrypt", "Encrypt secrets in the database under the present key."),

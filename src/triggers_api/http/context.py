@@ -139,6 +139,9 @@ class Context:
 ACCESS = "access"
 """The key in a handler's ``opt``: scopes of which the key must have one; absent, anybody may ask."""
 
+BEGINNINGS = "beginnings"
+"""A key in a handler's ``opt``: beginnings of parameters that are the caller's to name."""
+
 
 def check_access(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """The guard of every route: key, scope, and no parameter that the route does not know."""
@@ -156,7 +159,11 @@ def check_access(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRo
     else:
         organization_of(principal, *scopes)
     connection.scope["state"]["principal"] = principal
-    check_query(connection.scope["query_string"], _query_parameters(handler))
+    check_query(
+        connection.scope["query_string"],
+        _query_parameters(handler),
+        beginnings=handler.opt.get(BEGINNINGS, ()),
+    )
 
 
 def _query_parameters(handler: BaseRouteHandler) -> set[str]:

@@ -47,13 +47,16 @@ class Cursors:
         return Page(limit + 1, None if cursor is None else self._read(cursor, bound_to))
 
     def next(
-        self, items: Sequence[Item], limit: int, *bound_to: object
+        self, items: Sequence[Item], limit: int, *bound_to: object, go_on: str | None = None
     ) -> tuple[list[Item], str | None]:
-        """The items to show and the cursor behind them, ``None`` at the end."""
+        """The items to show and the cursor behind them, ``None`` at the end.
+
+        ``go_on``: there may be more behind this id, however few the items are.
+        """
         shown = list(items[:limit])
-        if len(items) <= limit:
-            return shown, None
-        return shown, self._write(shown[-1].id, bound_to)
+        if len(items) > limit:
+            return shown, self._write(shown[-1].id, bound_to)
+        return shown, None if go_on is None else self._write(go_on, bound_to)
 
     def _read(self, cursor: str, bound_to: tuple[object, ...]) -> str:
         try:

@@ -40,6 +40,8 @@ _PARAMETERS: Final = {
     "subscription_id": "The subscription.",
     "delivery_id": "The delivery.",
     "job_id": "The job.",
+    "hook_id": "The hook.",
+    "event_type": "A type of events; `*` is any run of characters.",
     "organization_id": "The organization.",
     "key_id": "The key.",
     "dedup_id": "Only the event with this one.",

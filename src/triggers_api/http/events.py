@@ -13,10 +13,20 @@ from litestar.types import ASGIApp
 
 from triggers_api.errors import FieldError, InvalidState, NotFound, ValidationFailed
 from triggers_api.http.batch import BatchResult
-from triggers_api.http.context import ACCESS, Context
+from triggers_api.http.context import ACCESS, BEGINNINGS, Context
 from triggers_api.http.deliveries import DeliveryPage
-from triggers_api.http.parameters import Cursor, Limit, Since, Until, check_type_pattern
-from triggers_api.http.request import OPTIONAL_BODY
+from triggers_api.http.parameters import (
+    PAYLOAD,
+    Cursor,
+    Limit,
+    Order,
+    Since,
+    Until,
+    check_type_pattern,
+    conditions_wanted,
+    words_wanted,
+)
+from triggers_api.http.request import OPTIONAL_BODY, check_action
 from triggers_api.http.stream import EventStream
 from triggers_api.model import ids
 from triggers_api.model.delivery import WAITING, NewDelivery
@@ -41,7 +51,7 @@ TypePattern = Annotated[
 
 
 class EventPage(msgspec.Struct, frozen=True):
-    """Events, newest first."""
+    """Events in the order that was asked for."""
 
     data: list[Event]
     next_cursor: str | None
@@ -128,11 +138,14 @@ async def send_events(context: NamedDependency[Context]) -> ASGIApp:
     return cast("ASGIApp", context.post_batch)
 
 
-@get("/", summary="List events", opt={ACCESS: (Scope.READ,)})
+@get("/", summary="List events", opt={ACCESS: (Scope.READ,), BEGINNINGS: (PAYLOAD,)})
 async def list_events(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
+    request: Request[Any, Any, Any],
     type_: TypePattern = None,
+    source: Annotated[str | None, QueryParameter(description="Exactly this source.")] = None,
+    key: Annotated[str | None, QueryParameter(description="Exactly this key.")] = None,
     dedup_id: FromQuery[str | None] = None,
     status: FromQuery[EventStatus | None] = None,
     since: Since = None,
@@ -140,13 +153,29 @@ async def list_events(
     operational: Annotated[  # noqa: FBT002 - a parameter of the query
         bool, QueryParameter(description="The service's own events instead of all others.")
     ] = False,
+    q: Annotated[
+        str | None, QueryParameter(description="Words that are all in the payload, in any case.")
+    ] = None,
+    order: Annotated[
+        Order, QueryParameter(description="desc: newest first; asc: oldest first.")
+    ] = Order.DESC,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> EventPage:
-    """Newest first. An event is found as soon as its 202 is out."""
+    """An event is found as soon as its 202 is out.
+
+    `payload.<path>=value` asks for a value in the payload, at keys and array indexes joined by dots:
+    `payload.items.0.sku=A-7`. Up to ten may be given. A page may be short of the limit, or empty, and
+    there are more all the same: `next_cursor` says so.
+    """
     check_type_pattern(type_)
     wanted = EventFilter(
         type=type_,
+        source=source,
+        key=key,
+        words=words_wanted(q),
+        conditions=conditions_wanted(request.scope["query_string"]),
+        oldest_first=order is Order.ASC,
         dedup_id=dedup_id,
         status=status,
         since=since,
@@ -156,7 +185,7 @@ async def list_events(
     bound_to = ("events", organization_id, wanted)
     page = context.cursors.page(cursor, limit, *bound_to)
     events = await context.store.events(organization_id, wanted, page)
-    return EventPage(*context.cursors.next(events, limit, *bound_to))
+    return EventPage(*context.cursors.next(events, limit, *bound_to, go_on=events.go_on))
 
 
 @get(
@@ -205,6 +234,10 @@ async def get_event(
     event_id: FromPath[str],
 ) -> EventDetail:
     """The event with its deliveries and timeline."""
+    return await _get(context, organization_id, event_id)
+
+
+async def _get(context: Context, organization_id: str, event_id: str) -> EventDetail:
     event = await context.store.event(organization_id, event_id)
     if event is None:
         raise NotFound(_NO_EVENT)
@@ -328,6 +361,24 @@ async def _named(
     return unique
 
 
+@post(
+    "/{event_id:str}/cancel",
+    summary="Cancel an event",
+    status_code=200,
+    guards=[check_action],
+    opt={ACCESS: (Scope.MANAGE,)},
+)
+async def cancel_event(
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    event_id: FromPath[str],
+) -> EventDetail:
+    """Ends one that is scheduled or queued: nobody gets it. Its dedup_id stays taken."""
+    if not await context.store.cancel_event(organization_id, event_id):
+        raise NotFound(_NO_EVENT)
+    return await _get(context, organization_id, event_id)
+
+
 @delete("/{event_id:str}", summary="Delete an event", opt={ACCESS: (Scope.MANAGE,)})
 async def delete_event(
     context: NamedDependency[Context],
@@ -351,6 +402,7 @@ def router() -> Router:
             get_event,
             explain_event,
             replay_event,
+            cancel_event,
             delete_event,
         ],
         tags=["Events"],

@@ -160,6 +160,30 @@ async def make_subscription(
     Raises:
         ValidationFailed: with every fault found.
     """
+    record = await new_subscription(
+        context, organization_id, given, secret=secret, url=url, expires_at=expires_at
+    )
+    async with context.changing(organization_id):
+        check_organization(context, organization_id)
+        await context.store.save_subscription(record)
+    return _created(record.subscription, record.secrets[0])
+
+
+async def new_subscription(
+    context: Context,
+    organization_id: str,
+    given: dict[str, Any],
+    *,
+    secret: str | None = None,
+    url: str = "",
+    expires_at: Timestamp | None = None,
+    hook: bool = False,
+) -> SubscriptionRecord:
+    """A subscription with the given fields, each checked, to be stored; the other fields are ours.
+
+    Raises:
+        ValidationFailed: with every fault found.
+    """
     now = context.store.now()
     subscription = await _checked(
         context,
@@ -169,6 +193,7 @@ async def make_subscription(
             url=url,
             event_types=(),
             expires_at=expires_at,
+            hook=hook,
             status=SubscriptionStatus.ACTIVE,
             created_at=now,
             updated_at=now,
@@ -176,18 +201,22 @@ async def make_subscription(
         secret=secret,
     )
     secret = secret or new_secret(subscription.signature)
-    subscription = _signing_with(subscription, subscription.signature, secret)
-    record = SubscriptionRecord(
+    return SubscriptionRecord(
         organization_id=organization_id,
-        subscription=subscription,
+        subscription=_signing_with(subscription, subscription.signature, secret),
         secrets=(secret,),
         auth=given.get("auth"),
     )
-    async with context.changing(organization_id):
-        if context.directory.organization(organization_id) is None:
-            raise Unauthorized  # deleted meanwhile, and its keys with it
-        await context.store.save_subscription(record)
-    return _created(subscription, secret)
+
+
+def check_organization(context: Context, organization_id: str) -> None:
+    """Whether it is there still, inside a change.
+
+    Raises:
+        Unauthorized: it was deleted meanwhile, and its keys with it.
+    """
+    if context.directory.organization(organization_id) is None:
+        raise Unauthorized
 
 
 @get("/", summary="List subscriptions", opt={ACCESS: (Scope.READ, Scope.MANAGE)})

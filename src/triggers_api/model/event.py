@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
+from triggers_api.errors import InvalidState
 from triggers_api.model.delivery import Delivery, NewDelivery
 from triggers_api.model.timestamp import Timestamp
 
@@ -21,6 +22,19 @@ class EventStatus(StrEnum):
     FAILED = "failed"
     QUARANTINED = "quarantined"
     CANCELLED = "cancelled"
+
+
+def check_cancellable(status: EventStatus) -> None:
+    """Let an event pass that is cancelled already, of those that do not wait to be routed.
+
+    Raises:
+        InvalidState: it cannot be cancelled any more.
+    """
+    if status is EventStatus.CANCELLED:
+        return
+    if status is EventStatus.PROCESSED:
+        raise InvalidState("the event was routed already: cancel its deliveries, or delete it")
+    raise InvalidState(f"the event is {status} and waits for nothing: delete it")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

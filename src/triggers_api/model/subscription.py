@@ -60,7 +60,8 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
 
     ``None`` in ``retry_schedule``, ``timeout_s`` and ``max_concurrency`` means the service's own
     setting at the time of sending. ``public_key`` is there with ``v1a`` only. An ``operational`` one
-    gets the service's own events, and no others.
+    gets the service's own events, and no others. A ``hook`` was made by a no-code tool, which is told
+    when it ends.
     """
 
     id: str
@@ -82,6 +83,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool = True
     expires_at: Timestamp | None = None
     metadata: dict[str, str] | None = None
+    hook: bool = False
     status: SubscriptionStatus
     disabled_reason: str | None = None
     created_at: Timestamp

@@ -47,6 +47,7 @@ from triggers_api.model.ids import IdGenerator
 from triggers_api.model.job import Job, Replay, Selection, Then
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.search import Asked, Condition
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -225,7 +226,10 @@ class ProbeClaim(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Which part of a list, newest first: up to ``limit`` rows with ids before ``before``."""
+    """Which part of a list, newest first: up to ``limit`` rows with ids before ``before``.
+
+    In a list that begins with the oldest ``before`` is the last id that was shown, too.
+    """
 
     limit: int = 50
     before: str | None = None
@@ -234,15 +238,46 @@ class Page(msgspec.Struct, frozen=True):
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which events; ``type`` is a pattern, ``since`` inclusive and ``until`` exclusive on receipt.
 
-    Either the service's own, ``operational``, or all others.
+    Either the service's own, ``operational``, or all others. ``words`` and ``conditions`` are about the
+    payload, see ``model/search.py``.
     """
 
     type: str | None = None
+    source: str | None = None
+    key: str | None = None
     dedup_id: str | None = None
     status: EventStatus | None = None
     since: Timestamp | None = None
     until: Timestamp | None = None
+    words: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     operational: bool = False
+    oldest_first: bool = False
+
+    @property
+    def asked(self) -> Asked:
+        """The part that follows from the content of an event."""
+        return Asked(
+            type=self.type,
+            source=self.source,
+            key=self.key,
+            words=self.words,
+            conditions=self.conditions,
+            operational=self.operational,
+        )
+
+
+class FoundEvents(list[Event]):
+    """A page of events.
+
+    Attributes:
+        go_on: the look ended before the page was full, because it would have gone too far. It goes on
+            behind this id, which need not be one of the list, or of an event at all.
+    """
+
+    def __init__(self, events: Iterable[Event] = (), *, go_on: str | None = None) -> None:
+        super().__init__(events)
+        self.go_on = go_on
 
 
 class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -647,8 +682,12 @@ class Store(Protocol):
     async def event(self, organization_id: str, event_id: str) -> EventDetail | None:
         """One event with its deliveries and timeline."""
 
-    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> list[Event]:
-        """A page of events, newest first. Sees every event whose append has returned."""
+    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> FoundEvents:
+        """A page of events, newest first. Sees every event whose append has returned.
+
+        What one call looks at is bounded: a page may have fewer events than there are, or none, and then
+        says where to go on.
+        """
 
     async def log(self, organization_id: str, after: str | None, limit: int) -> LogPage:
         """The events behind a position (``None``: from the first), in the log's order.
@@ -669,6 +708,19 @@ class Store(Protocol):
 
     async def wait_log(self, heard: int, timeout_s: float) -> int:
         """Return when the log may have grown since a call returned ``heard``, or after the timeout."""
+
+    async def cancel_event(self, organization_id: str, event_id: str) -> bool:
+        """End an event that was not routed yet: it never will be. Its dedup_id stays taken.
+
+        Of a cancellation and a fan-out at the same time exactly one takes place. One that is cancelled
+        stays as it is.
+
+        Returns:
+            Whether there is such an event.
+
+        Raises:
+            InvalidState: it was routed, or set aside.
+        """
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         """Erase an event: payload gone, waiting deliveries cancelled, its dedup_id free again."""
@@ -869,6 +921,9 @@ class Store(Protocol):
 
     async def delete_subscription(self, organization_id: str, subscription_id: str) -> bool:
         """Delete a subscription; what waits for it is cancelled."""
+
+    async def is_hook(self, organization_id: str, subscription_id: str) -> bool:
+        """Whether a subscription, deleted or not, is the hook of a no-code tool."""
 
     async def save_controls(self, controls: Controls) -> None:
         """Store the switches."""

@@ -165,6 +165,13 @@ class SettingsVerbs:
         row = await db.fetchrow(SQL["subscription"], organization, subscription)
         return None if row is None else self._record(*row)
 
+    async def is_hook(
+        self, db: Connection, organization: str | UUID, subscription: str | UUID
+    ) -> bool:
+        """Of any state, deleted ones included."""
+        row = await db.fetchrow(SQL["subscription_of_any_state"], organization, subscription)
+        return row is not None and bodies.subscription(row[1]).hook
+
     async def subscriptions(
         self, db: Connection, organization: str | UUID, page: Page
     ) -> list[Subscription]:

@@ -26,7 +26,7 @@ from triggers_api.model.delivery import (
     NewDelivery,
     without_attempts,
 )
-from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.event import EventDetail, FirstEvent, NewEvent
 from triggers_api.model.health import (
     DEFAULT_POLICY,
     EndpointHealth,
@@ -51,6 +51,7 @@ from triggers_api.store.base import (
     EventContent,
     EventFilter,
     FailedEvent,
+    FoundEvents,
     HealthReset,
     JobBacklog,
     JobStep,
@@ -89,6 +90,7 @@ from triggers_api.store.postgres.connection import (
     standing,
 )
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.postgres.event_verbs import EventVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
 from triggers_api.store.postgres.job_verbs import JobVerbs
 from triggers_api.store.postgres.listener import DELIVERIES, JOBS, QUEUE, Announcer, Listener
@@ -182,6 +184,7 @@ class PostgresStore:
         self._settings = SettingsVerbs(cipher)
         self._health = HealthVerbs(self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(self._settings, self._health)
+        self._events = EventVerbs()
         self._records = RecordReads()
         self._jobs = JobVerbs()
 
@@ -674,7 +677,7 @@ class PostgresStore:
             lambda db: self._records.event(db, organization, event, self.now())
         )
 
-    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> list[Event]:
+    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> FoundEvents:
         organization = _organization(organization_id)
         return await self._listed.read(
             lambda db: self._records.events(db, organization, wanted, page, self.now())
@@ -698,6 +701,12 @@ class PostgresStore:
 
     async def wait_log(self, heard: int, timeout_s: float) -> int:
         return await self._log_news.wait(heard, timeout_s)
+
+    async def cancel_event(self, organization_id: str, event_id: str) -> bool:
+        organization, event = _organization(organization_id), find(ids.EVENT, event_id)
+        return await self._write(
+            lambda db: self._events.cancel(db, organization, event, now=self.now()), atomic=True
+        )
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = _organization(organization_id), find(ids.EVENT, event_id)
@@ -993,6 +1002,16 @@ class PostgresStore:
         if found:
             await self._tidy_up(subscription)
         return found
+
+    async def is_hook(self, organization_id: str, subscription_id: str) -> bool:
+        organization = _organization(organization_id)
+        subscription = find(ids.SUBSCRIPTION, subscription_id)
+        change = self._changing.get()
+        if change is not None:
+            return await self._settings.is_hook(change.db, organization, subscription)
+        return await self._sessions.read(
+            lambda db: self._settings.is_hook(db, organization, subscription)
+        )
 
     async def save_controls(self, controls: Controls) -> None:
         await self._write(lambda db: self._settings.save_controls(db, controls), atomic=True)

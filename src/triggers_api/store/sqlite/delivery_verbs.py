@@ -418,14 +418,26 @@ class DeliveryVerbs(Tables):
 
     def erase_event(self, db: apsw.Connection, organization: int, event: int, *, now: int) -> bool:
         """Payload gone, queue row gone, what waits cancelled, dedup_id free."""
-        for (due_at,) in list(db.execute(SQL["erase_event"], (event, organization, now))):
-            db.execute(SQL["erase_payload"], (event,))
-            db.execute(SQL["erase_failure"], (event,))
+        for (due_at,) in self._overwrite(db, organization, event, now):
             db.execute(SQL["erase_queue_row"], (due_at, event))
             gone = db.execute(SQL["cancel_event_deliveries"], (event, now, "the event was deleted"))
             lines.go_on(db, list(gone), now=now)
             return True
         return False
+
+    def _overwrite(
+        self, db: apsw.Connection, organization: int, event: int, now: int
+    ) -> list[tuple[Any, ...]]:
+        """Take out what a producer said, with zeros in its place in the file."""
+        db.pragma("secure_delete", 1)
+        try:
+            found = list(db.execute(SQL["erase_event"], (event, organization, now)))
+            if found:
+                db.execute(SQL["erase_payload"], (event,))
+                db.execute(SQL["erase_failure"], (event,))
+        finally:
+            db.pragma("secure_delete", 0)
+        return found
 
 
 def _since_when(due: Due[int]) -> tuple[int, int]:

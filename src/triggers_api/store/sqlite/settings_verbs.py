@@ -166,6 +166,11 @@ class SettingsVerbs(Tables):
             return self._record(*row)
         return None
 
+    def is_hook(self, db: apsw.Connection, organization: int, subscription: int) -> bool:
+        """Of any state, deleted ones included."""
+        rows = db.execute(SQL["subscription_of_any_state"], (subscription, organization))
+        return any(bodies.subscription(body).hook for (body,) in rows)
+
     def subscriptions(
         self, db: apsw.Connection, organization: int, page: Page
     ) -> list[Subscription]:

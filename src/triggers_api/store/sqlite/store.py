@@ -18,7 +18,7 @@ from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
-from triggers_api.model.event import Event, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.event import EventDetail, FirstEvent, NewEvent
 from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
@@ -35,6 +35,7 @@ from triggers_api.store.base import (
     EventContent,
     EventFilter,
     FailedEvent,
+    FoundEvents,
     HealthReset,
     JobBacklog,
     JobStep,
@@ -67,6 +68,7 @@ from triggers_api.store.sqlite.connection import (
     plain,
 )
 from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.sqlite.event_verbs import EventVerbs
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
 from triggers_api.store.sqlite.job_verbs import JobVerbs
 from triggers_api.store.sqlite.keys import Keys
@@ -132,6 +134,7 @@ class SqliteStore:
         self._settings = SettingsVerbs(keys, cipher)
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(keys, self._settings, self._health)
+        self._events = EventVerbs(keys)
         self._records = RecordReads(keys)
         self._jobs = JobVerbs(keys)
         self._notices = NoticeVerbs(keys)
@@ -507,7 +510,7 @@ class SqliteStore:
             lambda db: self._records.event(db, organization, event, self.now())
         )
 
-    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> list[Event]:
+    async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> FoundEvents:
         organization = self._organization(organization_id)
         return await self._readers.run(
             lambda db: self._records.events(db, organization, wanted, page, self.now())
@@ -531,6 +534,12 @@ class SqliteStore:
 
     async def wait_log(self, heard: int, timeout_s: float) -> int:
         return await self._log_news.wait(heard, timeout_s)
+
+    async def cancel_event(self, organization_id: str, event_id: str) -> bool:
+        organization, event = self._organization(organization_id), self._event(event_id)
+        return await self._write(
+            "cancel_event", lambda db: self._events.cancel(db, organization, event, now=self.now())
+        )
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = self._organization(organization_id), self._event(event_id)
@@ -795,6 +804,13 @@ class SqliteStore:
         if found:
             await self._cancel_ended(subscription)
         return found
+
+    async def is_hook(self, organization_id: str, subscription_id: str) -> bool:
+        organization = self._organization(organization_id)
+        subscription = self._keys.find(ids.SUBSCRIPTION, subscription_id)
+        return await self._readers.run(
+            lambda db: self._settings.is_hook(db, organization, subscription)
+        )
 
     async def save_controls(self, controls: Controls) -> None:
         await self._write("save_controls", lambda db: self._settings.save_controls(db, controls))

@@ -1,4 +1,4 @@
--- $8: the status wanted, $9: now, $10: which kind.
+-- $5: which kind, $9: the status wanted, $10: now, $11: what the payload must hold as it is written.
 SELECT e.id, e.type, e.payload, e.dedup_id, e.source, e.key, e.metadata, e.occurred_at, e.deliver_at,
        s.status, q.event_id IS NOT NULL, e.operational
 FROM events AS e
@@ -14,14 +14,19 @@ LEFT JOIN LATERAL (
     WHERE s.organization_id = e.organization_id AND s.event_id = e.id
     LIMIT 1
 ) AS s ON true
-WHERE e.organization_id = $1 AND e.id < $2 AND e.id >= $3 AND e.id < $4
+WHERE e.organization_id = $1 AND e.id > $2 AND e.id < $3
   AND s.status IS DISTINCT FROM 6
-  AND e.operational = $10
+  AND e.operational = $5
   AND ($6::text IS NULL OR e.type LIKE $6)
-  AND ($7::text IS NULL OR e.dedup_id = $7)
-  AND ($8::smallint IS NULL OR $8 = CASE
+  AND ($7::text IS NULL OR e.source = $7)
+  AND ($8::text IS NULL OR e.key = $8)
+  AND ($9::smallint IS NULL OR $9 = CASE
           WHEN q.event_id IS NULL THEN coalesce(s.status, 1)
-          WHEN e.deliver_at > $9::bigint THEN 2
+          WHEN e.deliver_at > $10::bigint THEN 2
           ELSE 0 END)
+  -- What may hold it although it is not there as it is written: escapes, and letters beyond ASCII.
+  AND ($11::text IS NULL
+       OR strpos(lower(encode(e.payload, 'escape') COLLATE "C"), $11) > 0
+       OR strpos(encode(e.payload, 'escape'), '\') > 0)
 ORDER BY e.id DESC
-LIMIT $5
+LIMIT $4
