@@ -25,7 +25,8 @@ BATCH_PATH: Final = "/api/events/batch"
 _LINES: Final = (b"application/x-ndjson", b"application/jsonl", b"application/x-jsonlines")
 _TAKEN: Final = (JSON, *_LINES, BATCH)
 _READ_AT_ONCE: Final = 50
-"""Items between which other requests have a turn."""
+"""Items between which other requests have a turn, and sooner where these take long."""
+_AT_A_STRETCH_S: Final = 0.02
 
 
 class ItemError(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,13 +38,18 @@ class ItemError(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one item. ``id`` is the event's; of a duplicate, the first one's."""
+    """What became of one item. ``id`` is the event's; of a duplicate, the first one's.
+
+    ``quarantined``: it was accepted and is kept aside, for the reasons in ``warnings``.
+    """
 
     index: int
     status: Literal["accepted", "duplicate", "rejected"]
     id: str | None = None
     dedup_id: str | None = None
     error: ItemError | None = None
+    quarantined: bool = False
+    warnings: tuple[FieldError, ...] = ()
 
 
 class BatchResult(msgspec.Struct, frozen=True):
@@ -96,7 +102,8 @@ class PostBatch:
         if not items:
             raise ValidationFailed.of("/events", "invalid-length", "must have at least one event")
         self._admission.charge(organization_id, len(items), request.limit_headers)
-        read = await _read(items, read_structured if kind == BATCH else read_draft)
+        read_one = read_structured if kind == BATCH else read_draft
+        read = await _read(items, lambda item: self._ingest.judge(organization_id, read_one(item)))
         drafts = [each for each in read if isinstance(each, Draft)]
         since = perf_counter()
         events: list[NewEvent] = []
@@ -168,10 +175,12 @@ def _check_count(items: Sequence[bytes]) -> None:
 
 async def _read(items: Sequence[bytes], read: Callable[[bytes], Draft]) -> list[Draft | Problem]:
     found: list[Draft | Problem] = []
-    for start in range(0, len(items), _READ_AT_ONCE):
-        if start:
+    since = perf_counter()
+    for place, item in enumerate(items, 1):
+        found.append(read_item(item, read))
+        if not place % _READ_AT_ONCE or perf_counter() - since > _AT_A_STRETCH_S:
             await asyncio.sleep(0)
-        found += [read_item(item, read) for item in items[start : start + _READ_AT_ONCE]]
+            since = perf_counter()
     return found
 
 
@@ -190,7 +199,14 @@ def _results(
         else:
             event, first = next(stored)
             if first is None:
-                result = ItemResult(index, "accepted", event.id, each.dedup_id)
+                result = ItemResult(
+                    index,
+                    "accepted",
+                    event.id,
+                    each.dedup_id,
+                    quarantined=event.aside is not None,
+                    warnings=event.warnings,
+                )
             else:
                 result = ItemResult(index, "duplicate", first.id, each.dedup_id)
         counts[result.status] += 1

@@ -20,6 +20,9 @@ EXAMPLE_LENGTH: Final = 1 << 16
 """Bytes of an example."""
 
 
+NOTHING: Final = msgspec.Raw(b"null")
+
+
 class SchemaMode(StrEnum):
     """What becomes of an event whose payload does not fit the schema of its type.
 
@@ -39,17 +42,17 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: the type that events are sent with.
         description: for people.
-        schema: a JSON Schema of the payload.
+        schema: a JSON Schema of the payload, ``null`` if there is none.
         mode: what becomes of events that do not fit it.
-        example: a payload as it may be.
+        example: a payload as it may be, ``null`` if there is none.
         redact: paths of values that are replaced before an event is stored.
     """
 
     name: str
     description: str | None = None
-    schema: msgspec.Raw | None = None
+    schema: msgspec.Raw = NOTHING
     mode: SchemaMode = SchemaMode.OFF
-    example: msgspec.Raw | None = None
+    example: msgspec.Raw = NOTHING
     redact: tuple[str, ...] = ()
     created_at: Timestamp
     updated_at: Timestamp
@@ -57,7 +60,12 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def size(self) -> int:
         """Bytes of schema and example."""
-        return len(bytes(self.schema or b"")) + len(bytes(self.example or b""))
+        return len(bytes(self.schema)) + len(bytes(self.example))
+
+    @property
+    def id(self) -> str:
+        """What lists go by."""
+        return self.name
 
 
 class EventTypeRecord(msgspec.Struct, frozen=True):
@@ -100,18 +108,16 @@ class TypeRules:
 
     @cached_property
     def _schema(self) -> Schema | None:
-        text = self.event_type.schema
-        if self.event_type.mode is SchemaMode.OFF or text is None:
-            return None
         try:
-            return Schema(bytes(text))
+            return Schema(bytes(self.event_type.schema))
         except (ValueError, KeyError):
-            # It was taken by a version that could use it.
+            # It was taken by a version that could.
             return None
 
     def judge(self, payload: bytes) -> Judgement:
         """What is to be stored of a payload, and whether it fits: as it came, before it is redacted."""
-        mode, faults = self.event_type.mode, ()
+        mode = self.event_type.mode
+        faults: tuple[FieldError, ...] = ()
         if mode is not SchemaMode.OFF:
             faults = (_UNUSABLE_FAULT,) if self._schema is None else self._schema.faults(payload)
             if self._schema is None and mode is SchemaMode.ENFORCE:
@@ -128,4 +134,5 @@ Catalogue = Mapping[str, TypeRules]
 def reason_of(faults: tuple[FieldError, ...]) -> str:
     """Why an event is kept aside, in one line."""
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return f"schema: {faults[0].pointer} {faults[0].message}{more}"
+    # A text in PostgreSQL holds no NUL.
+    return f"schema: {faults[0].pointer} {faults[0].message}{more}".replace("\0", "\\0")

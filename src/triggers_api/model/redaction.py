@@ -1,8 +1,8 @@
 """Taking values out of a payload by their paths, and leaving every other byte as it came.
 
-A path is a JSON Pointer (RFC 6901) into the payload in which a part that is ``*`` stands for every member
-of an object and every element of an array; a member that is called ``*`` is written ``~2``. A path that
-leads nowhere in a payload is no fault. Of members that are there twice, both go.
+A path is a JSON Pointer (RFC 6901) into the payload in which a part that is ``*`` stands for every
+member of an object and every element of an array; a member that is called ``*`` is written ``~2``. A
+path that leads nowhere in a payload is no fault. Of members that are there twice, both go.
 """
 
 import re
@@ -34,7 +34,6 @@ _BACKSLASH: Final = 0x5C
 _text = msgspec.json.Decoder(str).decode
 
 
-
 class _Branch:
     """What is to go below one place: under names, under any name, or the place itself."""
 
@@ -63,7 +62,9 @@ class Redactor:
         for path in paths:
             parts = parse_path(path)
             self._add(parts)
-            literal = tuple(part for part in parts if part is not None and not _INDEX.fullmatch(part))
+            literal = tuple(
+                part for part in parts if part is not None and not _INDEX.fullmatch(part)
+            )
             self._last.append(literal)
         # Each path needs all of its names to be in a payload, and without a backslash they are in it as
         # they are: most payloads that hold none of them are told by a search for bytes.
@@ -95,7 +96,8 @@ class Redactor:
         _walk(payload, at, (self._root,), spans)
         if not spans:
             return payload
-        parts, end = [], 0
+        parts: list[bytes] = []
+        end = 0
         for begin, after in spans:
             parts += (payload[end:begin], REDACTED)
             end = after
@@ -201,9 +203,7 @@ def _walk_array(body: bytes, at: int, wanted: _Wanted, spans: list[tuple[int, in
     return at + 1
 
 
-def _member(
-    body: bytes, at: int, wanted: _Wanted, name: str, spans: list[tuple[int, int]]
-) -> int:
+def _member(body: bytes, at: int, wanted: _Wanted, name: str, spans: list[tuple[int, int]]) -> int:
     """Go past one value and the comma behind it."""
     below = [found for branch in wanted if (found := branch.named.get(name)) is not None]
     below += [branch.any for branch in wanted if branch.any is not None]

@@ -1,9 +1,9 @@
 """JSON Schemas of event types: which are taken, and what they say of a payload. Pure.
 
-A schema comes from an organization and is applied to every event of a type, in the one thread that takes
-all events in. So what it can cost is bounded before it is applied: patterns run on an engine whose time is
-linear in the text, nothing is fetched, and a payload that could take more than :data:`MOST_STEPS` steps is
-not checked, which is a fault of its own.
+A schema comes from an organization and is applied to every event of a type, in the one thread that
+takes all events in. So what it can cost is bounded before it is applied: patterns run on an engine whose
+time is linear in the text, nothing is fetched, and a payload that could take more than
+:data:`MOST_STEPS` steps is not checked, which is a fault of its own.
 """
 
 import re
@@ -121,9 +121,10 @@ def schema_faults(text: bytes) -> list[FieldError]:
         return [_bad([], "unreadable", "holds a number out of range")]
     if not isinstance(document, bool | dict):
         return [_bad([], "invalid-type", "must be an object or a boolean")]
-    found = _structural_faults(document)
-    if found:
-        return found[:FAULTS_LIMIT]
+    return _structural_faults(document)[:FAULTS_LIMIT] or _compile_faults(document)
+
+
+def _compile_faults(document: Any) -> list[FieldError]:  # noqa: ANN401 - any JSON
     try:
         _compiled(document)
     except jsonschema_rs.ValidationError as error:
@@ -186,19 +187,23 @@ def _structural_faults(document: Any) -> list[FieldError]:  # noqa: ANN401 - any
 
 
 def _reference_faults(
-    path: Sequence[str | int], node: Mapping[str, Any], document: Any  # noqa: ANN401 - any JSON
+    path: Sequence[str | int],
+    node: Mapping[str, Any],
+    document: Any,  # noqa: ANN401 - any JSON
 ) -> Iterator[FieldError]:
     for keyword in _REFUSED:
         if keyword in node:
             yield _bad([*path, keyword], "invalid-reference", "is not taken here")
-    if path and ("$id" in node or "id" in node and isinstance(node["id"], str)):
+    if path and ("$id" in node or isinstance(node.get("id"), str)):
         yield _bad(path, "invalid-reference", "an id is taken at the top only")
     reference = node.get("$ref")
     if reference is None:
         return
     if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
         yield _bad(
-            [*path, "$ref"], "invalid-reference", "must be # or begin with #/: a place in this schema"
+            [*path, "$ref"],
+            "invalid-reference",
+            "must be # or begin with #/: a place in this schema",
         )
     elif not isinstance(_referred(document, reference), bool | dict):
         yield _bad([*path, "$ref"], "invalid-reference", "leads to no schema")
@@ -408,7 +413,7 @@ _PIECE: Final = re.compile(
 
 
 def pattern_states(pattern: str) -> int:
-    """About how many places a match of a pattern can be at: what one byte of a text costs at the worst."""
+    """About how many places a match of a pattern can be at: what a byte of a text costs at the worst."""
     sizes, last = [0], 0
     for piece in _PIECE.finditer(pattern):
         if piece["times"]:

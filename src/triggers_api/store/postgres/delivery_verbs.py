@@ -502,6 +502,7 @@ class DeliveryVerbs:
         self, db: Connection, organization: str | UUID, event: str | UUID, *, now: Timestamp
     ) -> bool:
         """Payload gone, queue row gone, what waits cancelled, dedup_id free."""
+        await db.execute(SQL["hold_aside"], organization, event)
         # The queue row first, as whoever routes it does.
         await db.execute(SQL["erase_queue_row"], organization, event)
         if await db.fetchval(SQL["erase_event"], organization, event) is None:

@@ -418,12 +418,14 @@ class DeliveryVerbs(Tables):
 
     def erase_event(self, db: apsw.Connection, organization: int, event: int, *, now: int) -> bool:
         """Payload gone, queue row gone, what waits cancelled, dedup_id free."""
-        for (due_at,) in self._overwrite(db, organization, event, now):
+        place = list(db.execute(SQL["queue_place"], (event, organization)))
+        if not self._overwrite(db, organization, event, now):
+            return False
+        for (due_at,) in place:
             db.execute(SQL["erase_queue_row"], (due_at, event))
-            gone = db.execute(SQL["cancel_event_deliveries"], (event, now, "the event was deleted"))
-            lines.go_on(db, list(gone), now=now)
-            return True
-        return False
+        gone = db.execute(SQL["cancel_event_deliveries"], (event, now, "the event was deleted"))
+        lines.go_on(db, list(gone), now=now)
+        return True
 
     def _overwrite(
         self, db: apsw.Connection, organization: int, event: int, now: int

@@ -28,6 +28,7 @@ _NO_CONTENT: Final[dict[str, Any]] = {}
 _QUEUED = codes.EVENT_STATUS[EventStatus.QUEUED]
 _PROCESSED = codes.EVENT_STATUS[EventStatus.PROCESSED]
 _SCHEDULED = codes.EVENT_STATUS[EventStatus.SCHEDULED]
+_QUARANTINED = codes.EVENT_STATUS[EventStatus.QUARANTINED]
 _FAILED = codes.EVENT_STATUS[EventStatus.FAILED]
 
 
@@ -126,7 +127,9 @@ class QueueVerbs(Tables):
         queued, routed = [], []
         for number, event in taken:
             received = number >> 20
-            if event.deliveries is None:
+            if event.aside is not None:
+                db.execute(SQL["save_failure"], (number, event.aside, 0))
+            elif event.deliveries is None:
                 due = received if event.deliver_at is None else max(received, event.deliver_at)
                 queued.append((due, number, received, tokens.NOBODY, 0))
             else:
@@ -187,9 +190,20 @@ class QueueVerbs(Tables):
                     attempts=attempts + 1,
                     key=key,
                     operational=bool(operational),
+                    released_at=Timestamp(status_at) if status_at > number >> 20 else None,
                     **contents.get(number, _NO_CONTENT),
                 )
-                for due_at, number, attempts, _, organization_id, event_type, operational, key in rows
+                for (
+                    due_at,
+                    number,
+                    attempts,
+                    _,
+                    organization_id,
+                    event_type,
+                    operational,
+                    key,
+                    status_at,
+                ) in rows
             ),
             recovered=sum(held_by != tokens.NOBODY for _, _, _, held_by, *_ in rows),
         )
@@ -311,6 +325,8 @@ class QueueVerbs(Tables):
 
 
 def _first_status(event: NewEvent, now: int) -> int:
+    if event.aside is not None:
+        return _QUARANTINED
     if event.deliveries is not None:
         return _PROCESSED
     return _SCHEDULED if event.deliver_at is not None and event.deliver_at > now else _QUEUED
