@@ -24,7 +24,7 @@ pytest.register_assert_rewrite(
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 60.0
 """Real seconds that anything awaited gets before it counts as hanging."""
 
 

@@ -15,6 +15,7 @@ import structlog
 
 from triggers_api.deliver.dispatcher import Dispatcher, DispatcherSettings
 from triggers_api.deliver.egress import Egress
+from triggers_api.deliver.farewells import Farewells
 from triggers_api.deliver.prober import Prober
 from triggers_api.deliver.sessions import Sessions
 from triggers_api.deliver.webhook import Sender
@@ -40,13 +41,14 @@ from triggers_api.model.organization import (
     new_api_key,
 )
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.operate.expiry import Expiry
 from triggers_api.operate.heartbeat import Heartbeat
 from triggers_api.operate.jobs import JobRunner
 from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.reaper import Reaper
-from triggers_api.operate.retention import Retention
+from triggers_api.operate.retention import EventRetention, Retention
 from triggers_api.operate.sessions import EndedSessions
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
@@ -171,13 +173,30 @@ class App:
                 wall=self._clock,
                 metrics=self.metrics,
             )
+            self.farewells = Farewells(
+                store,
+                directory,
+                sender,
+                timeout_s=settings.delivery_timeout_s,
+                lease_s=settings.lease_s,
+                wall=self._clock,
+                metrics=self.metrics,
+            )
             stack.push_async_callback(self._finish_deliveries)
             self.sessions = EndedSessions(store, directory)
+            self.expiry = Expiry(store, directory)
             self.jobs = JobRunner(store, directory, metrics=metrics)
             self.outbox = Outbox(store, directory, metrics=metrics)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
             self.retention = Retention(
                 store, metrics=metrics, attempt_days=settings.attempt_retention_days
+            )
+            self.event_retention = EventRetention(
+                store,
+                directory,
+                metrics=metrics,
+                days=settings.retention_days,
+                clock=time.monotonic,
             )
             self._build_http()
             self._stack = stack.pop_all()
@@ -261,12 +280,15 @@ class App:
         return (
             self.reaper,
             self.retention,
+            self.event_retention,
             self.monitor,
             self.processor,
             self.dispatcher,
             self.prober,
+            self.farewells,
             self.outbox,
             self.sessions,
+            self.expiry,
             self.jobs,
         )
 

@@ -278,6 +278,12 @@ class Settings:
     sweep_s: float = _setting(
         300.0, _number(0.1, 86_400), "Seconds between sweeps for work whose lease ran out."
     )
+    retention_days: int = _setting(
+        7,
+        _whole(0, 36_500),
+        "Days that an event is kept after the last thing that happened to it, with its payload, "
+        "deliveries and attempts; an organization may have its own. 0 means for ever.",
+    )
     attempt_retention_days: int = _setting(
         30,
         _whole(0, 36_500),

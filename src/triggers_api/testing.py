@@ -265,10 +265,12 @@ class Service:
         if self._background:
             raise RuntimeError("the background parts are running; they do this by themselves")
         while True:
+            await self.app.expiry.run_once()
             await self.app.processor.run_once()
             await self.app.dispatcher.run_once()
             settled = await self.app.dispatcher.rest()
             await self.app.prober.run_once()
+            await self.app.farewells.run_once()
             await self.app.outbox.run_once()
             await self.app.jobs.run_once()
             claimed = self.app.processor.claimed or self.app.dispatcher.claimed

@@ -433,12 +433,12 @@ def test_an_event_can_be_deleted_wherever_it_stands(
     world.assert_balanced()
 
 
+# A server keeps the old version of a row until it is vacuumed.
+@pytest.mark.parametrize("make_engine", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("size", [10, 3_000, 300_000], ids=["in a row", "in a page", "over pages"])
 def test_nothing_of_a_deleted_event_is_left_in_the_file(
     world: World, organization: str, size: int
 ) -> None:
-    if world.engine.is_shared:
-        pytest.skip("the server keeps the old version of a row until it is vacuumed")
     marks = [b"mark-of-the-" + name for name in (b"payload", b"dedup", b"source", b"key", b"meta")]
     payload, dedup_id, source, key, metadata = marks
     event = world.event(

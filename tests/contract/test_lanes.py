@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.contract.conftest import FrozenClock, World
 
-    from triggers_api.store.base import DeliveryClaim
+    from triggers_api.store.base import ClaimedDelivery, DeliveryClaim
 
 MIB = 1 << 20
 
@@ -213,9 +213,10 @@ def test_every_lane_of_an_organization_with_little_room_has_its_turn(
     assert got == dict.fromkeys(lanes, 1)
 
 
-def test_organizations_take_turns_when_the_claim_is_smaller_than_what_is_due(
-    world: World, organization: str, clock: FrozenClock
+def test_organizations_take_turns_when_so_much_is_in_the_way_that_lanes_are_walked(
+    world: World, organization: str, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("triggers_api.store.choice._READ_AHEAD", 0)
     hide_the_front(world, organization, clock)
     tenants = [world.organization(f"Tenant {number}") for number in range(6)]
     for tenant in tenants:
@@ -373,6 +374,85 @@ def test_of_simultaneous_claims_one_has_the_probe(
     got = [each for claim in world.run(claims()) for each in claim.deliveries]
     assert all(each.probe for each in got)
     assert sorted(each.target.subscription.id for each in got) == sorted(lanes)
+
+
+# ── what was passed ───────────────────────────────────────────────────────────────────────────────
+
+
+def behind_a_front(
+    world: World, organization: str, clock: FrozenClock
+) -> tuple[str, ClaimedDelivery, str]:
+    """Claims have gone past 60 deliveries of a held subscription, and past one in our hands."""
+    ours, other = world.subscription(organization), world.subscription(organization)
+    (mine,) = world.due(organization, ours)
+    clock.advance(seconds=1)
+    held = hide_the_front(world, organization, clock, count=60)
+    claimed = world.claimed(room={other: 0}, lease_s=60)
+    assert claimed.id == mine
+    for _ in range(3):
+        (due,) = world.due(organization, other)
+        assert [each.id for each in world.claim_deliveries(10).deliveries] == [due]
+        clock.advance(seconds=0.2)
+    return held, claimed, other
+
+
+def test_what_waited_for_a_paused_subscription_goes_out_as_soon_as_it_is_resumed(
+    world: World, organization: str, clock: FrozenClock
+) -> None:
+    held, _, other = behind_a_front(world, organization, clock)
+    world.due(organization, other, 30)
+    world.subscription(organization, subscription_id=held, status=SubscriptionStatus.ACTIVE)
+    claim = world.claim_deliveries(20, default_room=4)
+    assert served(claim) == {held: 4, other: 4}
+    assert served(world.claim_deliveries(100)) == {held: 56, other: 26}
+
+
+def test_a_lease_that_runs_out_before_what_was_passed_is_taken_over(
+    world: World, organization: str, clock: FrozenClock
+) -> None:
+    _, mine, other = behind_a_front(world, organization, clock)
+    clock.advance(seconds=58)
+    assert served(world.claim_deliveries(10, room={other: 0})) == {}
+    clock.advance(seconds=2)
+    again = world.claim_deliveries(10, room={other: 0})
+    assert [each.id for each in again.deliveries] == [mine.id]
+    assert again.recovered == 1
+
+
+def test_a_lease_that_is_reaped_before_what_was_passed_is_no_longer_in_the_way(
+    world: World, organization: str, clock: FrozenClock
+) -> None:
+    _, mine, other = behind_a_front(world, organization, clock)
+    clock.advance(seconds=60)
+    world.run(world.store.reap())
+    again = world.claim_deliveries(10, room={other: 0})
+    assert [each.id for each in again.deliveries] == [mine.id]
+
+
+def test_what_is_given_back_for_a_moment_that_is_past_is_found(
+    world: World, organization: str, clock: FrozenClock
+) -> None:
+    _, mine, other = behind_a_front(world, organization, clock)
+    world.settle(world.outcome(mine, "pending", attempted=False, retry_in_s=-5))
+    again = world.claim_deliveries(10, room={other: 0})
+    assert [each.id for each in again.deliveries] == [mine.id]
+
+
+def test_a_breaker_that_is_half_open_is_probed_behind_what_was_passed(
+    world: World, organization: str, subscription: str, clock: FrozenClock
+) -> None:
+    world.due(organization, subscription, 60)
+    break_down(world, organization, subscription)
+    other = world.subscription(organization)
+    for _ in range(3):
+        clock.advance(seconds=0.2)
+        (due,) = world.due(organization, other)
+        assert [each.id for each in world.claim_deliveries(10).deliveries] == [due]
+    clock.advance(seconds=14)
+    world.due(organization, other, 20)
+    claim = world.claim_deliveries(10, default_room=5)
+    assert [each.probe for each in claim.deliveries].count(True) == 1
+    assert served(claim) == {subscription: 1, other: 5}
 
 
 # ── size ──────────────────────────────────────────────────────────────────────────────────────────

@@ -734,3 +734,31 @@ def test_a_job_that_comes_to_one_wakes_the_other(
     wakes_up(
         world, other.wait_jobs, lambda: world.store.create_job(organization, job, most_open=100)
     )
+
+
+# ── retention ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_while_one_sweeps_old_events_it_is_over_for_the_other_and_all_go(
+    world: World, organization: str, other: Store, clock: FrozenClock
+) -> None:
+    world.queued(organization, 40)
+    world.route(world.claim_queue())
+    clock.advance(seconds=8 * 86_400)
+    before = clock().after(seconds=-7 * 86_400)
+
+    async def sweep(store: Store) -> int:
+        deleted, position = 0, None
+        while True:
+            pruned = await store.prune_events(before, own={}, after=position, limit=3)
+            deleted += pruned.events
+            position = pruned.position
+            if position is None:
+                return deleted
+
+    async def main() -> tuple[int, int]:
+        return await asyncio.gather(sweep(world.store), sweep(other))
+
+    assert sum(world.run(main())) == 40
+    assert world.run(world.store.events(organization, EventFilter(), EVERYTHING)) == []
+    world.assert_balanced()

@@ -492,7 +492,7 @@ def test_whatever_happens_in_whatever_order_the_promise_holds(
 ) -> None:
     serial = itertools.count()
     # Half as many where each takes about twice as long.
-    examples = 50 if make_engine(tmp_path, make_clock()).is_shared else 100
+    examples = 25 if make_engine(tmp_path, make_clock()).is_shared else 60
 
     def fresh(runner: asyncio.Runner) -> World:
         folder = tmp_path / f"{next(serial)}"

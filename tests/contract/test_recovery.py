@@ -112,28 +112,6 @@ def test_a_sweep_does_not_bring_forward_what_was_put_off(
     assert world.claim_deliveries().deliveries == ()
 
 
-def test_a_sweep_ends_what_waits_for_an_expired_subscription(
-    world: World, organization: str, clock: FrozenClock
-) -> None:
-    fleeting = world.subscription(organization, expires_at=Timestamp(clock() + 1000))
-    due = world.due(organization, fleeting, 3)
-    clock.advance(seconds=1)
-    assert world.run(world.store.reap()).cancelled == 3
-    assert {world.status_of(organization, each) for each in due} == {"cancelled"}
-    world.assert_balanced()
-
-
-def test_a_subscription_whose_life_is_prolonged_after_a_sweep_is_delivered_to_again(
-    world: World, organization: str, clock: FrozenClock
-) -> None:
-    fleeting = world.subscription(organization, expires_at=Timestamp(clock() + 1000))
-    clock.advance(seconds=1)
-    world.run(world.store.reap())
-    world.subscription(organization, subscription_id=fleeting)
-    due = world.due(organization, fleeting)
-    assert [delivery.id for delivery in world.claim_deliveries().deliveries] == due
-
-
 # ── waiting ───────────────────────────────────────────────────────────────────────────────────
 
 

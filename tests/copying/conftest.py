@@ -24,6 +24,7 @@ PATIENCE_S: Final = 60.0
 _BESIDE: Final = """
 INSERT INTO order_keys SELECT id, 'k' || id, 7 FROM subscriptions;
 INSERT OR REPLACE INTO endpoint_health SELECT id, 11, 5, 0, 9, NULL, 'timeout', 8, 12 FROM subscriptions;
+INSERT INTO farewells SELECT id, organization_id, 7, 2 FROM subscriptions;
 INSERT INTO jobs SELECT id + 1, id, 0, x'7b7d', id + 2, 3, 0, 0 FROM organizations;
 INSERT INTO notices (organization_id, noticed_at, body) SELECT id, 5, x'7b7d' FROM organizations;
 UPDATE deliveries SET order_key = 'k', sequence = 3, priority = 1 WHERE due_at IS NOT NULL;
@@ -94,7 +95,7 @@ class Database:
         )
         found = {}
         for (table,) in tables:
-            row = "to_jsonb(t) - 'xid'"
+            row = "to_jsonb(t) - 'xid' - 'position_xid'"
             where = "WHERE name <> 'copy'" if table == "meta" else ""
             found[str(table)] = self.execute(
                 f"SELECT ({row})::text FROM {table} AS t {where} ORDER BY 1"

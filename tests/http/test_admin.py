@@ -21,7 +21,8 @@ from triggers_api.model.controls import DeliveryMode, IngestMode
 from triggers_api.testing import ADMIN_KEY, API_KEY, Answer, FrozenClock, Receiver, Service
 
 ORGANIZATION: Final = {
-    "id", "name", "webhook_url", "rate_limit", "rate_burst", "created_at", "updated_at"
+    "id", "name", "webhook_url", "rate_limit", "rate_burst", "retention_days", "created_at",
+    "updated_at",
 }  # fmt: skip
 CONTROLS: Final = {
     "ingest", "processing", "delivery", "concurrency", "batch_size", "min_poll_ms", "reason",
@@ -277,7 +278,7 @@ def test_the_books_count_every_state_and_balance(
     by_id = {each.pop("organization_id"): each for each in shown["organizations"]}
     assert by_id[own] == {
         "accepted": 6, "queued": 1, "scheduled": 1, "processed": 3, "failed": 0, "quarantined": 0,
-        "cancelled": 0, "deleted": 1,
+        "cancelled": 0, "deleted": 1, "pruned": 0,
         "deliveries": {
             "total": 2, "pending": 0, "delivering": 0, "retrying": 1, "succeeded": 1, "dead": 0,
             "skipped": 0, "cancelled": 0,

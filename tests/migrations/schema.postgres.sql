@@ -3,7 +3,8 @@ CREATE TABLE accounts (
     organization_id uuid NOT NULL,
     slot smallint NOT NULL,
     events bigint NOT NULL,
-    deliveries bigint NOT NULL
+    deliveries bigint NOT NULL,
+    pruned bigint DEFAULT 0 NOT NULL
 ) WITH (fillfactor=50);
 ALTER TABLE accounts ADD CONSTRAINT accounts_pkey PRIMARY KEY (organization_id, slot);
 CREATE TABLE api_keys (
@@ -134,6 +135,40 @@ CREATE TABLE events (
 CREATE UNIQUE INDEX events_dedup ON events USING btree (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
 CREATE INDEX events_log ON events USING btree (organization_id, xid);
 ALTER TABLE events ADD CONSTRAINT events_pkey PRIMARY KEY (organization_id, id);
+CREATE TABLE farewells (
+    organization_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    due_at bigint NOT NULL,
+    attempts integer NOT NULL
+);
+ALTER TABLE farewells ADD CONSTRAINT farewells_pkey PRIMARY KEY (organization_id, subscription_id);
+CREATE INDEX farewells_due ON farewells USING btree (due_at);
+CREATE TABLE inbox_items (
+    organization_id uuid NOT NULL,
+    cursor uuid NOT NULL,
+    xid xid8 NOT NULL,
+    event_id uuid NOT NULL,
+    available_at bigint,
+    lease_token bigint NOT NULL,
+    receive_count integer NOT NULL
+) WITH (fillfactor=50, autovacuum_vacuum_threshold=2000, autovacuum_vacuum_scale_factor=0.05, autovacuum_vacuum_insert_threshold=-1, autovacuum_vacuum_cost_delay=0);
+CREATE INDEX inbox_items_available ON inbox_items USING btree (organization_id, cursor, available_at, xid, event_id) WHERE available_at IS NOT NULL;
+ALTER TABLE inbox_items ADD CONSTRAINT inbox_items_pkey PRIMARY KEY (organization_id, cursor, xid, event_id);
+CREATE TABLE inbox_remains (
+    organization_id uuid NOT NULL,
+    cursor uuid NOT NULL
+);
+ALTER TABLE inbox_remains ADD CONSTRAINT inbox_remains_pkey PRIMARY KEY (organization_id, cursor);
+CREATE TABLE inboxes (
+    organization_id uuid NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    cursor uuid NOT NULL,
+    types bytea,
+    position_xid xid8 NOT NULL,
+    position_id uuid NOT NULL,
+    created_at bigint NOT NULL
+) WITH (fillfactor=50);
+ALTER TABLE inboxes ADD CONSTRAINT inboxes_pkey PRIMARY KEY (organization_id, name);
 CREATE TABLE jobs (
     organization_id uuid NOT NULL,
     id uuid NOT NULL,

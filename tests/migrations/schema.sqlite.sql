@@ -2,7 +2,7 @@ CREATE TABLE accounts (
     organization_id INTEGER PRIMARY KEY,
     events INTEGER NOT NULL,
     deliveries INTEGER NOT NULL
-) STRICT;
+    , pruned INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE TABLE api_keys (
     id INTEGER PRIMARY KEY,
     organization_id INTEGER,
@@ -107,6 +107,34 @@ CREATE INDEX events_aside ON events (organization_id) WHERE status IN (3, 4);
 CREATE INDEX events_aside_of_all ON events (id) WHERE status IN (3, 4);
 CREATE UNIQUE INDEX events_dedup ON events (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
 CREATE INDEX events_organization ON events (organization_id);
+CREATE TABLE farewells (
+    subscription_id INTEGER PRIMARY KEY,
+    organization_id INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL
+) STRICT;
+CREATE INDEX farewells_due ON farewells (due_at);
+CREATE TABLE inbox_items (
+    cursor INTEGER NOT NULL,
+    event_id INTEGER NOT NULL,
+    available_at INTEGER,
+    lease_token INTEGER NOT NULL,
+    receive_count INTEGER NOT NULL,
+    PRIMARY KEY (cursor, event_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX inbox_items_available ON inbox_items (cursor, available_at) WHERE available_at IS NOT NULL;
+CREATE TABLE inbox_remains (
+    cursor INTEGER PRIMARY KEY
+) STRICT;
+CREATE TABLE inboxes (
+    organization_id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    cursor INTEGER NOT NULL UNIQUE,
+    types BLOB,
+    position INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, name)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY,
     organization_id INTEGER NOT NULL,

@@ -1,11 +1,12 @@
-"""Attempts are deleted when they are old, piece by piece, and counted."""
+"""Attempts and events are deleted when they are old, piece by piece, and counted."""
 
 from __future__ import annotations
 
 import pytest
-from tests.conftest import Enter, Log, MakeService, Run
+from tests.conftest import Enter, Log, MakeService, Run, new_organization
 
-from triggers_api.testing import FrozenClock, Receiver, Service
+from triggers_api.operate.retention import EventRetention
+from triggers_api.testing import ADMIN_KEY, API_KEY, FrozenClock, Receiver, Service
 
 DAY_S = 86_400
 HOUR_S = 3600.0
@@ -77,3 +78,128 @@ def test_with_0_days_attempts_are_kept_for_ever(
     clock.advance(seconds=3650 * DAY_S)
     assert run(service.app.retention.run_once()) == HOUR_S
     assert attempts(service, run) == [1]
+
+
+# ── events ────────────────────────────────────────────────────────────────────────────────────
+
+
+def pruned_of(service: Service) -> dict[str, float]:
+    """What was deleted, by kind."""
+    return {
+        kind: service.app.metrics.registry.get_sample_value("triggers_pruned_total", {"kind": kind})
+        or 0.0
+        for kind in ("event", "delivery", "attempt")
+    }
+
+
+def kept(service: Service, run: Run, *, key: str = API_KEY) -> int:
+    return len(run(service.call("GET", "/api/events", key=key)).json["data"])
+
+
+def test_events_go_when_they_have_been_kept_for_a_week_and_so_does_all_they_had(
+    service: Service, run: Run, receiver: Receiver, clock: FrozenClock, log: Log
+) -> None:
+    run(service.subscribe(receiver.url))
+    delivered(service, run, 2)
+    clock.advance(seconds=DAY_S)
+    delivered(service, run, 1)
+    clock.advance(seconds=6 * DAY_S)
+    assert run(service.app.event_retention.run_once()) == HOUR_S
+    assert (kept(service, run), pruned_of(service)["event"]) == (3, 0)
+    clock.advance(seconds=1)
+    assert run(service.app.event_retention.run_once()) == HOUR_S
+    assert kept(service, run) == 1
+    assert attempts(service, run) == [1]
+    assert pruned_of(service) == {"event": 2, "delivery": 2, "attempt": 2}
+    (line,) = [line for line in log if line["event"] == "old events deleted"]
+    assert line["count"] == 2
+    (books,) = run(service.call("GET", "/api/admin/verify", key=ADMIN_KEY)).json["organizations"]
+    assert (books["accepted"], books["processed"], books["pruned"]) == (1, 1, 2)
+
+
+def test_a_sweep_for_old_events_rests_three_times_as_long_as_it_works(
+    service: Service, run: Run, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggers_api.operate.retention.EVENTS_AT_ONCE", 2)
+    delivered(service, run, 5)
+    clock.advance(seconds=8 * DAY_S)
+    ticks = iter([10.0, 10.5, 20.0, 20.001, 30.0, 30.1])
+    sweep = EventRetention(
+        service.app.store,
+        service.app.directory,
+        metrics=service.app.metrics,
+        days=7,
+        clock=lambda: next(ticks),
+    )
+    assert [run(sweep.run_once()) for _ in range(3)] == [1.5, 0.005, HOUR_S]
+    assert pruned_of(service)["event"] == 5
+
+
+def test_an_organization_s_own_days_are_in_force_at_once(
+    service: Service, run: Run, clock: FrozenClock
+) -> None:
+    organization_id, key = run(new_organization(service))
+    address = f"/api/admin/organizations/{organization_id}"
+
+    def keep(days: int | None) -> None:
+        answer = run(service.call("PATCH", address, {"retention_days": days}, key=ADMIN_KEY))
+        assert (answer.status, answer.json["retention_days"]) == (200, days)
+        seen = run(service.call("GET", "/api/organization", key=key)).json
+        assert seen["retention_days"] == days
+
+    delivered(service, run, 1)
+    run(service.call("POST", "/api/events", {"type": "a", "payload": 1}, key=key))
+    run(service.drain())
+    clock.advance(seconds=3 * DAY_S)
+    keep(30)
+    run(service.app.event_retention.run_once())
+    clock.advance(seconds=10 * DAY_S)
+    run(service.app.event_retention.run_once())
+    assert (kept(service, run), kept(service, run, key=key)) == (0, 1)
+    keep(0)
+    clock.advance(seconds=3650 * DAY_S)
+    run(service.app.event_retention.run_once())
+    assert kept(service, run, key=key) == 1
+    keep(None)
+    run(service.app.event_retention.run_once())
+    assert kept(service, run, key=key) == 0
+
+
+@pytest.mark.parametrize("days", [-1, 0.5, 36_501, "7", True])
+def test_days_that_are_none_are_refused(service: Service, run: Run, days: object) -> None:
+    organization_id, _ = run(new_organization(service))
+    address = f"/api/admin/organizations/{organization_id}"
+    answer = run(service.call("PATCH", address, {"retention_days": days}, key=ADMIN_KEY))
+    assert answer.status == 422
+    assert answer.json["errors"][0]["pointer"] == "/retention_days"
+
+
+def test_with_0_days_events_are_kept_for_ever_but_for_those_with_days_of_their_own(
+    make_service: MakeService, enter: Enter, run: Run, clock: FrozenClock
+) -> None:
+    service = enter(make_service(clock=clock, retention_days=0))
+    delivered(service, run, 1)
+    organization_id, key = run(new_organization(service))
+    run(service.call("POST", "/api/events", {"type": "a", "payload": 1}, key=key))
+    run(service.drain())
+    clock.advance(seconds=3650 * DAY_S)
+    assert run(service.app.event_retention.run_once()) == HOUR_S
+    assert (kept(service, run), kept(service, run, key=key)) == (1, 1)
+    address = f"/api/admin/organizations/{organization_id}"
+    run(service.call("PATCH", address, {"retention_days": 1}, key=ADMIN_KEY))
+    run(service.app.event_retention.run_once())
+    assert (kept(service, run), kept(service, run, key=key)) == (1, 0)
+
+
+def test_who_was_away_for_longer_than_events_are_kept_is_told(
+    service: Service, run: Run, clock: FrozenClock
+) -> None:
+    event_id = run(service.send("a")).json["id"]
+    run(service.drain())
+    clock.advance(seconds=8 * DAY_S)
+    run(service.app.event_retention.run_once())
+    last = {"Last-Event-ID": event_id}
+    answer = run(service.call("GET", "/api/events/stream", headers=last))
+    assert answer.status == 422
+    assert answer.json["errors"][0]["code"] == "unknown-event"
+    assert run(service.call("GET", f"/api/events/{event_id}")).status == 404

@@ -26,7 +26,7 @@ ORGANIZATIONS: Final = 20
 
 BIG: Final = (
     "events", "event_queue", "event_states", "deliveries", "delivery_queue", "dead_letters",
-    "attempts",
+    "attempts", "inbox_items",
 )  # fmt: skip
 
 
@@ -80,6 +80,17 @@ _FILL: Final = {
         ROWS,
         "organization_id, delivery_id, number, id, started_at, duration_ms",
         f"{ORGANIZATION}, {DELIVERY}, 1, {_uuid(4, 'i')}, i, 1",
+    ),
+    "inboxes": (
+        ORGANIZATIONS,
+        "organization_id, name, cursor, position_xid, position_id, created_at",
+        f"{ORGANIZATION}, 'default', {_uuid(5, f'i % {ORGANIZATIONS}')}, '0', {EVENT}, i",
+    ),
+    "inbox_items": (
+        ROWS,
+        "organization_id, cursor, xid, event_id, available_at, lease_token, receive_count",
+        f"{ORGANIZATION}, {_uuid(5, f'i % {ORGANIZATIONS}')}, pg_current_xact_id(), {EVENT},"
+        " CASE WHEN i % 5 > 0 THEN i END, 0, 0",
     ),
 }
 
@@ -227,6 +238,9 @@ EVENT_STATE: Final = "event_states_pkey (event_id =, organization_id =)"
 HEALTH: Final = "endpoint_health_pkey (organization_id =, subscription_id =)"
 SUBSCRIPTION_BY_ID: Final = "subscriptions_pkey (id =, organization_id =)"
 
+INBOX: Final = "inboxes_pkey (name =, organization_id =)"
+INBOX_ITEM: Final = "inbox_items_pkey (cursor =, event_id =, organization_id =, xid =)"
+
 PLANS: Final = {
     # append
     "append": [],
@@ -349,12 +363,61 @@ PLANS: Final = {
     "purge_deliveries": [DEAD_LETTER, DELIVERY_BY_ID, ATTEMPTS],
     "event_routed": [EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE],
     "open_jobs": ["jobs_due ()"],
+    # one event's end
+    "hold_queue_row": [EVENT_IN_QUEUE],
+    "event_standing": [EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE, DELIVERIES_OF_EVENT],
+    # retention
+    "hold_old_events": ["events_pkey (id <, id >, organization_id =)", EVENT_BY_ID],
+    "prune_events": [
+        EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE, DELIVERIES_OF_EVENT, ATTEMPTS, DEAD_LETTER,
+        "events by place", "event_states by place", "deliveries by place", "attempts by place",
+        "dead_letters by place", "inboxes_pkey (organization_id =)", INBOX_ITEM,
+        "inbox_items by place",
+    ],
+    # inboxes
+    "inbox_again": [
+        "inbox_items_available (available_at <=, cursor =, event_id >, organization_id =)",
+        EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE,
+    ],
+    "inbox_walk": [
+        "events_log (organization_id =, xid <, xid >=)", EVENT_IN_QUEUE, EVENT_STATE, INBOX_ITEM,
+    ],
+    "inbox_open": [
+        "inbox_items_pkey (cursor =, event_id <=, event_id >, organization_id =)",
+        EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE,
+    ],
+    "inbox_next": ["inbox_items_available (available_at >, cursor =, organization_id =)"],
+    "inbox_late": ["events_log (organization_id =, xid >=)"],
+    "inbox_items": [INBOX_ITEM],
+    "drop_inbox_items": [INBOX_ITEM, "inbox_items by place"],
+    "ack_inbox_items": [
+        "inbox_items_pkey (cursor =, event_id <=, event_id =, organization_id =, xid =)",
+        INBOX, "inbox_items by place",
+    ],
+    "put_off_inbox_items": [INBOX, INBOX_ITEM, "inbox_items by place"],
+    "inbox_events": [EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE],
+    "inbox_contents": [EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE],
+    "inbox_first": ["events_pkey (id >=, organization_id =)"],
+    "inbox_withheld": [EVENT_STATE],
+    "count_inbox": [
+        "inbox_items_pkey (cursor =, event_id <=, organization_id =)",
+        "events_log (organization_id =, xid <, xid >=)",
+        INBOX_ITEM, EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE,
+    ],
+    "prune_inbox_items": [
+        "inbox_items_pkey (cursor =, organization_id =)", "inbox_items by place",
+    ],
+    "reveal_inbox_items": [
+        "inboxes_pkey (organization_id =)", EVENT_BY_ID, INBOX_ITEM, "inbox_items by place",
+    ],
     # settings, asked for twice a second
     "changed_keys": ["api_keys_version (version >)"],
     "changed_organizations": ["organizations_version (version >)"],
     "changed_subscriptions": ["subscriptions_version (version >)"],
     "subscriptions": ["subscriptions_pkey (id <, organization_id =)"],
-    "end_expired_subscriptions": ["subscriptions_expiring (expires_at <=)"],
+    "end_expired_subscriptions": [
+        "subscriptions_expiring (expires_at <=)", "subscriptions_pkey (id =, organization_id =)",
+    ],
 }  # fmt: skip
 
 
@@ -431,3 +494,72 @@ def test_one_database_was_analyzed_and_the_other_never(databases: list[Database]
     assert known == [False, True]
     for database in databases:
         assert run(database.connection.fetchval("SELECT count(*) FROM deliveries")) == ROWS
+
+
+MANY: Final = 60_000
+_ORGANIZATION, _SUBSCRIPTION = (
+    f"'01a20320-000{kind}-7000-8000-000000000001'::uuid" for kind in (0, 3)
+)
+_FIRST, _EARLY, _LATE, _LAST = (
+    f"'01a20320-0002-7000-8000-{number:012x}'::uuid" for number in (0, 200, MANY - 200, MANY)
+)
+WINDOWS: Final = {"early": (_FIRST, _EARLY), "late": (_LATE, _LAST)}
+OF_A_SUBSCRIPTION: Final = {
+    "deliveries_by_subscription": f"{_ORGANIZATION}, {{1}}, {{0}}, {{1}}, 50, NULL, {_SUBSCRIPTION}",
+    "walk_deliveries_of_subscription": f"{_ORGANIZATION}, {{0}}, {{0}}, {{1}}, 50, {_SUBSCRIPTION}",
+    "subscription_deliveries": f"{_ORGANIZATION}, {_SUBSCRIPTION}, {{0}}, {{1}}, 50",
+    "subscription_attempts": f"{_ORGANIZATION}, {_SUBSCRIPTION}, {{0}}, {{1}}, 50, 50",
+}
+
+
+@pytest.fixture(scope="module")
+def long_list(postgres: Postgres, run: Run) -> Iterator[Any]:
+    """A connection to a database in which one subscription has many deliveries."""
+    name = postgres.migrated_database()
+    for statement in (
+        "INSERT INTO events (organization_id, id, type, payload)"
+        f" SELECT {_ORGANIZATION}, {EVENT}, 'order.created', 'null'"
+        f" FROM generate_series(1, {MANY}) AS i",
+        "INSERT INTO deliveries (organization_id, id, event_id, subscription_id, origin, origin_id,"
+        " status, status_at, attempt_count, attempt_base)"
+        f" SELECT {_ORGANIZATION}, {DELIVERY}, {EVENT}, {_SUBSCRIPTION}, 0,"
+        " '00000000-0000-0000-0000-000000000000', 5, i, 0, 0"
+        f" FROM generate_series(1, {MANY}) AS i",
+        "VACUUM ANALYZE",
+    ):
+        postgres.execute(statement, database=name)
+    db = run(asyncpg.connect(postgres.url(name), server_settings=SESSION, statement_cache_size=0))
+    yield db
+    run(db.close())
+    postgres.drop_database(name)
+
+
+@pytest.mark.parametrize("name", sorted(OF_A_SUBSCRIPTION))
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("window", sorted(WINDOWS))
+def test_a_window_of_a_subscription_is_found_without_reading_what_is_outside(
+    long_list: Any,  # noqa: ANN401 - no types
+    run: Run,
+    name: str,
+    mode: str,
+    window: str,
+) -> None:
+    given = OF_A_SUBSCRIPTION[name].format(*WINDOWS[window])
+
+    async def read() -> int:
+        await long_list.execute("DEALLOCATE ALL")
+        await long_list.execute(f"SET plan_cache_mode = {mode}")
+        await long_list.execute(f"PREPARE asked AS {SQL[name]}")
+        (answer,) = json.loads(
+            await long_list.fetchval(
+                f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE asked({given})"
+            )
+        )
+        (scan,) = (
+            step for step in steps(answer["Plan"]) if step.get("Relation Name") == "deliveries"
+        )
+        assert scan["Actual Rows"] == 50
+        pages: int = scan["Shared Hit Blocks"] + scan["Shared Read Blocks"]
+        return pages
+
+    assert run(read()) < 70

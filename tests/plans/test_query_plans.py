@@ -20,7 +20,15 @@ from triggers_api.store.sqlite.tables import SQL
 ROWS: Final = 50_000
 SUBSCRIPTIONS: Final = 500
 
-BIG: Final = ("events", "event_payloads", "event_queue", "event_failures", "deliveries", "attempts")
+BIG: Final = (
+    "events",
+    "event_payloads",
+    "event_queue",
+    "event_failures",
+    "deliveries",
+    "attempts",
+    "inbox_items",
+)
 
 _COUNT = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) "
 _FILL: Final = (
@@ -50,6 +58,11 @@ _FILL: Final = (
         ROWS,
         "INSERT INTO attempts (id, delivery_id, number, started_at, duration_ms)"
         " SELECT (i << 20) + 2, (i << 20) + 1, 1, i, 1 FROM n",
+    ),
+    (
+        ROWS,
+        "INSERT INTO inbox_items (cursor, event_id, available_at, lease_token, receive_count)"
+        " SELECT 1 + i % 20, (i << 20), iif(i % 5, i, NULL), 1 << 62, 0 FROM n",
     ),
     (
         SUBSCRIPTIONS,
@@ -130,6 +143,8 @@ PLANS: Final = {
         SUBSCRIPTION,
         HEALTH,
     ],
+    "claim_lanes_passed": [SUBSCRIPTION, HEALTH],
+    "claim_ran_out": ["SEARCH deliveries USING COVERING INDEX deliveries_leased (lease_until<?)"],
     "claim_lane": [IN_A_LANE, "SCAN (subquery-1)", IN_A_LANE, "SCAN (subquery-3)"],
     "claim_lanes": [
         "SCAN w",
@@ -241,6 +256,54 @@ PLANS: Final = {
     "purge_attempts": ["SEARCH attempts USING COVERING INDEX attempts_delivery (delivery_id=?)"],
     "event_routed": ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"],
     "open_jobs": ["SCAN jobs USING INDEX jobs_due"],
+    # retention
+    "next_owner": ["SEARCH events USING COVERING INDEX events_organization (organization_id>?)"],
+    "old_events": [
+        "SEARCH e USING INDEX events_organization (organization_id=? AND rowid>? AND rowid<?)",
+        "SEARCH d USING INDEX deliveries_once (event_id=?)",
+    ],
+    "still_old": [EVENT, "SEARCH d USING INDEX deliveries_once (event_id=?)"],
+    "deliveries_of_events": ["SEARCH deliveries USING COVERING INDEX deliveries_once (event_id=?)"],
+    "prune_items_of_events": [
+        "SEARCH inbox_items USING PRIMARY KEY (cursor=? AND event_id=?)",
+        "SEARCH inboxes USING PRIMARY KEY (organization_id=?)",
+    ],
+    "prune_payloads": ["SEARCH event_payloads USING INTEGER PRIMARY KEY (rowid=?)"],
+    "prune_events": ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"],
+    # inboxes
+    "inbox_again": [
+        "SEARCH i USING INDEX inbox_items_available"
+        " (cursor=? AND (available_at,event_id)>(?,?) AND available_at<?)",
+        "SEARCH e USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+        PAYLOAD,
+    ],
+    "inbox_walk": [
+        "SEARCH e USING INDEX events_organization (organization_id=? AND rowid>?)",
+        "SEARCH i USING PRIMARY KEY (cursor=? AND event_id=?) LEFT-JOIN",
+        PAYLOAD,
+    ],
+    "inbox_open": [
+        "SEARCH i USING PRIMARY KEY (cursor=? AND event_id>? AND event_id<?)",
+        EVENT,
+        PAYLOAD,
+    ],
+    "inbox_next": [
+        "SEARCH inbox_items USING COVERING INDEX inbox_items_available"
+        " (cursor=? AND available_at>?)"
+    ],
+    "inbox_items": ["SEARCH i USING PRIMARY KEY (cursor=? AND event_id=?)"],
+    "drop_inbox_items": ["SEARCH inbox_items USING PRIMARY KEY (cursor=? AND event_id=?)"],
+    "inbox_events": [EVENT],
+    "inbox_contents": [EVENT, PAYLOAD],
+    "inbox_hidden": ["SEARCH q USING PRIMARY KEY (due_at>?)", EVENT],
+    "prune_inbox_items": [
+        "SEARCH inbox_items USING PRIMARY KEY (cursor=? AND event_id=?)",
+        "SEARCH inbox_items USING PRIMARY KEY (cursor=?)",
+    ],
+    "reveal_inbox_items": [
+        "SEARCH inbox_items USING PRIMARY KEY (cursor=? AND event_id=?)",
+        "SEARCH inboxes USING PRIMARY KEY (organization_id=?)",
+    ],
     # settings, asked for twice a second
     "changed_keys": ["SEARCH api_keys USING INDEX api_keys_version (version>?)"],
     "changed_organizations": ["SEARCH organizations USING INDEX organizations_version (version>?)"],

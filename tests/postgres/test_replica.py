@@ -134,14 +134,14 @@ def test_an_event_is_listed_as_soon_as_its_append_has_returned(
         store = await database.store(read_url=standby.url(database.name))
         organization = await database.organization(store)
         await level(standby)
-        for _ in range(1000):
+        for _ in range(300):
             stored = event(store, organization)
             await store.append([stored])
             assert (await listed(store, organization))[0] == stored.id
 
     run(scenario())
     print(f"answered: {dict(asked)}")  # noqa: T201
-    assert asked["events", "standby"] > 500, "it was the primary that answered"
+    assert asked["events", "standby"] > 150, "it was the primary that answered"
 
 
 def test_an_event_that_the_replica_does_not_have_yet_is_listed_by_the_primary(

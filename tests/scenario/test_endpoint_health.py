@@ -132,6 +132,7 @@ def test_the_reason_for_waiting_is_explained(ask: Ask, receiver: Receiver) -> No
     until = ask.subscription(subscription)["health"]["open_until"]
     assert told["reason"] == "limit"
     assert f"breaker open until {until}" in told["detail"]
+    assert told["next_attempt_at"] == until
 
 
 def test_a_probe_that_fails_waits_longer(ask: Ask, receiver: Receiver, clock: FrozenClock) -> None:

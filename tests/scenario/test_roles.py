@@ -95,6 +95,7 @@ def test_the_parts_of_each_role_are_those_of_its_readiness(process: Process) -> 
     work = {
         "reaper",
         "retention",
+        "event retention",
         "processor",
         "dispatcher",
         "outbox",

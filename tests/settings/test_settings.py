@@ -54,6 +54,7 @@ DEFAULTS: Final[dict[str, object]] = {
     "hook_ttl_days": 0.0,
     "lease_s": 45.0,
     "sweep_s": 300.0,
+    "retention_days": 7,
     "attempt_retention_days": 30,
     "max_process_attempts": 5,
     "ingest_mode": None,
@@ -90,6 +91,7 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "hook_ttl_days": ("0", "3650", "-0.1", "3650.1"),
     "lease_s": ("0.101", "86400", "0.09", "86400.1"),  # more than the least timeout
     "sweep_s": ("0.1", "86400", "0.09", "86400.1"),
+    "retention_days": ("0", "36500", "-1", "36501"),
     "attempt_retention_days": ("0", "36500", "-1", "36501"),
     "max_process_attempts": ("1", "1000", "0", "1001"),
     "shutdown_grace_s": ("0", "3600", "-1", "3600.1"),
@@ -149,6 +151,7 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "hook_ttl_days": ("30", 30.0),
     "lease_s": ("60", 60.0),
     "sweep_s": ("1.5", 1.5),
+    "retention_days": ("30", 30),
     "attempt_retention_days": ("7", 7),
     "max_process_attempts": ("7", 7),
     "ingest_mode": ("sync", IngestMode.SYNC),

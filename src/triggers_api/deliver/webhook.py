@@ -28,6 +28,7 @@ from triggers_api.model.headers import AUTHORIZATION, is_ours
 from triggers_api.model.outcome import Answered, NoAnswer, control_of
 from triggers_api.model.rendering import JSON, EventContent, render
 from triggers_api.model.retry import parse_retry_after
+from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import ClaimedDelivery
 
@@ -110,15 +111,42 @@ def compose(
     }
     if delivery.sequence is not None:
         headers["x-triggers-sequence"] = str(delivery.sequence)
-    for name, value in (subscription.headers or {}).items():
+    return body, _with_theirs(headers, delivery.target)
+
+
+def compose_farewell(
+    target: SubscriptionRecord, *, now: Timestamp, at: Timestamp, traceparent: str
+) -> dict[str, str]:
+    """Headers of the request, without a body, that tells a tool that its hook has ended.
+
+    Signed as deliveries are, under the subscription's id. Arguments are those of :func:`compose`.
+    """
+    subscription_id, timestamp = target.subscription.id, now // 1000
+    headers = {
+        ID_HEADER: subscription_id,
+        TIMESTAMP_HEADER: str(timestamp),
+        SIGNATURE_HEADER: sign(
+            target.signing(at), message_id=subscription_id, timestamp=timestamp, body=b""
+        ),
+        "user-agent": USER_AGENT,
+        "accept": "*/*",
+        "accept-encoding": "identity",
+        "traceparent": traceparent,
+    }
+    return _with_theirs(headers, target)
+
+
+def _with_theirs(headers: dict[str, str], target: SubscriptionRecord) -> dict[str, str]:
+    """With the headers and the credentials that were chosen for the subscription."""
+    for name, value in (target.subscription.headers or {}).items():
         if not is_ours(name):
             headers.pop(name.lower(), None)
             headers[name] = value
-    if delivery.target.auth is not None:
+    if target.auth is not None:
         headers = {
             name: value for name, value in headers.items() if name.lower() != AUTHORIZATION
-        } | {AUTHORIZATION: authorization(delivery.target.auth)}
-    return body, headers
+        } | {AUTHORIZATION: authorization(target.auth)}
+    return headers
 
 
 def new_traceparent() -> str:
@@ -215,6 +243,32 @@ class Sender:
             text = _text(answered.body, secrets)
         return Sent(outcome, round((ended - started) * 1000), text, details)
 
+    async def say_farewell(
+        self, target: SubscriptionRecord, *, timeout_s: float, now: Timestamp, at: Timestamp
+    ) -> Answered | NoAnswer:
+        """Tell a tool that its hook has ended; whatever the network does is an outcome.
+
+        Args:
+            target: the hook.
+            timeout_s: seconds for everything together.
+            now: the moment of this attempt, which the signature carries.
+            at: the same by the store's clock, by which secrets end.
+
+        Raises:
+            MalformedValue: one of the hook's secrets is not one; nothing was sent.
+            Unavailable: this process has no key to read them with; nothing was sent.
+        """
+        headers = compose_farewell(target, now=now, at=at, traceparent=new_traceparent())
+        try:
+            endpoint = self._client.endpoint(target.subscription.url)
+            request = encode(endpoint, headers, b"", method="DELETE")
+            answered = await self._client.post(
+                endpoint, request, timeout_s=timeout_s, course=Course()
+            )
+        except RequestFailed as failure:
+            return NoAnswer(failure.code, permanent=failure.permanent)
+        return _outcome(answered, now)
+
 
 def _is_usual(delivery: ClaimedDelivery, headers: dict[str, str]) -> bool:
     """Whether nothing was chosen for this request that :func:`usual_headers` would not say."""
@@ -233,7 +287,9 @@ def _text(body: bytes, secrets: list[str]) -> str | None:
     return without_echoes(text, secrets, cut=len(body) >= BODY_LIMIT) or None
 
 
-def encode(endpoint: Endpoint, headers: dict[str, str], body: bytes) -> bytes:
+def encode(
+    endpoint: Endpoint, headers: dict[str, str], body: bytes, *, method: str = "POST"
+) -> bytes:
     """A whole request as it goes over the wire.
 
     Raises:
@@ -243,7 +299,7 @@ def encode(endpoint: Endpoint, headers: dict[str, str], body: bytes) -> bytes:
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         raise ValueError("a header holds a line break")
     return (
-        f"POST {endpoint.target} HTTP/1.1\r\nhost: {endpoint.authority}\r\n"
+        f"{method} {endpoint.target} HTTP/1.1\r\nhost: {endpoint.authority}\r\n"
         f"content-length: {len(body)}\r\n{lines}\r\n"
     ).encode() + body
 

@@ -32,6 +32,7 @@ _MOST = 10**9
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=_MOST)]
+Days = Annotated[int, msgspec.Meta(ge=0, le=36_500)]
 Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
 
@@ -41,6 +42,7 @@ class NewOrganization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     name: str
     rate_limit: Count | None = None
     rate_burst: Positive | None = None
+    retention_days: Days | None = None
 
 
 class OrganizationCreated(msgspec.Struct, frozen=True):
@@ -57,6 +59,7 @@ class OrganizationLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     name: str | UnsetType = UNSET
     rate_limit: Count | UnsetType | None = UNSET
     rate_burst: Positive | UnsetType | None = UNSET
+    retention_days: Days | UnsetType | None = UNSET
 
 
 class OrganizationPage(msgspec.Struct, frozen=True):
@@ -125,6 +128,7 @@ async def create_organization(
         name=data.name,
         rate_limit=data.rate_limit,
         rate_burst=data.rate_burst,
+        retention_days=data.retention_days,
         created_at=now,
         updated_at=now,
     )

@@ -216,7 +216,12 @@ async def stream_events(
     else:
         after = await context.store.log_position(organization_id, last)
         if after is None:
-            raise ValidationFailed.of("Last-Event-ID", "unknown-event", "there is no such event")
+            raise ValidationFailed.of(
+                "Last-Event-ID",
+                "unknown-event",
+                "there is no such event, or it was kept for as long as events are: what came in since "
+                "cannot be told apart from what was missed",
+            )
     stream = EventStream(
         context.store,
         organization_id,

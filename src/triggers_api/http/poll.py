@@ -26,6 +26,8 @@ ANSWER_BYTES: Final = 16 << 20
 
 _PREFIX: Final = "/poll/"
 _AT_ONCE: Final = 100
+_LOOKS: Final = 2 * DEEPEST // _AT_ONCE
+"""Pages that are looked at for one answer, which a pattern that hardly matches may use up."""
 _SHOWN: Final = frozenset({EventStatus.QUEUED, EventStatus.PROCESSED, EventStatus.FAILED})
 
 
@@ -91,7 +93,7 @@ async def recent(
     size = 0
     before: str | None = None
     wanted = EventFilter(type=pattern)
-    while True:
+    for _ in range(_LOOKS):
         at_once = Page(min(_AT_ONCE, skip + limit - len(found)), before)
         events = await context.store.events(organization_id, wanted, at_once)
         for event in events:
@@ -104,9 +106,13 @@ async def recent(
             size += len(found[-1])
             if len(found) == limit or size >= ANSWER_BYTES:
                 return found
-        if len(events) < at_once.limit:
-            return found
-        before = events[-1].id
+        if events.go_on is not None:
+            before = events.go_on
+        elif len(events) == at_once.limit:
+            before = events[-1].id
+        else:
+            break
+    return found
 
 
 def array(events: list[bytes]) -> bytes:

@@ -31,6 +31,7 @@ from triggers_api.model.cel.syntax import ExpressionFault
 from triggers_api.model.filter import compile_filter
 from triggers_api.model.headers import AUTHORIZATION, is_ours
 from triggers_api.model.health import HealthShown, shown_health
+from triggers_api.model.hook import is_living_hook
 from triggers_api.model.organization import Scope
 from triggers_api.model.subscription import (
     Ordering,
@@ -265,7 +266,14 @@ async def change_subscription(
         changed = await _checked(context, given, record.subscription, url_is_checked=True)
         if "auth" in given:
             record = record.identified_by(given["auth"])
-        return await _save(context, record, changed, health=_reset(given, record, changed))
+        return await _save(
+            context,
+            record,
+            changed,
+            health=_reset(given, record, changed),
+            farewell=is_living_hook(record.subscription, context.store.now())
+            and changed.status is SubscriptionStatus.DISABLED,
+        )
 
 
 @delete("/{subscription_id:str}", summary="Unsubscribe", opt={ACCESS: (Scope.MANAGE,)})
@@ -276,7 +284,9 @@ async def delete_subscription(
 ) -> None:
     """Cancels what is pending for it."""
     async with context.changing(organization_id):
-        if not await context.store.delete_subscription(organization_id, subscription_id):
+        if not await context.store.delete_subscription(
+            organization_id, subscription_id, farewell=True
+        ):
             raise NotFound("there is no such subscription")
 
 
@@ -383,10 +393,11 @@ async def _save(
     subscription: Subscription,
     *,
     health: HealthReset = HealthReset.KEEP,
+    farewell: bool = False,
 ) -> SubscriptionShown:
     subscription = msgspec.structs.replace(subscription, updated_at=context.store.now())
     await context.store.save_subscription(
-        msgspec.structs.replace(record, subscription=subscription), health=health
+        msgspec.structs.replace(record, subscription=subscription), health=health, farewell=farewell
     )
     return await _shown(context, record.organization_id, subscription)
 

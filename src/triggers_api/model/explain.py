@@ -103,7 +103,7 @@ def explain(
                 changed_since=changed,
                 delivery_id=delivery.id,
                 delivery_status=delivery.status,
-                next_attempt_at=delivery.next_attempt_at,
+                next_attempt_at=_next_attempt(delivery, ailing, now),
                 last_error=errors.get(delivery.id),
             )
         )
@@ -178,6 +178,14 @@ def _shut(delivery: Delivery, health: EndpointHealth | None, now: int) -> bool:
     due_at = delivery.next_attempt_at
     is_due = delivery.status in WAITING and due_at is not None and due_at <= now
     return is_due and health is not None and health.state(now) is not BreakerState.CLOSED
+
+
+def _next_attempt(delivery: Delivery, health: EndpointHealth | None, now: int) -> Timestamp | None:
+    """When a delivery is tried next: not before the breaker of its endpoint lets a probe through."""
+    due_at = delivery.next_attempt_at
+    if due_at is None or health is None or health.state(now) is not BreakerState.OPEN:
+        return due_at
+    return max(due_at, health.open_until)
 
 
 def _said(

@@ -16,12 +16,13 @@ FORMAT: Final = PayloadFormat.FLAT
 
 def living_hooks(records: Iterable[SubscriptionRecord], *, now: int) -> list[SubscriptionRecord]:
     """The hooks among the subscriptions that are active or paused at a moment, newest first."""
-    found = [
-        record
-        for record in records
-        if record.subscription.hook and record.subscription.status_at(now) in MATCHING
-    ]
+    found = [record for record in records if is_living_hook(record.subscription, now)]
     return sorted(found, key=lambda record: record.subscription.id, reverse=True)
+
+
+def is_living_hook(subscription: Subscription, now: int) -> bool:
+    """Whether it is a hook, and active or paused at a moment."""
+    return subscription.hook and subscription.status_at(now) in MATCHING
 
 
 def is_same(hook: Subscription, url: str, event: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from triggers_api.model.delivery import Attempt
+from triggers_api.model.subscription import Subscription
 from triggers_api.model.timestamp import Timestamp
 
 
@@ -18,6 +19,7 @@ class NoticeType(StrEnum):
     """The type of the operational event."""
 
     DELIVERY_DEAD = "delivery.dead"
+    SUBSCRIPTION_EXPIRED = "subscription.expired"
     SUBSCRIPTION_DISABLED = "subscription.disabled"
     SUBSCRIPTION_FAILING = "subscription.failing"
     SUBSCRIPTION_RECOVERED = "subscription.recovered"
@@ -100,4 +102,14 @@ def dead_letter(
         attempt_count=attempts,
         status_code=None if last is None else last.status_code,
         error=None if last is None else last.error,
+    )
+
+
+def expired(subscription: Subscription, now: Timestamp) -> Notice:
+    """Of a subscription that is past its time."""
+    return Notice(
+        type=NoticeType.SUBSCRIPTION_EXPIRED,
+        at=subscription.expires_at or now,
+        subscription_id=subscription.id,
+        reason="it has expired",
     )

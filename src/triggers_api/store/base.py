@@ -46,6 +46,13 @@ from triggers_api.model.event import (
 from triggers_api.model.event_type import EventType, EventTypeRecord
 from triggers_api.model.health import EndpointHealth, HealthChange
 from triggers_api.model.ids import IdGenerator
+from triggers_api.model.inbox import (
+    Inbox,
+    InboxAction,
+    InboxCounts,
+    InboxOutcome,
+    LeasedEvent,
+)
 from triggers_api.model.job import Job, Replay, Selection, Then
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
@@ -227,6 +234,14 @@ class ProbeClaim(msgspec.Struct, frozen=True):
     health: EndpointHealth
 
 
+class Farewell(msgspec.Struct, frozen=True):
+    """A hook that has ended, leased to tell the other side; ``attempts`` count this one."""
+
+    target: SubscriptionRecord
+    attempts: int
+    lease_until: Timestamp
+
+
 class Page(msgspec.Struct, frozen=True):
     """Which part of a list, newest first: up to ``limit`` rows with ids before ``before``.
 
@@ -361,8 +376,27 @@ class Pruned(msgspec.Struct, frozen=True):
     position: str | None
 
 
+class PrunedEvents(msgspec.Struct, frozen=True, kw_only=True):
+    """What one piece of a sweep for old events deleted.
+
+    Attributes:
+        events: how many.
+        deliveries: of these events.
+        attempts: of these deliveries.
+        position: where the next piece begins, ``None`` at the end.
+    """
+
+    events: int = 0
+    deliveries: int = 0
+    attempts: int = 0
+    position: str | None = None
+
+
 class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """One organization's books: ``accepted`` is counted when an event is stored, the rest by row."""
+    """One organization's books: ``accepted`` is counted when an event is stored, the rest by row.
+
+    What was deleted because it was old is in ``pruned``, and in ``accepted`` no longer.
+    """
 
     organization_id: str
     accepted: int
@@ -373,6 +407,7 @@ class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int
     cancelled: int
     deleted: int
+    pruned: int = 0
     deliveries: dict[str, int]
 
     def balances(self) -> bool:
@@ -470,6 +505,56 @@ class EventContent(msgspec.Struct, frozen=True, gc=False):
     source: str | None
     key: str | None
     metadata: bytes | None
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """How far a look into an inbox came, for the next one to go on; what is in it is the engine's.
+
+    Attributes:
+        again: among what waits to be handed out again. Good for what follows at once.
+        log: along the log. Good for ever: before it nothing of the types that were asked for is left
+            without a row.
+    """
+
+    again: str | None = None
+    log: str | None = None
+
+
+class Pulled(msgspec.Struct, frozen=True, kw_only=True):
+    """What one look into an inbox came to.
+
+    Attributes:
+        events: in the caller's hands from now on.
+        reached: where the next look goes on.
+        unfinished: there may be more behind it.
+        next_at: when something falls due of what is leased, put off or hidden.
+        late: an event is stored that cannot be told yet, because of a transaction that is under way.
+    """
+
+    events: tuple[LeasedEvent, ...]
+    reached: Reached
+    unfinished: bool
+    next_at: Timestamp | None = None
+    late: bool = False
+
+
+class InboxPage(msgspec.Struct, frozen=True):
+    """Some of what is in an inbox, and the position behind the part that was looked at.
+
+    ``unfinished``: there may be more behind it.
+    """
+
+    events: list[Event]
+    position: str | None
+    unfinished: bool
+
+
+class InboxSeek(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an inbox is to go on: at a moment, at an event, else at the start or the end of the log."""
+
+    at: Timestamp | None = None
+    event_id: str | None = None
+    end: bool = False
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
@@ -640,6 +725,34 @@ class Store(Protocol):
             changed meanwhile.
         """
 
+    async def end_expired(self, notify: Collection[str]) -> int:
+        """End subscriptions that are past their ``expires_at``; what waits for them is cancelled.
+
+        A notice of each is part of the same transaction for organizations in ``notify``, and for a hook
+        a farewell, due when the other side has had the time to ask for it again.
+
+        Returns:
+            How many were ended.
+        """
+
+    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
+        """Lease ended hooks of which the other side is to be told now.
+
+        Until the lease runs out nobody else is given them.
+        """
+
+    async def settle_farewell(
+        self, farewell: Farewell, *, retry_at: Timestamp | None, understood: bool = False
+    ) -> bool:
+        """Tell it again at a moment, or never again.
+
+        Where it was ``understood``, nobody looks any more whether a hook that was disabled for failing
+        works again.
+
+        Returns:
+            Whether the lease was valid; otherwise nothing is changed.
+        """
+
     async def notices(self, limit: int) -> list[PendingNotice]:
         """Up to ``limit`` notices that are still to be told, of any organization, oldest first."""
 
@@ -647,7 +760,7 @@ class Store(Protocol):
         """Take notices out that have been told; one that is gone already is fine."""
 
     async def reap(self) -> Reaped:
-        """Free what is held by leases that ran out, and finish what deletions left to be cancelled."""
+        """Free what is held by leases that ran out, and finish what ended ones left to be cancelled."""
 
     async def beat(self, worker: Worker) -> Reaped:
         """Say that this process is alive, and free at once what silent ones had claimed.
@@ -778,6 +891,31 @@ class Store(Protocol):
             limit: how many attempts to look at, about.
         """
 
+    async def prune_events(
+        self,
+        before: Timestamp,
+        *,
+        own: Mapping[str, Timestamp],
+        after: str | None,
+        limit: int,
+    ) -> PrunedEvents:
+        """Delete events to which all that was to happen had happened before a moment.
+
+        One that waits to be routed, was set aside, or has a delivery that is not finished is kept,
+        however old it is, and so is one of whose deliveries one was finished since. With an event go its
+        payload, deliveries and attempts, and its dedup_id is free. The books lose it in the same
+        transaction, and count it as pruned.
+
+        Where several processes share the store one of them sweeps at a time; for another one the sweep
+        is over at once.
+
+        Args:
+            before: the moment.
+            own: that of some organizations, by id.
+            after: the position that the last call returned; ``None`` begins with the first organization.
+            limit: how many events to look at, about.
+        """
+
     async def stats(self) -> QueueStats:
         """Depths: up to 100,000 rows of a kind exact and at most 1 s old.
 
@@ -810,6 +948,122 @@ class Store(Protocol):
         Raises:
             InvalidState: it is not kept aside.
         """
+
+    # ── inboxes ───────────────────────────────────────────────────────────────────────────────
+    #
+    # The default inbox is there from the beginning; of any other one ``None`` says that it is not.
+
+    async def inboxes(self, organization_id: str) -> list[Inbox]:
+        """An organization's inboxes by name, the default one included."""
+
+    async def inbox(self, organization_id: str, name: str) -> Inbox | None:
+        """One inbox."""
+
+    async def save_inbox(
+        self, organization_id: str, name: str, types: Sequence[str] | None, *, from_end: bool
+    ) -> tuple[Inbox, bool]:
+        """Make an inbox that begins at the log's start or end, or give one other types.
+
+        Other types hold for events that it has not come by; what is in hand stays.
+
+        Returns:
+            The inbox, and whether it is new.
+
+        Raises:
+            InvalidState: the organization has ``MOST_INBOXES`` of them.
+        """
+
+    async def delete_inbox(self, organization_id: str, name: str) -> bool:
+        """Delete an inbox; the default one begins anew.
+
+        Returns:
+            Whether there was one.
+        """
+
+    async def pull_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        limit: int,
+        lease_s: float,
+        types: Sequence[str] | None,
+        most_bytes: int,
+        reached: Reached,
+    ) -> Pulled | None:
+        """Lease up to ``limit`` events: what waits to be handed out again first, then along the log.
+
+        An event is in one consumer's hands at a time, until ``lease_until``. One look goes past a
+        bounded number of events of other types; the next one goes on where it stopped. An event that is
+        hidden when a look comes by is handed out when it can be seen.
+
+        Args:
+            organization_id: whose.
+            name: of the inbox.
+            limit: how many.
+            lease_s: for how long.
+            types: patterns; of the inbox's events only those of these types. Others stay where they are.
+            most_bytes: how large the payloads may be together, but for the first one.
+            reached: where the look before ended that asked for the same types, else ``Reached()``.
+        """
+
+    async def settle_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        action: InboxAction,
+        named: Sequence[str],
+        *,
+        by_id: bool,
+        seconds: float = 0.0,
+    ) -> list[InboxOutcome] | None:
+        """Acknowledge events, give them back, or keep them for longer.
+
+        By receipt an event is settled only while its lease is valid. By id it is whoever has it; what
+        nobody has can be acknowledged, too, or put off. Acknowledging twice by id is fine.
+
+        Args:
+            organization_id: whose.
+            name: of the inbox.
+            action: what to do.
+            named: receipts that :meth:`pull_inbox` gave out, or ids of events.
+            by_id: they are ids.
+            seconds: from now on, how long to put it off, or how long the lease is to last.
+
+        Returns:
+            What came of each, in their order.
+        """
+
+    async def peek_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        type_pattern: str | None,
+        after: str | None,
+        limit: int,
+        most_bytes: int,
+    ) -> InboxPage | None:
+        """What was not acknowledged, leased or not, in the log's order behind a position.
+
+        Raises:
+            MalformedValue: the position is not one of this store's.
+        """
+
+    async def seek_inbox(self, organization_id: str, name: str, to: InboxSeek) -> bool | None:
+        """Have an inbox go on elsewhere: all from there on is un-acknowledged, all before it done with.
+
+        Leases end. What is hidden still comes when it can be seen, wherever it lies.
+
+        Returns:
+            Whether the event is there that it was to go to.
+        """
+
+    async def count_inbox(self, organization_id: str, name: str, most: int) -> InboxCounts | None:
+        """Count what is in an inbox, going past ``most`` events at the most."""
+
+    async def prune_inboxes(self, limit: int) -> int:
+        """Delete up to ``limit`` rows that seeks and deletions left; returns how many."""
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 
@@ -923,7 +1177,7 @@ class Store(Protocol):
         """Store a tenant's new fields."""
 
     async def delete_organization(self, organization_id: str) -> bool:
-        """Hide a tenant, revoke its keys, delete its subscriptions, cancel its jobs."""
+        """Hide a tenant, revoke its keys, delete its subscriptions with a farewell, cancel its jobs."""
 
     async def create_key(self, key: KeyRecord) -> None:
         """Store a key; one with the same digest is brought back to life with the new fields."""
@@ -935,9 +1189,16 @@ class Store(Protocol):
         """End a key."""
 
     async def save_subscription(
-        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+        self,
+        record: SubscriptionRecord,
+        *,
+        health: HealthReset = HealthReset.KEEP,
+        farewell: bool = False,
     ) -> None:
-        """Store a subscription, new or changed, and what that is to the health of its endpoint."""
+        """Store a subscription, new or changed, and what that is to the health of its endpoint.
+
+        With ``farewell`` the other side is to be told that it has ended.
+        """
 
     async def subscription(
         self, organization_id: str, subscription_id: str
@@ -947,8 +1208,14 @@ class Store(Protocol):
     async def subscriptions(self, organization_id: str, page: Page) -> list[Subscription]:
         """A page of subscriptions, newest first."""
 
-    async def delete_subscription(self, organization_id: str, subscription_id: str) -> bool:
-        """Delete a subscription; what waits for it is cancelled."""
+    async def delete_subscription(
+        self, organization_id: str, subscription_id: str, *, farewell: bool = False
+    ) -> bool:
+        """Delete a subscription; what waits for it is cancelled.
+
+        With ``farewell`` the other side is to be told, if it is a hook that was active or paused;
+        without, it is told nothing any more, also of an end that came before.
+        """
 
     async def is_hook(self, organization_id: str, subscription_id: str) -> bool:
         """Whether a subscription, deleted or not, is the hook of a no-code tool."""

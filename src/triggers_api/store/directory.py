@@ -58,6 +58,7 @@ class Directory:
         self._sessions: dict[str, tuple[Subscription, ...]] = {}
         self.event_types: dict[str, Catalogue] = {}
         """The event types of those organizations that have some."""
+        self._expiring: dict[str, tuple[Subscription, ...]] = {}
         self.filtering: frozenset[str] = frozenset()
         """The organizations whose routing reads what is in an event."""
         self.ordered: frozenset[str] = frozenset()
@@ -95,6 +96,7 @@ class Directory:
         self._operational.clear()
         self._sessions.clear()
         self.event_types = {}
+        self._expiring.clear()
         self.filtering = self.ordered = frozenset()
         self.chosen_controls = Controls()
         self.controls = self._force(self.chosen_controls)
@@ -152,6 +154,14 @@ class Directory:
             if each.expires_at is not None and each.expires_at <= at
         ]
 
+    def expiring(self) -> list[tuple[str, Subscription]]:
+        """Each subscription that expires or has expired, but for sessions, with its organization."""
+        return [
+            (organization_id, each)
+            for organization_id, theirs in self._expiring.items()
+            for each in theirs
+        ]
+
     def _apply(self, changes: Changes) -> None:
         for organization in changes.organizations:
             self._organizations[organization.id] = organization
@@ -181,6 +191,9 @@ class Directory:
             ]
             self._routes[organization_id] = RoutingTable(theirs_now)
             self._sessions[organization_id] = tuple(each for each in theirs_now if each.by_session)
+            self._expiring[organization_id] = tuple(
+                each for each in theirs_now if each.expires_at is not None and not each.by_session
+            )
             self._operational[organization_id] = tuple(
                 each for each in theirs_now if each.operational
             )

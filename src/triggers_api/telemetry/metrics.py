@@ -215,6 +215,12 @@ class Metrics:
             "Times that an endpoint that had worked was left alone because it kept failing.",
             registry=registry,
         )
+        self.farewells = Counter(
+            "triggers_farewells",
+            "Hooks that ended without being asked to: whether the other side understood.",
+            ["result"],
+            registry=registry,
+        )
         self.subscriptions_disabled = Counter(
             "triggers_subscriptions_disabled",
             "Subscriptions disabled because their endpoint had failed for too long.",

@@ -149,6 +149,7 @@ class _Copy:
                 await self._target.write(name, rows)
                 self._written += len(rows)
                 self._progress(len(rows))
+        await self._target.place_inboxes()
 
     def _progress(self, rows: int) -> None:
         self._done += rows

@@ -14,7 +14,7 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import OrganizationAccount
 from triggers_api.store.sql import Statements
-from triggers_api.store.sqlite import schema
+from triggers_api.store.sqlite import schema, tokens
 from triggers_api.store.sqlite.connection import open_writer, plain
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock
@@ -28,10 +28,10 @@ RECORDS: Final = ("events", "deliveries", "attempts")
 """What is copied batch by batch, in this order."""
 SETTINGS: Final = (
     "organizations", "api_keys", "subscriptions", "controls", "accounts", "order_keys",
-    "endpoint_health", "jobs", "notices",
+    "endpoint_health", "farewells", "jobs", "notices", "inboxes", "event_types",
 )  # fmt: skip
 """What is small enough to be copied at the end, each table as a whole."""
-QUEUES: Final = ("event_queue", "delivery_queue")
+QUEUES: Final = ("event_queue", "delivery_queue", "inbox_items")
 
 _BATCH_ROWS: Final = 5_000
 _BATCH_BYTES: Final = 8 << 20
@@ -149,7 +149,12 @@ class Source:
     def queue(self, name: str) -> Iterator[list[Row]]:
         """The rows of one of :data:`QUEUES`, some at a time."""
         cursor = self._db.execute(SQL[f"source_{name}"])
-        make = self._queued if name == "event_queue" else self._due
+        makers: Mapping[str, Callable[..., Row]] = {
+            "event_queue": self._queued,
+            "delivery_queue": self._due,
+            "inbox_items": self._inbox_item,
+        }
+        make = makers[name]
         while rows := list(islice(cursor, _BATCH_ROWS)):
             yield [make(*row) for row in rows]
 
@@ -168,10 +173,15 @@ class Source:
             "accounts": lambda owner, *counts: (known[owner], 0, *counts),
             "order_keys": lambda owner, number, *rest: (known[owner], known[number], *rest),
             "endpoint_health": lambda owner, number, *rest: (known[owner], known[number], *rest),
+            "event_types": lambda owner, *columns: (known[owner], *columns, version),
+            "farewells": lambda owner, number, *rest: (known[owner], known[number], *rest),
             "jobs": lambda owner, number, status, body, position, due_at: (
                 (known[owner], uuid(number), status, body, uuid(position), due_at)
             ),
             "notices": lambda key, owner, *rest: (key.hex(), known[owner], *rest),
+            "inboxes": lambda owner, name, cursor, types, position, created_at: (
+                (known[owner], name, _cursor(cursor), types, 0, uuid(position), created_at)
+            ),
         }
         return [make[name](*row) for row in self._db.execute(SQL[f"source_{name}"])]
 
@@ -214,8 +224,18 @@ class Source:
     def _due(self, owner: int, delivery: int, subscription: int, *columns: object) -> Row:
         return self._known[owner], self._uuid(delivery), self._known[subscription], *columns
 
+    def _inbox_item(
+        self, owner: int, cursor: int, event: int, available_at: int | None, token: int, count: int
+    ) -> Row:
+        lease = 0 if token == tokens.NOBODY else token
+        return self._known[owner], _cursor(cursor), 0, self._uuid(event), available_at, lease, count
+
     def _uuid(self, number: int) -> str:
         return ids.text(ids.EVENT, number, self._tail)[4:]
+
+
+def _cursor(number: int) -> str:
+    return f"{number:032x}"
 
 
 def _refuse_another(db: apsw.Connection, path: Path) -> None:

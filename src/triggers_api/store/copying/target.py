@@ -31,13 +31,15 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "body", "secrets", "deleted_at", "version",
     ),
     "controls": ("id", "body", "version"),
-    "accounts": ("organization_id", "slot", "events", "deliveries"),
+    "accounts": ("organization_id", "slot", "events", "deliveries", "pruned"),
     "events": (
         "organization_id", "id", "type", "dedup_id", "source", "key", "occurred_at", "deliver_at",
         "metadata", "operational", "payload",
     ),
     "event_states": ("organization_id", "event_id", "status", "status_at", "reason", "attempts"),
-    "event_queue": ("organization_id", "event_id", "due_at", "lease_until", "attempts"),
+    "event_queue": (
+        "organization_id", "event_id", "due_at", "lease_until", "attempts", "released_at",
+    ),
     "deliveries": (
         "organization_id", "id", "event_id", "subscription_id", "origin", "origin_id", "status",
         "status_at", "attempt_count", "attempt_base", "reason", "sequence",
@@ -57,7 +59,16 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "warned_at", "error", "probe_from", "disabled_at",
     ),
     "jobs": ("organization_id", "id", "status", "body", "position", "due_at"),
+    "event_types": ("organization_id", "name", "body", "version"),
+    "farewells": ("organization_id", "subscription_id", "due_at", "attempts"),
     "notices": ("id", "organization_id", "noticed_at", "body"),
+    "inboxes": (
+        "organization_id", "name", "cursor", "types", "position_xid", "position_id", "created_at",
+    ),
+    "inbox_items": (
+        "organization_id", "cursor", "xid", "event_id", "available_at", "lease_token",
+        "receive_count",
+    ),
 }  # fmt: skip
 
 _LONG: Final = (
@@ -199,6 +210,11 @@ class Target:
     async def write(self, table: str, rows: Sequence[Row]) -> None:
         """Add rows to a table."""
         await self._db.copy_records_to_table(table, records=rows, columns=_COLUMNS[table])
+
+    async def place_inboxes(self) -> None:
+        """Put inboxes where their events are in the log of this side."""
+        await self._db.execute(SQL["target_inbox_positions"])
+        await self._db.execute(SQL["target_inbox_places"])
 
     async def counts(self) -> dict[str, int]:
         """How many rows each table has; under ``payload_bytes`` the payloads' length."""

@@ -30,20 +30,23 @@ from triggers_api.store.base import (
 )
 from triggers_api.store.choice import (
     CLAIMED_BYTES,
-    FIRST,
     LANES_AT_ONCE,
+    Ahead,
     Allowed,
     Behind,
     Chosen,
     Due,
     Lane,
+    Within,
     choose,
 )
 from triggers_api.store.endpoint_health import at_another_url
+from triggers_api.store.passed import Passed
 from triggers_api.store.postgres import lines
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.health_verbs import Endpoint, HealthVerbs
 from triggers_api.store.postgres.notice_verbs import write_notices
+from triggers_api.store.postgres.quarantine_verbs import reveal
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
 from triggers_api.store.postgres.tables import SQL, first_at, number, text
 from triggers_api.store.turns import Turns
@@ -65,6 +68,7 @@ class DeliveryVerbs:
         self._settings = settings
         self._health = health
         self._turns = Turns("0" * 32, "f" * 32)
+        self._passed: Passed[str] = Passed("0" * 32, most=0)
         self._line = lines.FIRST_LINE
         self._targets: dict[tuple[str, int], SubscriptionRecord] = {}
 
@@ -79,10 +83,7 @@ class DeliveryVerbs:
         token: int,
     ) -> DeliveryClaim:
         """Lease due deliveries within each subscription's and each organization's room."""
-        rows = await db.fetch(SQL["claim_due"], now, limit)
-        version = rows[0]["settings_version"]
-        front = [_due(row[1:]) for row in rows if row["delivery_id"] is not None]
-        chosen = await self._choose(db, front, limit, rooms, now)
+        chosen, version = await self._choose(db, limit, rooms, now)
         due = chosen.due
         if any(each.probe for each in due):
             due = await self._probing(db, due, now, until)
@@ -95,10 +96,9 @@ class DeliveryVerbs:
         )
 
     async def _choose(
-        self, db: Connection, front: list[Due[str]], limit: int, rooms: Rooms, now: Timestamp
-    ) -> Chosen[str]:
-        first = [due for due in front if due.priority == FIRST]
-        later = front[len(first) :]
+        self, db: Connection, limit: int, rooms: Rooms, now: Timestamp
+    ) -> tuple[Chosen[str], int]:
+        """What to lease, and the version of the settings that is in force."""
         allowed = Allowed(
             {number(each): free for each, free in rooms.subscriptions.items()},
             rooms.default_subscription,
@@ -107,32 +107,38 @@ class DeliveryVerbs:
         )
         # A copy: claims that run at once go on from the same place, and the last one's is kept.
         turns = self._turns.copy()
-        asking = choose(first, later, limit=limit, allowed=allowed, turns=turns)
+        asking = choose(limit=limit, allowed=allowed, turns=turns, passed=self._passed, now=now)
         answer: list[Any] | None = None
         versions: dict[str, int] = {}
+        version = 0
         while True:
             try:
                 asked = asking.send(answer)
             except StopIteration as ended:
                 self._turns = turns
                 chosen: Chosen[str] = ended.value
-                return chosen
-            if isinstance(asked, Behind):
-                rows = await db.fetch(
-                    SQL["claim_lanes"],
-                    now,
-                    asked.organization,
-                    asked.subscription,
-                    LANES_AT_ONCE,
-                    asked.full,
-                )
-                answer = [
-                    Lane(organization.hex, subscription.hex, most, probe)
-                    for organization, subscription, most, probe, _ in rows
-                ]
-                versions |= {row[1].hex: row[4] for row in rows}
-            else:
-                answer = await self._within(db, asked.lanes, versions, now)
+                return chosen, version
+            match asked:
+                case Ahead():
+                    rows = await db.fetch(SQL["claim_due"], now, limit)
+                    version = rows[0]["settings_version"]
+                    answer = [_due(row[1:]) for row in rows if row["delivery_id"] is not None]
+                case Behind():
+                    rows = await db.fetch(
+                        SQL["claim_lanes"],
+                        now,
+                        asked.organization,
+                        asked.subscription,
+                        LANES_AT_ONCE,
+                        asked.full,
+                    )
+                    answer = [
+                        Lane(organization.hex, subscription.hex, most, probe)
+                        for organization, subscription, most, probe, _ in rows
+                    ]
+                    versions |= {row[1].hex: row[4] for row in rows}
+                case Within():
+                    answer = await self._within(db, asked.lanes, versions, now)
 
     @staticmethod
     async def _within(
@@ -502,12 +508,14 @@ class DeliveryVerbs:
         self, db: Connection, organization: str | UUID, event: str | UUID, *, now: Timestamp
     ) -> bool:
         """Payload gone, queue row gone, what waits cancelled, dedup_id free."""
-        await db.execute(SQL["hold_aside"], organization, event)
+        was_aside = await db.fetchrow(SQL["hold_aside"], organization, event) is not None
         # The queue row first, as whoever routes it does.
         await db.execute(SQL["erase_queue_row"], organization, event)
         if await db.fetchval(SQL["erase_event"], organization, event) is None:
             return False
         await db.execute(SQL["mark_erased"], organization, event, now)
+        if was_aside:
+            await reveal(db, organization, event, now)
         held = await db.fetch(SQL["hold_lines_of_event"], organization, event)
         await db.execute(
             SQL["cancel_event_deliveries"], organization, event, now, "the event was deleted"

@@ -22,7 +22,7 @@ from triggers_api.store.base import HealthReset, ProbeClaim
 from triggers_api.store.endpoint_health import columns, of_columns, reactivated
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.notice_verbs import write_notices
-from triggers_api.store.postgres.settings_verbs import SettingsVerbs
+from triggers_api.store.postgres.settings_verbs import SettingsVerbs, write_farewell
 from triggers_api.store.postgres.tables import SQL, number, text
 
 Endpoint = tuple[UUID, UUID]
@@ -100,6 +100,8 @@ class HealthVerbs:
                 if subscription in to_tell:
                     await self._tell(db, changes[-1], now)
                 if event is HealthEvent.DISABLED:
+                    if record.subscription.hook:
+                        await write_farewell(db, organization, subscription, due_at=now)
                     await self._settings.disable_subscription(
                         db, organization, subscription, health.disabled_reason, now=now
                     )

@@ -16,6 +16,11 @@ from triggers_api.store.postgres.tables import LAST, SQL, find, text
 _PROCESSED = codes.EVENT_STATUS[EventStatus.PROCESSED]
 
 
+async def reveal(db: Connection, organization: str | UUID, event: str | UUID, at: int) -> None:
+    """Inboxes that went past it while it was withheld look at it again from a moment on."""
+    await db.execute(SQL["reveal_inbox_items"], organization, [event], at, codes.PARKED)
+
+
 class QuarantineVerbs:
     """The verbs about what is kept aside."""
 
@@ -49,6 +54,7 @@ class QuarantineVerbs:
         if released is not None:
             if payload is not None:
                 await db.execute(SQL["mend_payload"], organization, event, payload)
+            await reveal(db, organization, event, released)
             return True
         row = await db.fetchrow(SQL["event_standing"], organization, event)
         if row is None:

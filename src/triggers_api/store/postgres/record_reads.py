@@ -67,7 +67,7 @@ class RecordReads:
         if row is None:
             return None
         *columns, status_at, reason = row
-        plain = _event(columns, now)
+        plain = shown(columns, now)
         deliveries = tuple(
             _delivery(each) for each in await db.fetch(SQL["event_deliveries"], organization, event)
         )
@@ -127,7 +127,7 @@ class RecordReads:
                 )
             else:
                 rows = await db.fetch(SQL[f"events{upward}"], *between, ask.limit, *fixed)
-            return [_event(row, now) for row in rows]
+            return [shown(row, now) for row in rows]
 
         span = _search_span(wanted, page)
         search = search_events(wanted, span, page.limit, number=_number, name=_name)
@@ -143,9 +143,9 @@ class RecordReads:
         self, db: Connection, organization: Key, after: str | None, limit: int, now: Timestamp
     ) -> LogPage:
         """Events in the order in which they could first be seen."""
-        xid, event = ("0", FIRST) if after is None else _position(after)
+        xid, event = ("0", FIRST) if after is None else position_of(after)
         rows = await db.fetch(SQL["log"], organization, xid, event, limit)
-        events = [_event(row[:-1], now) for row in rows]
+        events = [shown(row[:-1], now) for row in rows]
         return LogPage(events, f"{rows[-1][-1]}-{rows[-1][0].hex}" if rows else after)
 
     async def log_end(self, db: Connection, organization: Key) -> str | None:
@@ -280,13 +280,14 @@ class RecordReads:
                     for status, code in codes.EVENT_STATUS.items()
                 },
                 deleted=events.get((organization, codes.EVENT_DELETED), 0),
+                pruned=pruned,
                 deliveries={"total": total}
                 | {
                     str(status): deliveries.get((organization, code), 0)
                     for status, code in codes.DELIVERY_STATUS.items()
                 },
             )
-            for organization, accepted, total in await db.fetch(SQL["account_totals"])
+            for organization, accepted, total, pruned in await db.fetch(SQL["account_totals"])
         ]
 
 
@@ -322,14 +323,20 @@ def _name(number: int) -> str:
     return text(ids.EVENT, UUID(int=number))
 
 
-def _position(text_: str) -> tuple[str, UUID]:
+def position_of(text_: str) -> tuple[str, UUID]:
+    """The transaction and the event that a position in the log names.
+
+    Raises:
+        MalformedValue: it is none.
+    """
     match = _POSITION.fullmatch(text_)
     if match is None:
         raise MalformedValue("not a position in the log")
     return match[1], UUID(match[2])
 
 
-def _event(row: Iterable[Any], now: Timestamp) -> Event:
+def shown(row: Iterable[Any], now: Timestamp) -> Event:
+    """An event as the API shows it, from a row of ``events.sql``."""
     (
         identifier,
         event_type,

@@ -9,6 +9,7 @@ import msgspec
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
 from triggers_api.model.event_type import EventType, EventTypeRecord
+from triggers_api.model.hook import is_living_hook
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
@@ -17,6 +18,13 @@ from triggers_api.store.base import Changes, Page, Sealed
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.tables import LAST, SQL, find, number, text
+
+
+async def write_farewell(
+    db: Connection, organization: str | UUID, subscription: str | UUID, *, due_at: Timestamp
+) -> None:
+    """Part of the transaction that ends a hook of which the other side is to be told."""
+    await db.execute(SQL["write_farewell"], organization, subscription, due_at)
 
 
 class SettingsVerbs:
@@ -56,15 +64,19 @@ class SettingsVerbs:
     async def delete_organization(
         self, db: Connection, organization: str | UUID, *, now: Timestamp
     ) -> bool:
-        """Hidden, its keys revoked, its subscriptions deleted, its jobs cancelled."""
+        """Hidden, its keys revoked, its subscriptions and inboxes deleted, its jobs cancelled."""
         version = await self.next_version(db)
         if await db.fetchval(SQL["delete_organization"], organization, now, version) is None:
             return False
         for key, body in await db.fetch(SQL["keys_of"], organization):
             await self._revoke(db, key, bodies.api_key(body), version, now)
+        for identifier, body in await db.fetch(SQL["subscriptions_of"], organization):
+            if is_living_hook(bodies.subscription(body), now):
+                await write_farewell(db, organization, identifier, due_at=now)
         await db.execute(SQL["delete_subscriptions_of"], organization, now, version)
         await db.execute(SQL["cancel_jobs_of"], organization)
         await db.execute(SQL["delete_event_types_of"], organization, version)
+        await db.execute(SQL["delete_inboxes_of"], organization)
         return True
 
     async def save_key(self, db: Connection, record: KeyRecord) -> None:
@@ -188,13 +200,20 @@ class SettingsVerbs:
         organization: str | UUID,
         subscription: str | UUID,
         *,
+        farewell: bool,
         now: Timestamp,
     ) -> bool:
-        """No longer found, matched or delivered to."""
+        """No longer found, matched or delivered to. A farewell is for a hook that lives."""
         version = await self.next_version(db)
+        if farewell:
+            record = await self.subscription(db, organization, subscription)
+            if record is not None and is_living_hook(record.subscription, now):
+                await write_farewell(db, organization, subscription, due_at=now)
         found: Any = await db.fetchval(
             SQL["delete_subscription"], organization, subscription, now, version
         )
+        if found is not None and not farewell:
+            await db.execute(SQL["drop_farewell"], organization, subscription)
         return found is not None
 
     async def sealing(self, db: Connection) -> Sealed:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final, NamedTuple, Self, TypeVar
 from uuid import UUID
 
+import msgspec
 import structlog
 from asyncpg import Record
 
@@ -35,6 +36,7 @@ from triggers_api.model.health import (
     HealthPolicy,
     evidence,
 )
+from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutcome
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.statistics import SubscriptionStats
@@ -52,8 +54,11 @@ from triggers_api.store.base import (
     EventContent,
     EventFilter,
     FailedEvent,
+    Farewell,
     FoundEvents,
     HealthReset,
+    InboxPage,
+    InboxSeek,
     JobBacklog,
     JobStep,
     LogPage,
@@ -62,8 +67,11 @@ from triggers_api.store.base import (
     PendingNotice,
     ProbeClaim,
     Pruned,
+    PrunedEvents,
+    Pulled,
     QueueClaim,
     QueueStats,
+    Reached,
     Reaped,
     Rooms,
     RoutedEvent,
@@ -92,7 +100,9 @@ from triggers_api.store.postgres.connection import (
 )
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.postgres.event_verbs import EventVerbs
+from triggers_api.store.postgres.farewell_verbs import FarewellVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
+from triggers_api.store.postgres.inbox_verbs import InboxVerbs
 from triggers_api.store.postgres.job_verbs import JobVerbs
 from triggers_api.store.postgres.listener import DELIVERIES, JOBS, QUEUE, Announcer, Listener
 from triggers_api.store.postgres.notice_verbs import forget_notices, pending_notices
@@ -102,7 +112,7 @@ from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
 from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.replica import Replica
 from triggers_api.store.postgres.sessions import Sessions
-from triggers_api.store.postgres.settings_verbs import SettingsVerbs
+from triggers_api.store.postgres.settings_verbs import SettingsVerbs, write_farewell
 from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, text
 from triggers_api.store.postgres.writer import Writer
 from triggers_api.telemetry.metrics import Metrics
@@ -184,12 +194,14 @@ class PostgresStore:
         self._ids = ids.IdGenerator(self._clock, after=last.sequence)
         self._queue = QueueVerbs(sessions, failpoints=failpoints)
         self._settings = SettingsVerbs(cipher)
+        self._farewells = FarewellVerbs(self._settings)
         self._health = HealthVerbs(self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(self._settings, self._health)
         self._events = EventVerbs()
         self._quarantine = QuarantineVerbs()
         self._records = RecordReads()
         self._jobs = JobVerbs()
+        self._inboxes = InboxVerbs()
 
         self._queue_notice = Notice()
         self._log_news = News()
@@ -556,6 +568,31 @@ class PostgresStore:
             atomic=True,
         )
 
+    async def end_expired(self, notify: Collection[str]) -> int:
+        ended = await self._write(
+            lambda db: self._farewells.end_expired(db, notify, now=self.now()), atomic=True
+        )
+        if ended:
+            await self._tidy_up()
+        return ended
+
+    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
+        now = self.now()
+        until = now.after(seconds=lease_s)
+        return await self._write(
+            lambda db: self._farewells.claim(db, limit, now=now, until=until), atomic=True
+        )
+
+    async def settle_farewell(
+        self, farewell: Farewell, *, retry_at: Timestamp | None, understood: bool = False
+    ) -> bool:
+        return await self._write(
+            lambda db: self._farewells.settle(
+                db, farewell, retry_at=retry_at, understood=understood, now=self.now()
+            ),
+            atomic=True,
+        )
+
     async def notices(self, limit: int) -> list[PendingNotice]:
         return await self._sessions.read(lambda db: pending_notices(db, limit))
 
@@ -564,7 +601,6 @@ class PostgresStore:
 
     async def reap(self) -> Reaped:
         events, deliveries = await self._write(lambda db: self._deliveries.free(db, now=self.now()))
-        await self._write(lambda db: db.execute(SQL["end_expired_subscriptions"], self.now()))
         mended = await self._write(
             lambda db: self._deliveries.mend_order(db, now=self.now()), atomic=True
         )
@@ -790,6 +826,43 @@ class PostgresStore:
             return Pruned(deleted, f"{organizations[-1][0].hex}-{FIRST.hex}-0")
         return Pruned(deleted, None)
 
+    async def prune_events(
+        self, before: Timestamp, *, own: Mapping[str, Timestamp], after: str | None, limit: int
+    ) -> PrunedEvents:
+        organization, event = (after or f"{FIRST.hex}-{FIRST.hex}").split("-")
+        place = UUID(event)
+        moments = {UUID(each[4:]): moment for each, moment in own.items()}
+        organizations = await self._sessions.read(
+            lambda db: db.fetch(SQL["organizations_from"], organization, _ORGANIZATIONS_AT_ONCE + 1)
+        )
+        total = PrunedEvents()
+        for (owner,) in organizations[:_ORGANIZATIONS_AT_ONCE]:
+            found = await self._write(
+                partial(
+                    self._events.prune,
+                    organization=owner,
+                    after=place if owner.hex == organization else FIRST,
+                    before=moments.get(owner, before),
+                    limit=limit,
+                ),
+                atomic=True,
+            )
+            if found is None:
+                return total
+            seen, last, gone = found
+            total = PrunedEvents(
+                events=total.events + gone[0],
+                deliveries=total.deliveries + gone[1],
+                attempts=total.attempts + gone[2],
+            )
+            if last is not None and seen == limit:
+                return msgspec.structs.replace(total, position=f"{owner.hex}-{last.hex}")
+            limit -= seen
+        if len(organizations) > _ORGANIZATIONS_AT_ONCE:
+            following = organizations[-1][0]
+            return msgspec.structs.replace(total, position=f"{following.hex}-{FIRST.hex}")
+        return total
+
     async def stats(self) -> QueueStats:
         at = time.monotonic()
         if self._stats is None or at - self._stats[0] > _STATS_KEPT_S:
@@ -801,6 +874,143 @@ class PostgresStore:
         return await self._sessions.read_one_moment(
             lambda db: self._records.accounts(db, self.now())
         )
+
+    # ── inboxes ───────────────────────────────────────────────────────────────────────────────
+
+    async def inboxes(self, organization_id: str) -> list[Inbox]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(lambda db: self._inboxes.inboxes(db, organization))
+
+    async def inbox(self, organization_id: str, name: str) -> Inbox | None:
+        organization = _organization(organization_id)
+        held = await self._sessions.read(lambda db: self._inboxes.inbox(db, organization, name))
+        return None if held is None else held.inbox
+
+    async def save_inbox(
+        self, organization_id: str, name: str, types: Sequence[str] | None, *, from_end: bool
+    ) -> tuple[Inbox, bool]:
+        organization = _organization(organization_id)
+        return await self._write(
+            lambda db: self._inboxes.save(
+                db, organization, name, types, from_end=from_end, now=self.now()
+            ),
+            atomic=True,
+        )
+
+    async def delete_inbox(self, organization_id: str, name: str) -> bool:
+        organization = _organization(organization_id)
+        return await self._write(
+            lambda db: self._inboxes.delete(db, organization, name), atomic=True
+        )
+
+    async def pull_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        limit: int,
+        lease_s: float,
+        types: Sequence[str] | None,
+        most_bytes: int,
+        reached: Reached,
+    ) -> Pulled | None:
+        organization = _organization(organization_id)
+        now = self.now()
+        until, token = now.after(seconds=lease_s), self._token()
+        return await self._write(
+            lambda db: self._inboxes.pull(
+                db,
+                organization,
+                name,
+                limit=limit,
+                types=types,
+                most_bytes=most_bytes,
+                reached=reached,
+                now=now,
+                until=until,
+                token=token,
+            ),
+            atomic=True,
+        )
+
+    async def settle_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        action: InboxAction,
+        named: Sequence[str],
+        *,
+        by_id: bool,
+        seconds: float = 0.0,
+    ) -> list[InboxOutcome] | None:
+        organization = _organization(organization_id)
+
+        now = self.now()
+        until = now.after(seconds=seconds)
+        known: list[InboxOutcome | None] = [None] * len(named)
+        if not by_id:
+            known = await self._write(
+                lambda db: self._inboxes.settle_leases(
+                    db, organization, name, action, named, now=now, until=until
+                )
+            )
+        left = [each for each, outcome in zip(named, known, strict=True) if outcome is None]
+        if left or not named:
+            rest = await self._write(
+                lambda db: self._inboxes.settle(
+                    db, organization, name, action, left, by_id=by_id, now=now, until=until
+                ),
+                atomic=True,
+            )
+            if rest is None:
+                return None
+            others = iter(rest)
+            known = [next(others) if outcome is None else outcome for outcome in known]
+        if action is InboxAction.NACK:
+            self._log_news.give()
+        return [outcome for outcome in known if outcome is not None]
+
+    async def peek_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        type_pattern: str | None,
+        after: str | None,
+        limit: int,
+        most_bytes: int,
+    ) -> InboxPage | None:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._inboxes.peek(
+                db,
+                organization,
+                name,
+                type_pattern=type_pattern,
+                after=after,
+                limit=limit,
+                most_bytes=most_bytes,
+                now=self.now(),
+            )
+        )
+
+    async def seek_inbox(self, organization_id: str, name: str, to: InboxSeek) -> bool | None:
+        organization = _organization(organization_id)
+        found = await self._write(
+            lambda db: self._inboxes.seek(db, organization, name, to, now=self.now()),
+            atomic=True,
+        )
+        self._log_news.give()
+        return found
+
+    async def count_inbox(self, organization_id: str, name: str, most: int) -> InboxCounts | None:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._inboxes.count(db, organization, name, most, now=self.now())
+        )
+
+    async def prune_inboxes(self, limit: int) -> int:
+        return await self._write(lambda db: self._inboxes.prune(db, limit), atomic=True)
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 
@@ -918,7 +1128,7 @@ class PostgresStore:
             lambda db: self._quarantine.release(db, organization, event, payload, now=self.now()),
             atomic=True,
         )
-        self._queue_notice.give()
+        self._heard_of_events()
         self._announcer.announce(QUEUE)
         return released
 
@@ -984,7 +1194,11 @@ class PostgresStore:
         )
 
     async def save_subscription(
-        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+        self,
+        record: SubscriptionRecord,
+        *,
+        health: HealthReset = HealthReset.KEEP,
+        farewell: bool = False,
     ) -> None:
         organization = _organization(record.organization_id)
         subscription = find(ids.SUBSCRIPTION, record.subscription.id)
@@ -993,6 +1207,8 @@ class PostgresStore:
             # The version first, as everybody takes it.
             await self._settings.save_subscription(db, record)
             await self._health.reset(db, organization, subscription, health)
+            if farewell:
+                await write_farewell(db, organization, subscription, due_at=self.now())
 
         await self._write(save, atomic=True)
         self.wake_deliveries(everywhere=True)
@@ -1015,12 +1231,14 @@ class PostgresStore:
             lambda db: self._settings.subscriptions(db, organization, page)
         )
 
-    async def delete_subscription(self, organization_id: str, subscription_id: str) -> bool:
+    async def delete_subscription(
+        self, organization_id: str, subscription_id: str, *, farewell: bool = False
+    ) -> bool:
         organization = _organization(organization_id)
         subscription = find(ids.SUBSCRIPTION, subscription_id)
         found = await self._write(
             lambda db: self._settings.delete_subscription(
-                db, organization, subscription, now=self.now()
+                db, organization, subscription, farewell=farewell, now=self.now()
             ),
             atomic=True,
         )

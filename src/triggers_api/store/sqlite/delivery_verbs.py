@@ -37,18 +37,23 @@ from triggers_api.store.choice import (
     FIRST,
     LANES_AT_ONCE,
     LATER,
+    Ahead,
     Allowed,
+    Among,
     Behind,
     Chosen,
     Due,
     Lane,
+    Within,
     choose,
 )
 from triggers_api.store.endpoint_health import at_another_url
+from triggers_api.store.passed import Passed
 from triggers_api.store.sqlite import lines
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
+from triggers_api.store.sqlite.quarantine_verbs import reveal
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
 from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_many
 from triggers_api.store.turns import Turns
@@ -66,12 +71,15 @@ _CODE = codes.DELIVERY_STATUS
 class DeliveryVerbs(Tables):
     """The verbs around ``deliveries``."""
 
-    def __init__(self, keys: Keys, settings: SettingsVerbs, health: HealthVerbs) -> None:
+    def __init__(
+        self, keys: Keys, settings: SettingsVerbs, health: HealthVerbs, passed: Passed[int]
+    ) -> None:
         super().__init__(keys)
         self._settings = settings
         self._health = health
         self._notices = NoticeVerbs(keys)
         self._turns: Turns[int] = Turns(0, (1 << 63) - 1)
+        self._passed = passed
         self._line: lines.Line = _FIRST_LINE
         self._targets: dict[tuple[int, int], SubscriptionRecord] = {}
 
@@ -86,8 +94,13 @@ class DeliveryVerbs(Tables):
         token: int,
     ) -> DeliveryClaim:
         """Lease due deliveries within each subscription's and each organization's room."""
+        passed = self._passed
+        if passed.lanes and list(db.execute(SQL["claim_ran_out"], (now,))):
+            passed.look_at_all()
         chosen = self._choose(db, limit, rooms, now)
         leased, claimed = self._lease(db, chosen.due, now=now, until=until, token=token)
+        if len(leased) < len(chosen.due):
+            passed.forget()  # what was chosen and is too much to hold may lie before the place
         if probes := {due.subscription for due in leased if due.probe}:
             db.execute(SQL["claim_half_open"], (until, numbers(probes)))
         return DeliveryClaim(
@@ -136,10 +149,6 @@ class DeliveryVerbs(Tables):
         return leased, claimed
 
     def _choose(self, db: apsw.Connection, limit: int, rooms: Rooms, now: int) -> Chosen[int]:
-        first, later = (
-            [Due(*row) for row in db.execute(SQL["claim_due"], (now, limit, priority))]
-            for priority in (FIRST, LATER)
-        )
         key = self.keys.of
         allowed = Allowed(
             {key(each): free for each, free in rooms.subscriptions.items()},
@@ -147,7 +156,9 @@ class DeliveryVerbs(Tables):
             {key(each): free for each, free in rooms.organizations.items()},
             rooms.default_organization,
         )
-        asking = choose(first, later, limit=limit, allowed=allowed, turns=self._turns)
+        asking = choose(
+            limit=limit, allowed=allowed, turns=self._turns, passed=self._passed, now=now
+        )
         answer: list[Any] | None = None
         while True:
             try:
@@ -155,17 +166,33 @@ class DeliveryVerbs(Tables):
             except StopIteration as ended:
                 chosen: Chosen[int] = ended.value
                 return chosen
-            if isinstance(asked, Behind):
-                wanted = (
-                    now,
-                    asked.organization,
-                    asked.subscription,
-                    LANES_AT_ONCE,
-                    numbers(asked.full),
-                )
-                answer = [Lane(*row) for row in db.execute(SQL["claim_lanes"], wanted)]
-            else:
-                answer = [due for each in asked.lanes for due in self._within(db, each, now)]
+            answer = self._answer(db, asked, now)
+
+    def _answer(
+        self,
+        db: apsw.Connection,
+        asked: Ahead[int] | Among[int] | Behind[int] | Within[int],
+        now: int,
+    ) -> list[Any]:
+        match asked:
+            case Ahead():
+                return [
+                    Due(*row)
+                    for line, after, most in zip(
+                        (FIRST, LATER), asked.after, asked.most, strict=True
+                    )
+                    if most
+                    for row in db.execute(SQL["claim_due"], (now, most, line, *after))
+                ]
+            case Within():
+                return [due for each in asked.lanes for due in self._within(db, each, now)]
+            case Among():
+                wanted = numbers(subscription for _, subscription in asked.lanes)
+                return [Lane(*row) for row in db.execute(SQL["claim_lanes_passed"], (now, wanted))]
+            case Behind():
+                behind = (asked.organization, asked.subscription, LANES_AT_ONCE)
+                rows = db.execute(SQL["claim_lanes"], (now, *behind, numbers(asked.full)))
+                return [Lane(*row) for row in rows]
 
     @staticmethod
     def _within(db: apsw.Connection, asked_of: tuple[Lane[int], int], now: int) -> list[Due[int]]:
@@ -292,6 +319,7 @@ class DeliveryVerbs(Tables):
             if said is not None:
                 seen.setdefault(subscription, []).append(said)
         run_many(db, "settle", states, none=(0,) * 7)
+        self._passed.came([due_at for _, _, _, _, due_at, _, _ in states if due_at is not None])
         run_many(db, "settle_attempts", attempts, none=(0,) * 9)
         for subscription, settlement in gone.items():
             self._disable(db, subscription, settlement, now)
@@ -355,7 +383,10 @@ class DeliveryVerbs(Tables):
         db.execute(SQL["free_queue"], (ran_out, now))
         events = db.total_changes() - before
         db.execute(SQL["free_deliveries"], (ran_out, now))
-        return events, db.total_changes() - before - events
+        deliveries = db.total_changes() - before - events
+        if deliveries:
+            self._passed.forget()  # they are due since when they were
+        return events, deliveries
 
     def cancel_ended(self, db: apsw.Connection, *, now: int, subscription: int = 0) -> int:
         """Cancel some of what waits for subscriptions that have ended; returns how many."""
@@ -421,8 +452,10 @@ class DeliveryVerbs(Tables):
         place = list(db.execute(SQL["queue_place"], (event, organization)))
         if not self._overwrite(db, organization, event, now):
             return False
-        for (due_at,) in place:
+        for due_at, was_aside in place:
             db.execute(SQL["erase_queue_row"], (due_at, event))
+            if was_aside:
+                reveal(db, organization, event, now)
         gone = db.execute(SQL["cancel_event_deliveries"], (event, now, "the event was deleted"))
         lines.go_on(db, list(gone), now=now)
         return True

@@ -22,7 +22,7 @@ from triggers_api.store.base import HealthReset, ProbeClaim
 from triggers_api.store.endpoint_health import columns, of_columns, reactivated
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
-from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
+from triggers_api.store.sqlite.settings_verbs import SettingsVerbs, write_farewell
 from triggers_api.store.sqlite.tables import SQL, Tables, numbers
 
 
@@ -88,6 +88,9 @@ class HealthVerbs(Tables):
                 if number in to_tell:
                     self._tell(db, change, now)
                 if event is HealthEvent.DISABLED:
+                    if subscription.hook:
+                        organization = self.keys.of(record.organization_id)
+                        write_farewell(db, organization, number, due_at=now)
                     self._settings.disable_subscription(db, number, health.disabled_reason, now=now)
         return frozenset(closed_to), changes
 

@@ -18,7 +18,7 @@ Line = tuple[int, str]
 Row = tuple[Any, ...]
 
 _SUBSCRIPTION: Final = 3
-_DUE_AT: Final = 10
+DUE_AT: Final = 10
 _ORDER_KEY: Final = 13
 
 
@@ -45,9 +45,9 @@ def place(db: apsw.Connection, rows: Sequence[Row]) -> Sequence[Row]:
     for row in ordered:
         line = (row[_SUBSCRIPTION], row[_ORDER_KEY])
         last[line] += 1
-        due_at = codes.PARKED if line in waited_for else row[_DUE_AT]
+        due_at = codes.PARKED if line in waited_for else row[DUE_AT]
         waited_for.add(line)
-        placed.append((*row[:_DUE_AT], due_at, *row[_DUE_AT + 1 : -1], last[line]))
+        placed.append((*row[:DUE_AT], due_at, *row[DUE_AT + 1 : -1], last[line]))
     return placed
 
 

@@ -15,9 +15,14 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import Page
 from triggers_api.store.sqlite import tokens
-from triggers_api.store.sqlite.tables import SQL, Tables, run_many
+from triggers_api.store.sqlite.tables import SQL, Tables, numbers, run_many
 
 _END_OF_TIME = (1 << 63) - 1
+
+
+def reveal(db: apsw.Connection, organization: int, event: int, at: int) -> None:
+    """Inboxes that went past it while it was withheld look at it again from a moment on."""
+    db.execute(SQL["reveal_inbox_items"], (organization, numbers((event,)), at, codes.PARKED))
 
 
 class QuarantineVerbs(Tables):
@@ -44,6 +49,7 @@ class QuarantineVerbs(Tables):
         for (due_at,) in list(db.execute(SQL["release_event"], (event, organization, now))):
             run_many(db, "append_queue", [(due_at, event, now, tokens.NOBODY, 0)])
             db.execute(SQL["erase_failure"], (event,))
+            reveal(db, organization, event, due_at)
             if payload is not None:
                 db.execute(SQL["mend_payload"], (event, payload))
             return True

@@ -16,6 +16,7 @@ from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEv
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent
+from triggers_api.store.passed import Passed
 from triggers_api.store.sqlite import lines, tokens
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_many
@@ -47,9 +48,10 @@ class _Numbers(dict[str, int]):
 class QueueVerbs(Tables):
     """The verbs around ``event_queue``."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, passed: Passed[int]) -> None:
         super().__init__(keys)
         self._organizations = _Numbers(keys)
+        self._passed = passed
 
     def append(
         self, db: apsw.Connection, calls: Sequence[Sequence[NewEvent]], *, now: int
@@ -259,6 +261,7 @@ class QueueVerbs(Tables):
         rows = lines.place(db, rows)
         before = db.total_changes()
         run_many(db, "fan_out_deliveries", rows, none=(0,) * 15)
+        self._passed.came([row[lines.DUE_AT] for row in rows])
         if db.total_changes() - before != len(rows):
             # An event that was queued again has some already; count only what is new.
             found = db.execute(SQL["delivery_numbers"], (numbers(row[0] for row in rows),))

@@ -56,7 +56,7 @@ class RecordReads(Tables):
     ) -> EventDetail | None:
         """One event with its deliveries and timeline."""
         for *row, status_at, reason in db.execute(SQL["event"], (event, organization)):
-            plain = self._event(row, now)
+            plain = self.shown(row, now)
             deliveries = tuple(
                 self._delivery(delivery)
                 for delivery in db.execute(SQL["event_deliveries"], (event,))
@@ -112,7 +112,7 @@ class RecordReads(Tables):
                 return None
             name = "events_by_dedup_id" if ask.by_dedup_id else f"events{upward}"
             rows = db.execute(SQL[name], fixed | between | {"limit": ask.limit})
-            return [self._event(row, now) for row in rows]
+            return [self.shown(row, now) for row in rows]
 
         span = self._search_span(wanted, page)
         search = search_events(wanted, span, page.limit, number=self.keys.of, name=self.keys.event)
@@ -140,7 +140,7 @@ class RecordReads(Tables):
         """Events in the order in which they were stored."""
         position = 0 if after is None else self._position(after)
         events = [
-            self._event(row, now) for row in db.execute(SQL["log"], (organization, position, limit))
+            self.shown(row, now) for row in db.execute(SQL["log"], (organization, position, limit))
         ]
         return LogPage(events, events[-1].id if events else after)
 
@@ -278,13 +278,14 @@ class RecordReads(Tables):
                     for status, code in codes.EVENT_STATUS.items()
                 },
                 deleted=events.get((organization, codes.EVENT_DELETED), 0),
+                pruned=pruned,
                 deliveries={"total": total}
                 | {
                     str(status): deliveries.get((organization, code), 0)
                     for status, code in codes.DELIVERY_STATUS.items()
                 },
             )
-            for organization, accepted, total in db.execute(SQL["account_events"])
+            for organization, accepted, total, pruned in db.execute(SQL["account_events"])
         ]
 
     def _span(
@@ -298,7 +299,8 @@ class RecordReads(Tables):
             "limit": page.limit,
         }
 
-    def _event(self, row: Sequence[Any], now: int) -> Event:
+    def shown(self, row: Sequence[Any], now: int) -> Event:
+        """An event as the API shows it, from a row of ``events.sql``."""
         (
             number,
             event_type,

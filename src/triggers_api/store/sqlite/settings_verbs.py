@@ -11,6 +11,7 @@ import msgspec
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
 from triggers_api.model.event_type import EventType, EventTypeRecord
+from triggers_api.model.hook import is_living_hook
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
@@ -21,6 +22,13 @@ from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.tables import SQL, Tables
 
 _END_OF_TIME = (1 << 63) - 1
+
+
+def write_farewell(
+    db: apsw.Connection, organization: int, subscription: int, *, due_at: int
+) -> None:
+    """Part of the transaction that ends a hook of which the other side is to be told."""
+    db.execute(SQL["write_farewell"], (subscription, organization, due_at))
 
 
 class SettingsVerbs(Tables):
@@ -60,6 +68,9 @@ class SettingsVerbs(Tables):
             return False
         for number, body in list(db.execute(SQL["keys_of"], (organization,))):
             self._revoke(db, number, bodies.api_key(body), version, now)
+        for number, body in list(db.execute(SQL["subscriptions_of"], (organization,))):
+            if is_living_hook(bodies.subscription(body), now):
+                write_farewell(db, organization, number, due_at=now)
         db.execute(SQL["delete_subscriptions_of"], (organization, now, version))
         db.execute(SQL["cancel_jobs_of"], (organization,))
         db.execute(SQL["delete_event_types_of"], (organization, version))
@@ -184,11 +195,24 @@ class SettingsVerbs(Tables):
         return [bodies.subscription(body) for (body,) in rows]
 
     def delete_subscription(
-        self, db: apsw.Connection, organization: int, subscription: int, *, now: int
+        self,
+        db: apsw.Connection,
+        organization: int,
+        subscription: int,
+        *,
+        farewell: bool,
+        now: int,
     ) -> bool:
-        """No longer found, matched or delivered to."""
+        """No longer found, matched or delivered to. A farewell is for a hook that lives."""
+        if farewell:
+            record = self.subscription(db, organization, subscription)
+            if record is not None and is_living_hook(record.subscription, now):
+                write_farewell(db, organization, subscription, due_at=now)
         parameters = (subscription, organization, now, self.next_version(db))
-        return bool(list(db.execute(SQL["delete_subscription"], parameters)))
+        deleted = bool(list(db.execute(SQL["delete_subscription"], parameters)))
+        if deleted and not farewell:
+            db.execute(SQL["drop_farewell"], (subscription,))
+        return deleted
 
     def sealing(self, db: apsw.Connection) -> Sealed:
         """How the secrets of all subscriptions are kept."""

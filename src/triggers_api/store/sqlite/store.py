@@ -21,6 +21,7 @@ from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, w
 from triggers_api.model.event import EventAside, EventDetail, FirstEvent, NewEvent
 from triggers_api.model.event_type import EventType
 from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
+from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutcome, LeasedEvent
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.statistics import SubscriptionStats
@@ -36,8 +37,11 @@ from triggers_api.store.base import (
     EventContent,
     EventFilter,
     FailedEvent,
+    Farewell,
     FoundEvents,
     HealthReset,
+    InboxPage,
+    InboxSeek,
     JobBacklog,
     JobStep,
     LogPage,
@@ -46,8 +50,11 @@ from triggers_api.store.base import (
     PendingNotice,
     ProbeClaim,
     Pruned,
+    PrunedEvents,
+    Pulled,
     QueueClaim,
     QueueStats,
+    Reached,
     Reaped,
     Rooms,
     RoutedEvent,
@@ -60,6 +67,7 @@ from triggers_api.store.base import (
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.notice import News, Notice
+from triggers_api.store.passed import Passed
 from triggers_api.store.sqlite import schema, tokens
 from triggers_api.store.sqlite.checkpointer import Checkpointer
 from triggers_api.store.sqlite.connection import (
@@ -70,7 +78,9 @@ from triggers_api.store.sqlite.connection import (
 )
 from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
 from triggers_api.store.sqlite.event_verbs import EventVerbs
+from triggers_api.store.sqlite.farewell_verbs import FarewellVerbs
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
+from triggers_api.store.sqlite.inbox_verbs import InboxVerbs
 from triggers_api.store.sqlite.job_verbs import JobVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
@@ -80,7 +90,7 @@ from triggers_api.store.sqlite.queue_verbs import QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
 from triggers_api.store.sqlite.secret import found_secret, kept_secret, secret_path
-from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
+from triggers_api.store.sqlite.settings_verbs import SettingsVerbs, write_farewell
 from triggers_api.store.sqlite.tables import SQL
 from triggers_api.store.sqlite.writer import APPEND, Operation, Writer
 from triggers_api.telemetry.metrics import Metrics
@@ -132,15 +142,18 @@ class SqliteStore:
 
         keys = self._keys = Keys(tail)
         self._ids = ids.IdGenerator(clock, tail=tail, after=last)
-        self._queue = QueueVerbs(keys)
+        passed: Passed[int] = Passed(0)
+        self._queue = QueueVerbs(keys, passed)
         self._settings = SettingsVerbs(keys, cipher)
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
-        self._deliveries = DeliveryVerbs(keys, self._settings, self._health)
+        self._deliveries = DeliveryVerbs(keys, self._settings, self._health, passed)
         self._events = EventVerbs(keys)
         self._quarantine = QuarantineVerbs(keys)
         self._records = RecordReads(keys)
         self._jobs = JobVerbs(keys)
+        self._inboxes = InboxVerbs(keys, self._records)
         self._notices = NoticeVerbs(keys)
+        self._farewells = FarewellVerbs(keys, self._settings)
 
         self._queue_notice = Notice()
         self._log_news = News()
@@ -427,6 +440,31 @@ class SqliteStore:
             lambda db: self._health.settle_probe(db, probe, error, notify=notify, now=self.now()),
         )
 
+    async def end_expired(self, notify: Collection[str]) -> int:
+        ended = await self._write(
+            "end_expired", lambda db: self._farewells.end_expired(db, notify, now=self.now())
+        )
+        for subscription in ended:
+            await self._cancel_ended(subscription)
+        return len(ended)
+
+    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
+        def claim(db: apsw.Connection) -> Sequence[Farewell]:
+            now = self.now()
+            return self._farewells.claim(db, limit, now=now, until=now.after(seconds=lease_s))
+
+        return await self._write("claim_farewells", claim)
+
+    async def settle_farewell(
+        self, farewell: Farewell, *, retry_at: Timestamp | None, understood: bool = False
+    ) -> bool:
+        return await self._write(
+            "settle_farewell",
+            lambda db: self._farewells.settle(
+                db, farewell, retry_at=retry_at, understood=understood, now=self.now()
+            ),
+        )
+
     async def notices(self, limit: int) -> list[PendingNotice]:
         return await self._readers.run(lambda db: self._notices.notices(db, limit))
 
@@ -438,7 +476,6 @@ class SqliteStore:
         events, deliveries = await self._write(
             "reap", lambda db: self._deliveries.free(db, ran_out=now, now=now)
         )
-        await self._write("reap", lambda db: db.execute(SQL["end_expired_subscriptions"], (now,)))
         await self._write("reap", lambda db: self._jobs.free(db, ran_out=now, now=now))
         if events:
             self._queue_notice.give()
@@ -606,6 +643,28 @@ class SqliteStore:
         )
         return Pruned(deleted, None if position is None else str(position))
 
+    async def prune_events(
+        self, before: Timestamp, *, own: Mapping[str, Timestamp], after: str | None, limit: int
+    ) -> PrunedEvents:
+        organization, event = (int(part) for part in (after or "0-0").split("-"))
+        moments = {self._organization(each): moment for each, moment in own.items()}
+        old = await self._readers.run(
+            lambda db: self._events.old(
+                db, before, moments, organization=organization, after=event, limit=limit
+            )
+        )
+        events = deliveries = attempts = 0
+        if old.found:
+            events, deliveries, attempts = await self._write(
+                "prune_events", lambda db: self._events.prune(db, old)
+            )
+        return PrunedEvents(
+            events=events,
+            deliveries=deliveries,
+            attempts=attempts,
+            position=None if old.position is None else "{}-{}".format(*old.position),
+        )
+
     async def stats(self) -> QueueStats:
         moment = self._loop.time()
         if self._stats is None or moment > self._stats[0]:
@@ -620,6 +679,151 @@ class SqliteStore:
 
     async def accounts(self) -> list[OrganizationAccount]:
         return await self._readers.run(lambda db: self._records.accounts(db, self.now()))
+
+    # ── inboxes ───────────────────────────────────────────────────────────────────────────────
+
+    async def inboxes(self, organization_id: str) -> list[Inbox]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(lambda db: self._inboxes.inboxes(db, organization))
+
+    async def inbox(self, organization_id: str, name: str) -> Inbox | None:
+        organization = self._organization(organization_id)
+        held = await self._readers.run(lambda db: self._inboxes.inbox(db, organization, name))
+        return None if held is None else held.inbox
+
+    async def save_inbox(
+        self, organization_id: str, name: str, types: Sequence[str] | None, *, from_end: bool
+    ) -> tuple[Inbox, bool]:
+        organization = self._organization(organization_id)
+        return await self._write(
+            "save_inbox",
+            lambda db: self._inboxes.save(
+                db, organization, name, types, from_end=from_end, now=self.now()
+            ),
+        )
+
+    async def delete_inbox(self, organization_id: str, name: str) -> bool:
+        organization = self._organization(organization_id)
+        return await self._write(
+            "delete_inbox", lambda db: self._inboxes.delete(db, organization, name)
+        )
+
+    async def pull_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        limit: int,
+        lease_s: float,
+        types: Sequence[str] | None,
+        most_bytes: int,
+        reached: Reached,
+    ) -> Pulled | None:
+        organization = self._organization(organization_id)
+        now = self.now()
+        until, token = now.after(seconds=lease_s), _token()
+        taken = await self._write(
+            "pull_inbox",
+            lambda db: self._inboxes.pull(
+                db,
+                organization,
+                name,
+                limit=limit,
+                types=types,
+                most_bytes=most_bytes,
+                reached=reached,
+                now=now,
+                until=until,
+                token=token,
+            ),
+        )
+        if taken is None:
+            return None
+        asked = [number for number, _ in taken.events]
+        found = await self._readers.run(
+            lambda db: self._inboxes.contents(db, organization, asked, now)
+        )
+        return Pulled(
+            events=tuple(
+                LeasedEvent(
+                    event=found[number],
+                    receipt=self._inboxes.receipt(taken.cursor, number, token),
+                    lease_until=until,
+                    receive_count=count,
+                )
+                for number, count in taken.events
+                if number in found
+            ),
+            reached=taken.reached,
+            unfinished=taken.unfinished,
+            next_at=taken.next_at,
+        )
+
+    async def settle_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        action: InboxAction,
+        named: Sequence[str],
+        *,
+        by_id: bool,
+        seconds: float = 0.0,
+    ) -> list[InboxOutcome] | None:
+        organization = self._organization(organization_id)
+
+        def settle(db: apsw.Connection) -> list[InboxOutcome] | None:
+            now = self.now()
+            until = now.after(seconds=seconds)
+            return self._inboxes.settle(
+                db, organization, name, action, named, by_id=by_id, now=now, until=until
+            )
+
+        outcomes = await self._write("settle_inbox", settle)
+        if action is InboxAction.NACK:
+            self._log_news.give()
+        return outcomes
+
+    async def peek_inbox(
+        self,
+        organization_id: str,
+        name: str,
+        *,
+        type_pattern: str | None,
+        after: str | None,
+        limit: int,
+        most_bytes: int,
+    ) -> InboxPage | None:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._inboxes.peek(
+                db,
+                organization,
+                name,
+                type_pattern=type_pattern,
+                after=after,
+                limit=limit,
+                most_bytes=most_bytes,
+                now=self.now(),
+            )
+        )
+
+    async def seek_inbox(self, organization_id: str, name: str, to: InboxSeek) -> bool | None:
+        organization = self._organization(organization_id)
+        found = await self._write(
+            "seek_inbox",
+            lambda db: self._inboxes.seek(db, organization, name, to, now=self.now()),
+        )
+        self._log_news.give()
+        return found
+
+    async def count_inbox(self, organization_id: str, name: str, most: int) -> InboxCounts | None:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._inboxes.count(db, organization, name, most, now=self.now())
+        )
+
+    async def prune_inboxes(self, limit: int) -> int:
+        return await self._write("prune_inboxes", lambda db: self._inboxes.prune(db, limit))
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────
 
@@ -737,6 +941,7 @@ class SqliteStore:
             lambda db: self._quarantine.release(db, organization, event, payload, now=self.now()),
         )
         self._queue_notice.give()
+        self._log_news.give()
         return released
 
     # ── the settings half ─────────────────────────────────────────────────────────────────────
@@ -770,10 +975,13 @@ class SqliteStore:
 
     async def delete_organization(self, organization_id: str) -> bool:
         organization = self._organization(organization_id)
-        found = await self._write(
-            "delete_organization",
-            lambda db: self._settings.delete_organization(db, organization, now=self.now()),
-        )
+
+        def delete(db: apsw.Connection) -> bool:
+            found = self._settings.delete_organization(db, organization, now=self.now())
+            self._inboxes.delete_all(db, organization)
+            return found
+
+        found = await self._write("delete_organization", delete)
         await self._cancel_ended()
         return found
 
@@ -792,11 +1000,19 @@ class SqliteStore:
         )
 
     async def save_subscription(
-        self, record: SubscriptionRecord, *, health: HealthReset = HealthReset.KEEP
+        self,
+        record: SubscriptionRecord,
+        *,
+        health: HealthReset = HealthReset.KEEP,
+        farewell: bool = False,
     ) -> None:
         def save(db: apsw.Connection) -> None:
+            subscription = self._keys.of(record.subscription.id)
             self._settings.save_subscription(db, record)
-            self._health.reset(db, self._keys.of(record.subscription.id), health)
+            self._health.reset(db, subscription, health)
+            if farewell:
+                organization = self._keys.of(record.organization_id)
+                write_farewell(db, organization, subscription, due_at=self.now())
 
         await self._write("save_subscription", save)
         self._delivery_notice.give()
@@ -816,13 +1032,15 @@ class SqliteStore:
             lambda db: self._settings.subscriptions(db, organization, page)
         )
 
-    async def delete_subscription(self, organization_id: str, subscription_id: str) -> bool:
+    async def delete_subscription(
+        self, organization_id: str, subscription_id: str, *, farewell: bool = False
+    ) -> bool:
         organization = self._organization(organization_id)
         subscription = self._keys.find(ids.SUBSCRIPTION, subscription_id)
         found = await self._write(
             "delete_subscription",
             lambda db: self._settings.delete_subscription(
-                db, organization, subscription, now=self.now()
+                db, organization, subscription, farewell=farewell, now=self.now()
             ),
         )
         if found:

@@ -1,1 +1,1 @@
-SELECT organization_id, events, deliveries FROM accounts
+SELECT organization_id, events, deliveries, pruned FROM accounts

@@ -20,5 +20,9 @@ SELECT (SELECT count(*) FROM organizations) AS organizations,
        (SELECT count(*) FROM attempts) AS attempts,
        (SELECT count(*) FROM order_keys) AS order_keys,
        (SELECT count(*) FROM endpoint_health) AS endpoint_health,
+       (SELECT count(*) FROM event_types) AS event_types,
+       (SELECT count(*) FROM farewells) AS farewells,
        (SELECT count(*) FROM jobs) AS jobs,
-       (SELECT count(*) FROM notices) AS notices
+       (SELECT count(*) FROM notices) AS notices,
+       (SELECT count(*) FROM inboxes) AS inboxes,
+       (SELECT count(*) FROM inbox_items WHERE cursor IN (SELECT cursor FROM inboxes)) AS inbox_items

@@ -1,4 +1,5 @@
--- Compared as pairs, so that only the index that holds them in this order can be meant.
+-- Compared as pairs, so that only the index that holds them in this order can be meant; by itself too, so that
+-- the look begins at the bound.
 SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.reason, d.origin, d.attempt_count, d.status_at,
        q.due_at, coalesce(q.lease_token <> 0, false), d.sequence
 FROM deliveries AS d
@@ -14,6 +15,7 @@ LEFT JOIN LATERAL (
 WHERE d.organization_id = $1 AND d.subscription_id = $7
   AND (d.subscription_id, d.id) < ($7, $2) AND (d.subscription_id, d.id) >= ($7, $3)
   AND (d.subscription_id, d.id) < ($7, $4)
+  AND d.id < $2 AND d.id >= $3 AND d.id < $4
   AND ($6::smallint IS NULL OR $6 = CASE
           WHEN q.lease_token <> 0 THEN 3 ELSE d.status END)
 ORDER BY d.id DESC

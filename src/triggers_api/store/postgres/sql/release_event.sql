@@ -8,4 +8,4 @@ INSERT INTO event_queue (organization_id, event_id, due_at, released_at)
 SELECT r.organization_id, r.event_id, greatest($3::bigint, coalesce(e.deliver_at, 0)), $3
 FROM released AS r
 JOIN events AS e ON e.organization_id = r.organization_id AND e.id = r.event_id
-RETURNING event_id
+RETURNING due_at

@@ -7,6 +7,7 @@ FROM (
         FROM deliveries AS d
         WHERE d.organization_id = $1 AND d.subscription_id = $2
           AND (d.subscription_id, d.id) >= ($2, $3) AND (d.subscription_id, d.id) < ($2, $4)
+          AND d.id >= $3 AND d.id < $4
         ORDER BY d.id DESC
         LIMIT $5
     ) AS d

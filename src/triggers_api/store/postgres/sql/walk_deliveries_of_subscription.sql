@@ -1,4 +1,4 @@
--- Compared as pairs, as in deliveries_by_subscription.
+-- Compared as in deliveries_by_subscription.
 SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.origin, d.origin_id
 FROM (
     SELECT d.*
@@ -6,6 +6,7 @@ FROM (
     WHERE d.organization_id = $1 AND d.subscription_id = $6
       AND (d.subscription_id, d.id) > ($6, $2) AND (d.subscription_id, d.id) >= ($6, $3)
       AND (d.subscription_id, d.id) < ($6, $4)
+      AND d.id > $2 AND d.id >= $3 AND d.id < $4
     ORDER BY d.subscription_id, d.id
     LIMIT $5
 ) AS d

@@ -1,0 +1,1 @@
+SELECT organization_id, name, cursor, types, position, created_at FROM inboxes

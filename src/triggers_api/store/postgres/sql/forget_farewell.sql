@@ -1,0 +1,2 @@
+DELETE FROM farewells WHERE organization_id = $1 AND subscription_id = $2 AND due_at = $3
+RETURNING subscription_id

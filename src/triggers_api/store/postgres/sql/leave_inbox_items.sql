@@ -1,0 +1,1 @@
+INSERT INTO inbox_remains (organization_id, cursor) VALUES ($1, $2)

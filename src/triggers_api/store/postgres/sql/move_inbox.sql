@@ -1,0 +1,1 @@
+UPDATE inboxes SET position_xid = $3::text::xid8, position_id = $4 WHERE organization_id = $1 AND name = $2

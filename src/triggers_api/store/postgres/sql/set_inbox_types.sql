@@ -1,0 +1,1 @@
+UPDATE inboxes SET types = $3 WHERE organization_id = $1 AND name = $2

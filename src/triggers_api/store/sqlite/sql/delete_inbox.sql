@@ -1,0 +1,1 @@
+DELETE FROM inboxes WHERE organization_id = ?1 AND name = ?2

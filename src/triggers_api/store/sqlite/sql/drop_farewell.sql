@@ -1,0 +1,1 @@
+DELETE FROM farewells WHERE subscription_id = ?1

@@ -1,0 +1,1 @@
+SELECT cursor FROM inbox_remains LIMIT 1

@@ -1,0 +1,1 @@
+INSERT INTO inbox_remains (cursor) VALUES (?1)

@@ -1,0 +1,1 @@
+DELETE FROM inbox_remains WHERE cursor = ?1
