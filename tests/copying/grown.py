@@ -164,7 +164,7 @@ def _grow_inboxes(world: World, acme: str) -> None:
 
 
 def _grow_event_types(world: World, acme: str) -> None:
-    """One that is there, one that was deleted; an event that is kept aside, and one that was released."""
+    """One that is there, one that was deleted; an event that is kept aside, one that was released."""
     store, now = world.store, world.clock()
     for name in ("order.created", "order.deleted"):
         schema = msgspec.Raw(b'{"type":"object"}')

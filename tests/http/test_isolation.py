@@ -60,10 +60,10 @@ SCOPES: Final = {
     "GET /api/jobs": READ_OR_MANAGE,
     "GET /api/jobs/{job_id}": READ_OR_MANAGE,
     "DELETE /api/jobs/{job_id}": MANAGE,
-    "PUT /api/event-types/{event_type}": MANAGE,
+    "PUT /api/event-types/{name}": MANAGE,
     "GET /api/event-types": READ_OR_MANAGE,
-    "GET /api/event-types/{event_type}": READ_OR_MANAGE,
-    "DELETE /api/event-types/{event_type}": MANAGE,
+    "GET /api/event-types/{name}": READ_OR_MANAGE,
+    "DELETE /api/event-types/{name}": MANAGE,
     "GET /api/quarantine": READ_OR_MANAGE,
     "POST /api/quarantine/{event_id}/release": MANAGE,
     "DELETE /api/quarantine/{event_id}": MANAGE,
@@ -107,7 +107,7 @@ BODIES: Final[dict[str, object]] = {
     "POST /api/events/{event_id}/replay": {},
     "POST /api/dead-letters/replay": {"dry_run": True},
     "POST /api/replays": {"dry_run": True},
-    "PUT /api/event-types/{event_type}": {"description": "made"},
+    "PUT /api/event-types/{name}": {"description": "made"},
     "PATCH /api/organization": {"name": "changed"},
     "POST /api/admin/organizations": {"name": "made"},
     "PATCH /api/admin/organizations/{organization_id}": {"name": "changed", "rate_limit": 1},
@@ -117,7 +117,7 @@ BODIES: Final[dict[str, object]] = {
 GUARDED: Final = sorted(route for route, scopes in SCOPES.items() if scopes)
 OF_ORGANIZATIONS: Final = [route for route in GUARDED if "/admin/" not in route]
 WITH_ID: Final = [
-    route for route in OF_ORGANIZATIONS if "{" in route and "{event_type}" not in route
+    route for route in OF_ORGANIZATIONS if re.search(r"\{(?!event_type\}|name\})", route)
 ]
 
 

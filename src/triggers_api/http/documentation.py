@@ -42,6 +42,7 @@ _PARAMETERS: Final = {
     "job_id": "The job.",
     "hook_id": "The hook.",
     "event_type": "A type of events; `*` is any run of characters.",
+    "name": "The event type.",
     "organization_id": "The organization.",
     "key_id": "The key.",
     "dedup_id": "Only the event with this one.",

@@ -28,6 +28,7 @@ from triggers_api.model.event_type import (
     EventType,
     SchemaMode,
     TypeRules,
+    nothing,
 )
 from triggers_api.model.organization import Scope
 from triggers_api.model.redaction import PATHS_LIMIT, parse_path
@@ -41,9 +42,9 @@ class EventTypeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """What an event type is to be. ``null`` is the same as leaving a field out."""
 
     description: Annotated[str, msgspec.Meta(max_length=DESCRIPTION_LENGTH)] | None = None
-    schema: msgspec.Raw = NOTHING
+    schema: msgspec.Raw = msgspec.field(default_factory=nothing)
     mode: SchemaMode | None = None
-    example: msgspec.Raw = NOTHING
+    example: msgspec.Raw = msgspec.field(default_factory=nothing)
     redact: list[str] | None = None
 
 
@@ -55,7 +56,7 @@ class EventTypePage(msgspec.Struct, frozen=True):
 
 
 @put(
-    "/{event_type:path}",
+    "/{name:path}",
     operation_id="SaveEventType",
     summary="Create or replace an event type",
     opt={ACCESS: (Scope.MANAGE,)},
@@ -68,12 +69,11 @@ async def save_event_type(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
     request: Request[Any, Any, Any],
-    event_type: FromPath[str],
+    name: FromPath[str],
     data: JSONBody[EventTypeRequest],
 ) -> Response[EventType]:
     """Replaces it as a whole. In force in this process at once, in every other within a second."""
-    del event_type  # tidied up: of a//b it would be a/b
-    name = _named(request)
+    name = _named(request)  # what came in its place is tidied up: of a//b it would be a/b
     wanted = _checked(name, data)
     async with context.changing(organization_id):
         catalogue = context.directory.event_types.get(organization_id, {})
@@ -114,31 +114,30 @@ async def list_event_types(
     return EventTypePage(*context.cursors.next(found, limit, *bound_to))
 
 
-@get("/{event_type:path}", summary="Get an event type", opt={ACCESS: (Scope.READ, Scope.MANAGE)})
+@get("/{name:path}", summary="Get an event type", opt={ACCESS: (Scope.READ, Scope.MANAGE)})
 async def get_event_type(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
     request: Request[Any, Any, Any],
-    event_type: FromPath[str],
+    name: FromPath[str],
 ) -> EventType:
     """With its schema and example."""
-    del event_type  # see above
-    found = await context.store.event_type(organization_id, _known(request))
+    name = _known(request)  # see above
+    found = await context.store.event_type(organization_id, name)
     if found is None:
         raise NotFound(_NO_TYPE)
     return found
 
 
-@delete("/{event_type:path}", summary="Delete an event type", opt={ACCESS: (Scope.MANAGE,)})
+@delete("/{name:path}", summary="Delete an event type", opt={ACCESS: (Scope.MANAGE,)})
 async def delete_event_type(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
     request: Request[Any, Any, Any],
-    event_type: FromPath[str],
+    name: FromPath[str],
 ) -> None:
     """Its events are taken as they come from then on. What was kept aside stays so."""
-    del event_type  # see above
-    name = _known(request)
+    name = _known(request)  # see above
     async with context.changing(organization_id):
         if not await context.store.delete_event_type(organization_id, name):
             raise NotFound(_NO_TYPE)

@@ -32,7 +32,7 @@ class EventAsidePage(msgspec.Struct, frozen=True):
 class EventRelease(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How an event is released: with another payload, or as it is."""
 
-    payload: msgspec.Raw = msgspec.Raw(b"")
+    payload: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
 
 
 class EventReleased(msgspec.Struct, frozen=True):

@@ -23,6 +23,11 @@ EXAMPLE_LENGTH: Final = 1 << 16
 NOTHING: Final = msgspec.Raw(b"null")
 
 
+def nothing() -> msgspec.Raw:
+    """What stands for a schema or an example that is not there."""
+    return NOTHING
+
+
 class SchemaMode(StrEnum):
     """What becomes of an event whose payload does not fit the schema of its type.
 
@@ -50,9 +55,9 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     description: str | None = None
-    schema: msgspec.Raw = NOTHING
+    schema: msgspec.Raw = msgspec.field(default_factory=nothing)
     mode: SchemaMode = SchemaMode.OFF
-    example: msgspec.Raw = NOTHING
+    example: msgspec.Raw = msgspec.field(default_factory=nothing)
     redact: tuple[str, ...] = ()
     created_at: Timestamp
     updated_at: Timestamp

@@ -90,10 +90,10 @@ class Schema:
             value = _decode(payload)
         except (msgspec.DecodeError, RecursionError):
             # A number beyond what a double holds: kept byte for byte, but not to be compared.
-            return (_fault([], UNREADABLE, "holds a number out of range"),)
+            return (_payload_fault([], UNREADABLE, "holds a number out of range"),)
         steps = self._cost.steps(payload)
         if steps > MOST_STEPS:
-            return (_fault([], TOO_COMPLEX, "is too large and too nested for this schema"),)
+            return (_payload_fault([], TOO_COMPLEX, "is too large and too nested for this schema"),)
         if self._validator.is_valid(value):
             return ()
         if steps <= MOST_STEPS_FOR_FAULTS:
@@ -104,7 +104,7 @@ class Schema:
             self._validator.validate(value)
         except jsonschema_rs.ValidationError as error:
             return (_told(error),)
-        return (_fault([], "schema-mismatch", "does not fit the schema"),)
+        return (_payload_fault([], "schema-mismatch", "does not fit the schema"),)
 
 
 def schema_faults(text: bytes) -> list[FieldError]:
@@ -114,13 +114,13 @@ def schema_faults(text: bytes) -> list[FieldError]:
         text: the bytes of one JSON value.
     """
     if len(text) > SCHEMA_LENGTH:
-        return [_bad([], "too-large", f"may have at most {SCHEMA_LENGTH} bytes")]
+        return [_schema_fault([], "too-large", f"may have at most {SCHEMA_LENGTH} bytes")]
     try:
         document = _decode(text)
     except (msgspec.DecodeError, RecursionError):
-        return [_bad([], "unreadable", "holds a number out of range")]
+        return [_schema_fault([], "unreadable", "holds a number out of range")]
     if not isinstance(document, bool | dict):
-        return [_bad([], "invalid-type", "must be an object or a boolean")]
+        return [_schema_fault([], "invalid-type", "must be an object or a boolean")]
     return _structural_faults(document)[:FAULTS_LIMIT] or _compile_faults(document)
 
 
@@ -129,11 +129,13 @@ def _compile_faults(document: Any) -> list[FieldError]:  # noqa: ANN401 - any JS
         _compiled(document)
     except jsonschema_rs.ValidationError as error:
         message = "is not a pattern that is taken here" if _of_pattern(error) else error.message
-        return [_bad(error.instance_path, "invalid-schema", message)]
+        return [_schema_fault(error.instance_path, "invalid-schema", message)]
     except ValueError as error:
-        return [_bad([], "invalid-schema", str(error))]
+        return [_schema_fault([], "invalid-schema", str(error))]
     if Cost(document).steps(b"{}") > MOST_STEPS:
-        return [_bad([], "too-complex", "could take too long to check a small payload against")]
+        return [
+            _schema_fault([], "too-complex", "could take too long to check a small payload against")
+        ]
     return []
 
 
@@ -162,11 +164,15 @@ def _structural_faults(document: Any) -> list[FieldError]:  # noqa: ANN401 - any
     if named is not None and (
         not isinstance(named, str) or named.removesuffix(_EMPTY_FRAGMENT) not in _DRAFTS
     ):
-        found.append(_bad(["$schema"], "unknown-schema", f"must be one of {', '.join(_DRAFTS)}"))
+        found.append(
+            _schema_fault(["$schema"], "unknown-schema", f"must be one of {', '.join(_DRAFTS)}")
+        )
     patterns: list[str] = []
     for path, node in _nodes(document):
         if len(path) > SCHEMA_DEPTH:
-            found.append(_bad(path, "too-deep", f"is nested deeper than {SCHEMA_DEPTH} levels"))
+            found.append(
+                _schema_fault(path, "too-deep", f"is nested deeper than {SCHEMA_DEPTH} levels")
+            )
             break
         found += _reference_faults(path, node, document)
         here = [*node.get("patternProperties", {})] if _is_map(node, "patternProperties") else []
@@ -175,14 +181,14 @@ def _structural_faults(document: Any) -> list[FieldError]:  # noqa: ANN401 - any
             here.append(pattern)
         patterns += here
         found += [
-            _bad(path, "pattern-too-long", f"may have at most {PATTERN_LENGTH} characters")
+            _schema_fault(path, "pattern-too-long", f"may have at most {PATTERN_LENGTH} characters")
             for each in here
             if len(each) > PATTERN_LENGTH
         ]
     if len(patterns) > PATTERNS_LIMIT:
-        found.append(_bad([], "too-many", f"may have at most {PATTERNS_LIMIT} patterns"))
+        found.append(_schema_fault([], "too-many", f"may have at most {PATTERNS_LIMIT} patterns"))
     elif not found and sum(map(pattern_states, patterns)) > PATTERN_STATES:
-        found.append(_bad([], "too-complex", "has patterns that repeat too much"))
+        found.append(_schema_fault([], "too-complex", "has patterns that repeat too much"))
     return found
 
 
@@ -193,20 +199,20 @@ def _reference_faults(
 ) -> Iterator[FieldError]:
     for keyword in _REFUSED:
         if keyword in node:
-            yield _bad([*path, keyword], "invalid-reference", "is not taken here")
+            yield _schema_fault([*path, keyword], "invalid-reference", "is not taken here")
     if path and ("$id" in node or isinstance(node.get("id"), str)):
-        yield _bad(path, "invalid-reference", "an id is taken at the top only")
+        yield _schema_fault(path, "invalid-reference", "an id is taken at the top only")
     reference = node.get("$ref")
     if reference is None:
         return
     if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
-        yield _bad(
+        yield _schema_fault(
             [*path, "$ref"],
             "invalid-reference",
             "must be # or begin with #/: a place in this schema",
         )
     elif not isinstance(_referred(document, reference), bool | dict):
-        yield _bad([*path, "$ref"], "invalid-reference", "leads to no schema")
+        yield _schema_fault([*path, "$ref"], "invalid-reference", "leads to no schema")
 
 
 def _nodes(document: Any) -> Iterator[tuple[list[str | int], dict[str, Any]]]:  # noqa: ANN401
@@ -448,14 +454,14 @@ def depth_of(payload: bytes) -> int:
 
 def _told(error: jsonschema_rs.ValidationError) -> FieldError:
     keyword = _CAPITAL.sub("-", error.kind.name).lower()
-    return _fault(error.instance_path, f"schema-{keyword}", error.message)
+    return _payload_fault(error.instance_path, f"schema-{keyword}", error.message)
 
 
-def _fault(path: Sequence[str | int], code: str, message: str) -> FieldError:
+def _payload_fault(path: Sequence[str | int], code: str, message: str) -> FieldError:
     return FieldError(_pointer("/payload", path), code, message[:MESSAGE_LENGTH])
 
 
-def _bad(path: Sequence[str | int], code: str, message: str) -> FieldError:
+def _schema_fault(path: Sequence[str | int], code: str, message: str) -> FieldError:
     return FieldError(_pointer("/schema", path), code, message[:MESSAGE_LENGTH])
 
 

@@ -738,14 +738,18 @@ class InboxVerbs:
         withheld = await db.fetch(
             SQL["inbox_withheld_before"], organization, str(position.xid), position.event
         )
-        hidden = [*rows, *((*row, codes.PARKED) for row in withheld)]
         await self._save(
             db,
             organization,
             anew,
             {
                 Place.of(xid, event): InboxRow(due, None, 0)
-                for xid, event, event_type, due in hidden
+                for xid, event, event_type, due in rows
+                if takes_in(event_type)
+            }
+            | {
+                Place.of(xid, event): InboxRow(codes.PARKED, None, 0)
+                for xid, event, event_type in withheld
                 if takes_in(event_type)
             },
         )
