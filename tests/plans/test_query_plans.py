@@ -295,7 +295,19 @@ PLANS: Final = {
     "drop_inbox_items": ["SEARCH inbox_items USING PRIMARY KEY (cursor=? AND event_id=?)"],
     "inbox_events": [EVENT],
     "inbox_contents": [EVENT, PAYLOAD],
-    "inbox_hidden": ["SEARCH q USING PRIMARY KEY (due_at>?)", EVENT],
+    "inbox_hidden": [
+        "SEARCH q USING PRIMARY KEY (due_at>?)",
+        EVENT,
+        "SEARCH e USING INDEX events_aside (organization_id=? AND rowid<?)",
+    ],
+    "events_aside": [
+        "SEARCH e USING INDEX events_aside (organization_id=? AND rowid<?)",
+        "SEARCH f USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+    ],
+    "events_aside_of_all": [
+        "SEARCH e USING INDEX events_aside_of_all (id<?)",
+        "SEARCH f USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+    ],
     "prune_inbox_items": [
         "SEARCH inbox_items USING PRIMARY KEY (cursor=? AND event_id=?)",
         "SEARCH inbox_items USING PRIMARY KEY (cursor=?)",
