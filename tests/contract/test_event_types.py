@@ -11,7 +11,7 @@ import pytest
 from triggers_api.errors import InvalidState
 from triggers_api.model.event_type import EventType, EventTypeRecord, SchemaMode
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store.base import FailedEvent, Page
+from triggers_api.store.base import FailedEvent, InboxSeek, Page, Reached
 
 if TYPE_CHECKING:
     from tests.contract.conftest import FrozenClock, World
@@ -367,3 +367,75 @@ def test_it_stays_aside_over_a_restart_and_its_release_survives_a_crash(
     (event,) = world.claim_queue(contents_of=[organization]).events
     assert (event.id, event.payload) == (goes, b"2")
     assert event.released_at == Timestamp(clock())
+
+
+# ── in inboxes and searches ───────────────────────────────────────────────────────────────────
+
+
+def pulled(world: World, organization: str, name: str = "default") -> list[str]:
+    """What an inbox hands out, every look until there is no more."""
+    found: list[str] = []
+    while True:
+        looked = world.run(
+            world.store.pull_inbox(
+                organization,
+                name,
+                limit=100,
+                lease_s=1000,
+                types=None,
+                most_bytes=1 << 30,
+                reached=Reached(),
+            )
+        )
+        assert looked is not None
+        found += [each.event.id for each in looked.events]
+        if not (looked.events or looked.unfinished or looked.late):
+            return found
+
+
+def test_an_inbox_that_went_past_an_event_hands_it_out_once_it_is_released(
+    world: World, organization: str
+) -> None:
+    first, kept_aside = world.queued(organization)[0], aside(world, organization)
+    last = world.queued(organization)[0]
+    assert pulled(world, organization) == [first, last]
+    released(world, organization, kept_aside)
+    assert pulled(world, organization) == [kept_aside]
+    assert pulled(world, organization) == []
+
+
+def test_an_inbox_that_comes_to_it_later_finds_a_released_event_in_its_place(
+    world: World, organization: str
+) -> None:
+    kept_aside = aside(world, organization)
+    last = world.queued(organization)[0]
+    released(world, organization, kept_aside)
+    assert pulled(world, organization) == [kept_aside, last]
+
+
+@pytest.mark.parametrize("by", ["a seek", "its making"])
+def test_an_inbox_that_begins_behind_it_gets_what_is_released(
+    world: World, organization: str, by: str
+) -> None:
+    store = world.store
+    first = world.queued(organization)[0]
+    kept_aside = aside(world, organization)
+    world.run(store.save_inbox(organization, "one", None, from_end=by == "its making"))
+    if by == "a seek":
+        world.run(store.seek_inbox(organization, "one", InboxSeek(end=True)))
+    assert pulled(world, organization, "one") == []
+    released(world, organization, kept_aside)
+    assert pulled(world, organization, "one") == [kept_aside]
+    assert first not in pulled(world, organization, "one")
+
+
+def test_what_is_deleted_in_quarantine_leaves_nothing_in_an_inbox(
+    world: World, organization: str
+) -> None:
+    kept_aside = aside(world, organization)
+    assert pulled(world, organization) == []
+    world.run(world.store.delete_event(organization, kept_aside))
+    assert pulled(world, organization) == []
+    (counts,) = [world.run(world.store.count_inbox(organization, "default", 100))]
+    assert counts is not None
+    assert (counts.unacked, counts.leased) == (0, 0)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from triggers_api.deliver.signature import new_secret, public_key, secret_bytes, sign, verify
+from triggers_api.client import InvalidWebhook, verify
+from triggers_api.deliver.signature import new_secret, public_key, secret_bytes, sign
 from triggers_api.errors import MalformedValue
 from triggers_api.model.subscription import SignatureScheme
 
@@ -74,7 +75,7 @@ def test_while_secrets_rotate_a_receiver_with_either_one_is_content(secret: str)
     now = int(datetime.now(UTC).timestamp())
     sent = signed(OLD, NEW, at=now, body=b"{}")
     Webhook(secret).verify(b"{}", sent)
-    verify(secret, headers=sent, body=b"{}", now=now)
+    verify(sent, b"{}", secret, now=now)
 
 
 def test_each_secret_has_its_signature_in_order() -> None:
@@ -130,19 +131,19 @@ def test_the_reason_a_secret_is_refused_does_not_repeat_it() -> None:
 
 @pytest.mark.parametrize("away", [-300, -1, 0, 1, 300])
 def test_a_webhook_of_the_last_or_next_five_minutes_is_accepted(away: int) -> None:
-    verify(OLD, headers=signed(OLD), body=BODY, now=NOW + away)
+    verify(signed(OLD), BODY, OLD, now=NOW + away)
 
 
 @pytest.mark.parametrize("away", [-301, 301, -86_400, 86_400])
 def test_one_that_is_older_or_newer_is_not(away: int) -> None:
-    with pytest.raises(MalformedValue, match="more than 300 s away"):
-        verify(OLD, headers=signed(OLD), body=BODY, now=NOW + away)
+    with pytest.raises(InvalidWebhook, match="more than 300 s away"):
+        verify(signed(OLD), BODY, OLD, now=NOW + away)
 
 
 def test_the_tolerance_can_be_chosen() -> None:
-    verify(OLD, headers=signed(OLD), body=BODY, now=NOW + 900, tolerance_s=900)
-    with pytest.raises(MalformedValue, match="more than 10 s away"):
-        verify(OLD, headers=signed(OLD), body=BODY, now=NOW + 11, tolerance_s=10)
+    verify(signed(OLD), BODY, OLD, now=NOW + 900, tolerance_s=900)
+    with pytest.raises(InvalidWebhook, match="more than 10 s away"):
+        verify(signed(OLD), BODY, OLD, now=NOW + 11, tolerance_s=10)
 
 
 def test_the_right_signature_may_stand_anywhere_among_others() -> None:
@@ -154,7 +155,7 @@ def test_the_right_signature_may_stand_anywhere_among_others() -> None:
         f"v1a,{right[3:]} v2,x  {right}",
         f"nonsense , ,, {right}",
     ):
-        verify(OLD, headers=headers(given_signature), body=BODY, now=NOW)
+        verify(headers(given_signature), BODY, OLD, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -176,26 +177,26 @@ def test_the_right_signature_may_stand_anywhere_among_others() -> None:
     ],
 )
 def test_any_other_signature_is_refused(signature: str) -> None:
-    with pytest.raises(MalformedValue, match="not signed with this secret"):
-        verify(OLD, headers=headers(signature), body=BODY, now=NOW)
+    with pytest.raises(InvalidWebhook, match="not signed with this secret"):
+        verify(headers(signature), BODY, OLD, now=NOW)
 
 
 def test_another_id_or_another_body_is_refused() -> None:
     signature = signed(OLD)["WEBHOOK-SIGNATURE"]
-    with pytest.raises(MalformedValue, match="not signed with"):
-        verify(OLD, headers=headers(signature, message_id="evt_2"), body=BODY, now=NOW)
-    with pytest.raises(MalformedValue, match="not signed with"):
-        verify(OLD, headers=headers(signature, message_id="\ud800"), body=BODY, now=NOW)
-    with pytest.raises(MalformedValue, match="not signed with"):
-        verify(OLD, headers=headers(signature), body=BODY[:-1], now=NOW)
+    with pytest.raises(InvalidWebhook, match="not signed with"):
+        verify(headers(signature, message_id="evt_2"), BODY, OLD, now=NOW)
+    with pytest.raises(InvalidWebhook, match="not signed with"):
+        verify(headers(signature, message_id="\ud800"), BODY, OLD, now=NOW)
+    with pytest.raises(InvalidWebhook, match="not signed with"):
+        verify(headers(signature), BODY[:-1], OLD, now=NOW)
 
 
 @pytest.mark.parametrize("name", ["Webhook-Id", "webhook-timestamp", "WEBHOOK-SIGNATURE"])
 def test_a_missing_header_is_named(name: str) -> None:
     sent = signed(OLD)
     del sent[name]
-    with pytest.raises(MalformedValue, match=f"header {name.lower()} is missing"):
-        verify(OLD, headers=sent, body=BODY, now=NOW)
+    with pytest.raises(InvalidWebhook, match=f"header {name.lower()} is missing"):
+        verify(sent, BODY, OLD, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -203,8 +204,8 @@ def test_a_missing_header_is_named(name: str) -> None:
 )
 def test_a_timestamp_that_is_not_a_whole_number_of_seconds_is_refused(timestamp: str) -> None:
     sent = signed(OLD) | {"webhook-timestamp": timestamp}
-    with pytest.raises(MalformedValue, match="not a number of seconds"):
-        verify(OLD, headers=sent, body=BODY, now=NOW)
+    with pytest.raises(InvalidWebhook, match="not a number of seconds"):
+        verify(sent, BODY, OLD, now=NOW)
 
 
 # ── with a key pair ───────────────────────────────────────────────────────────────────────────────
@@ -226,9 +227,9 @@ def test_the_public_half_verifies_what_the_private_one_signed() -> None:
     public = public_key(SignatureScheme.V1A, private)
     assert public is not None
     sent = signed(OLD, private, NEW)
-    verify(public, headers=sent, body=BODY, now=NOW)
+    verify(sent, BODY, public, now=NOW)
     for secret in (OLD, NEW):
-        verify(secret, headers=sent, body=BODY, now=NOW)
+        verify(sent, BODY, secret, now=NOW)
     # The library of the symmetric scheme passes over what it does not know.
     now = int(datetime.now(UTC).timestamp())
     Webhook(OLD).verify(b"{}", signed(private, OLD, at=now, body=b"{}"))
@@ -260,8 +261,8 @@ def test_a_key_may_be_given_without_its_public_half() -> None:
     ],
 )
 def test_any_other_signature_does_not_verify_with_the_public_key(signature: str) -> None:
-    with pytest.raises(MalformedValue, match="not signed with the private half"):
-        verify(KNOWN_PUBLIC_KEY, headers=headers(signature), body=BODY, now=NOW)
+    with pytest.raises(InvalidWebhook, match="not signed with the private half"):
+        verify(headers(signature), BODY, KNOWN_PUBLIC_KEY, now=NOW)
 
 
 @pytest.mark.parametrize(

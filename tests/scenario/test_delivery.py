@@ -14,7 +14,7 @@ from tests.conftest import Enter, MakeService, Run, own_organization
 from tests.scenario.conftest import Ask
 
 from triggers_api import __version__
-from triggers_api.errors import MalformedValue
+from triggers_api.client import InvalidWebhook
 from triggers_api.testing import FrozenClock, Receiver, Service
 
 ODD: Final = (
@@ -240,7 +240,7 @@ def test_every_subscription_that_matches_gets_it_once_and_no_other(
         secret = ids[by_delivery[request.headers["x-triggers-delivery-id"]]]
         request.verify(secret, now=int(request.headers["webhook-timestamp"]))
         for other in set(ids.values()) - {secret}:
-            with pytest.raises(MalformedValue):
+            with pytest.raises(InvalidWebhook):
                 request.verify(other, now=int(request.headers["webhook-timestamp"]))
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from tests.conftest import Enter, MakeService, Run, new_organization
 from tests.scenario.conftest import Ask
 
-from triggers_api.deliver.signature import verify
+from triggers_api.client import verify
 from triggers_api.model.farewell import DELAYS_S
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Received, Receiver, Service
 
@@ -63,7 +63,7 @@ def test_a_hook_deleted_by_an_operator_is_taken_back_at_its_target_once_and_sign
     assert request.headers["content-length"] == "0"
     assert request.headers["webhook-id"] == made["id"]
     assert request.headers["user-agent"].startswith("triggers-api")
-    verify(made["secret"], headers=request.headers, body=b"", now=clock() // 1000)
+    verify(request.headers, b"", made["secret"], now=clock() / 1000)
     clock.advance(seconds=10 * DAY_S)
     ask.drain()
     assert len(receiver.requests) == 1

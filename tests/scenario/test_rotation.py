@@ -15,7 +15,7 @@ from tests.http.conftest import assert_problem
 from tests.scenario.conftest import Ask, Asking
 
 from triggers_api.app import wall_clock
-from triggers_api.errors import MalformedValue
+from triggers_api.client import InvalidWebhook
 from triggers_api.testing import FrozenClock, Received, Receiver, Service
 
 DAY_S: Final = 86_400
@@ -113,7 +113,7 @@ def test_both_sign_for_a_day_where_nothing_else_is_said_also_after_a_restart(
     clock.advance(seconds=1)
     request = delivered(ask, receiver)
     request.verify(new, now=clock() // 1000)
-    with pytest.raises(MalformedValue):
+    with pytest.raises(InvalidWebhook):
         request.verify(made["secret"], now=clock() // 1000)
 
 
@@ -126,7 +126,7 @@ def test_a_secret_that_others_have_seen_ends_at_once(
     request = delivered(ask, receiver)
     request.verify(third, now=clock() // 1000)
     for secret in (made["secret"], second):
-        with pytest.raises(MalformedValue):
+        with pytest.raises(InvalidWebhook):
             request.verify(secret, now=clock() // 1000)
 
 

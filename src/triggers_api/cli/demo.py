@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import dataclasses
 import ipaddress
-import time
 from itertools import cycle
 from typing import Final, Self
 
@@ -13,9 +12,10 @@ import click
 from aiohttp import web
 
 from triggers_api.app import App
-from triggers_api.deliver.signature import new_secret, verify
+from triggers_api.client import InvalidWebhook, verify
+from triggers_api.deliver.signature import new_secret
 from triggers_api.demo import payloads
-from triggers_api.errors import MalformedValue, Unavailable
+from triggers_api.errors import Unavailable
 from triggers_api.model import ids
 from triggers_api.model.organization import ORGANIZATION_SCOPES, key_record, new_api_key
 from triggers_api.model.subscription import (
@@ -122,8 +122,8 @@ class Demo:
     async def _receive(self, request: web.Request) -> web.Response:
         body = await request.read()
         try:
-            verify(self._secret, headers=request.headers, body=body, now=int(time.time()))
-        except MalformedValue as error:
+            verify(request.headers, body, self._secret)
+        except InvalidWebhook as error:
             _say(f"✗ {request.headers.get('webhook-id')}: {error}")
             return web.Response(status=401)
         sent = request.headers

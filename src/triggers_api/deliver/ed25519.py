@@ -4,8 +4,7 @@ from base64 import b64decode, b64encode
 from functools import lru_cache
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from triggers_api.errors import MalformedValue
 
@@ -39,20 +38,6 @@ def sign(private: str, content: bytes) -> str:
         MalformedValue: as :func:`public_key`.
     """
     return b64encode(_private(private).sign(content)).decode()
-
-
-def verifies(public: str, signature: str, content: bytes) -> bool:
-    """Whether a signature in base64 is that of the key pair.
-
-    Raises:
-        MalformedValue: the key is not ``whpk_`` and the base64 of 32 bytes.
-    """
-    key = Ed25519PublicKey.from_public_bytes(_decoded(public, PUBLIC_PREFIX, (_KEY_BYTES,)))
-    try:
-        key.verify(b64decode(signature, validate=True), content)
-    except (ValueError, InvalidSignature):
-        return False
-    return True
 
 
 @lru_cache(maxsize=4096)

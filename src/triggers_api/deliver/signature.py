@@ -2,13 +2,14 @@
 
 What is signed is ``<webhook-id>.<webhook-timestamp>.<body>``, byte for byte as it is sent: with
 HMAC-SHA256 (``v1``), or with Ed25519 (``v1a``) where the secret is a private key. Several signatures in
-one header stand for several secrets while one replaces another.
+one header stand for several secrets while one replaces another. Receivers verify with
+:func:`triggers_api.client.verify`.
 """
 
-import hmac
+import hashlib
 from base64 import b64encode
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from secrets import token_bytes
 from typing import Final
@@ -25,13 +26,13 @@ PREFIX: Final = "whsec_"
 KEY_BYTES: Final = range(24, 65)
 """How many bytes a secret may hold."""
 
-TOLERANCE_S: Final = 300.0
-"""How far a webhook's timestamp may be from the receiver's clock, in seconds, either way."""
-
 _NEW_KEY_BYTES: Final = 32
 _PRIVATE_KEY: Final = "whsk_"
-_PUBLIC_KEY: Final = "whpk_"
-_TIMESTAMP_DIGITS: Final = 12
+
+_BLOCK_BYTES: Final = 64
+"""Of SHA-256; no secret is longer."""
+_INNER_PAD: Final = bytes(each ^ 0x36 for each in range(256))
+_OUTER_PAD: Final = bytes(each ^ 0x5C for each in range(256))
 
 
 def new_secret(scheme: SignatureScheme = SignatureScheme.V1) -> str:
@@ -41,7 +42,6 @@ def new_secret(scheme: SignatureScheme = SignatureScheme.V1) -> str:
     return PREFIX + b64encode(token_bytes(_NEW_KEY_BYTES)).decode()
 
 
-@lru_cache(maxsize=4096)
 def secret_bytes(secret: str) -> bytes:
     """The key inside a ``whsec_…`` text.
 
@@ -96,55 +96,24 @@ def sign(secrets: Sequence[str], *, message_id: str, timestamp: int, body: bytes
     )
 
 
-def verify(
-    secret: str,
-    *,
-    headers: Mapping[str, str],
-    body: bytes,
-    now: float,
-    tolerance_s: float = TOLERANCE_S,
-) -> None:
-    """Return if a received webhook was signed with this secret, not long ago.
-
-    Args:
-        secret: the receiver's ``whsec_…`` text, or the sender's ``whpk_…`` key.
-        headers: the request's; their names in any case.
-        body: the bytes that were received, before any decoding.
-        now: the receiver's clock, seconds since the epoch.
-        tolerance_s: how many seconds the timestamp may be away from it, either way.
-
-    Raises:
-        MalformedValue: a header is missing or unreadable, the time is too far off, or none of the
-            signatures is right; also when the secret is not one.
-    """
-    given = {name.lower(): value for name, value in headers.items()}
-    try:
-        message_id, timestamp = given[ID_HEADER], given[TIMESTAMP_HEADER]
-        signatures = given[SIGNATURE_HEADER]
-    except KeyError as missing:
-        raise MalformedValue(f"not signed: the header {missing.args[0]} is missing") from None
-    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= _TIMESTAMP_DIGITS):
-        raise MalformedValue(f"not signed: {TIMESTAMP_HEADER} is not a number of seconds")
-    if abs(now - int(timestamp)) > tolerance_s:
-        raise MalformedValue(f"signed more than {tolerance_s:g} s away from now")
-    content = f"{message_id}.{timestamp}.".encode(errors="surrogatepass") + body
-    if secret.startswith(_PUBLIC_KEY):
-        if not any(
-            ed25519.verifies(secret, signature[len("v1a,") :], content)
-            for signature in signatures.split(" ")
-            if signature.startswith("v1a,")
-        ):
-            raise MalformedValue("not signed with the private half of this key")
-        return
-    expected = f"v1,{_mac(secret, content)}".encode()
-    # compare_digest takes the same time wherever the first difference is, so that the right
-    # signature cannot be found byte by byte.
-    if not any(
-        hmac.compare_digest(signature.encode(errors="surrogatepass"), expected)
-        for signature in signatures.split(" ")
-    ):
-        raise MalformedValue("not signed with this secret")
-
-
 def _mac(secret: str, content: bytes) -> str:
-    return b2a_base64(hmac.digest(secret_bytes(secret), content, "sha256"), newline=False).decode()
+    inner, outer = _begun(secret)
+    within = inner.copy()
+    within.update(content)
+    mac = outer.copy()
+    mac.update(within.digest())
+    return b2a_base64(mac.digest(), newline=False).decode()
+
+
+@lru_cache(maxsize=4096)
+def _begun(secret: str) -> "tuple[hashlib._Hash, hashlib._Hash]":
+    """HMAC-SHA256 (RFC 2104) as far as it goes before there is a text: both hashes with their block.
+
+    To copy them takes half of the time that ``hmac.digest`` does, and unlike it keeps the interpreter
+    lock, for which the other thread would have to be waited for.
+    """
+    block = secret_bytes(secret).ljust(_BLOCK_BYTES, b"\0")
+    return (
+        hashlib.sha256(block.translate(_INNER_PAD)),
+        hashlib.sha256(block.translate(_OUTER_PAD)),
+    )

@@ -736,7 +736,7 @@ class InboxVerbs:
             SQL["inbox_hidden"], organization, str(position.xid), position.event, now
         )
         withheld = await db.fetch(
-            SQL["inbox_withheld_before"], organization, str(position.xid), position.event, FIRST
+            SQL["inbox_withheld_before"], organization, str(position.xid), position.event
         )
         await self._save(
             db,

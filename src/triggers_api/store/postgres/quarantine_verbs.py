@@ -30,9 +30,9 @@ class QuarantineVerbs:
         """Newest first."""
         before = LAST if page.before is None else find(ids.EVENT, page.before)
         if organization is None:
-            rows = await db.fetch(SQL["events_aside_of_all"], before, page.limit)
+            rows = await db.fetch(SQL["set_aside_of_all"], before, page.limit)
         else:
-            rows = await db.fetch(SQL["events_aside"], organization, before, page.limit)
+            rows = await db.fetch(SQL["set_aside"], organization, before, page.limit)
         return [_aside(row) for row in rows]
 
     async def one(self, db: Connection, event: str | UUID) -> EventAside | None:

@@ -31,7 +31,7 @@ class QuarantineVerbs(Tables):
     def page(self, db: apsw.Connection, organization: int | None, page: Page) -> list[EventAside]:
         """Newest first."""
         before = _END_OF_TIME if page.before is None else self.keys.find(ids.EVENT, page.before)
-        name = "events_aside_of_all" if organization is None else "events_aside"
+        name = "set_aside_of_all" if organization is None else "set_aside"
         return [
             self._aside(row) for row in db.execute(SQL[name], (organization, before, page.limit))
         ]

@@ -1,5 +1,4 @@
--- Up to a place, what is kept aside; nobody releases it before the inbox has its rows for it. $4: no id
--- is smaller; it has the few rows that are aside looked up by an index of theirs.
+-- Up to a place, what is kept aside; nobody releases it before the inbox has its rows for it.
 SELECT e.xid::text, e.id, e.type
 FROM event_states AS s
 CROSS JOIN LATERAL (
@@ -8,5 +7,5 @@ CROSS JOIN LATERAL (
     WHERE e.organization_id = s.organization_id AND e.id = s.event_id AND NOT e.operational
     LIMIT 1
 ) AS e
-WHERE s.organization_id = $1 AND s.status = 4 AND s.event_id > $4 AND (e.xid, e.id) <= ($2::text::xid8, $3)
+WHERE s.organization_id = $1 AND s.status = 4 AND (e.xid, e.id) <= ($2::text::xid8, $3)
 FOR SHARE OF s

@@ -7,4 +7,4 @@ WHERE q.due_at > ?3 AND e.organization_id = ?1 AND e.id <= ?2 AND e.operational 
 UNION ALL
 SELECT e.id, e.type, e.status, e.deliver_at
 FROM events AS e INDEXED BY events_aside
-WHERE e.organization_id = ?1 AND e.id <= ?2 AND e.operational = 0 AND e.status IN (3, 4) AND e.status = 4
+WHERE e.organization_id = ?1 AND e.id <= ?2 AND e.operational = 0 AND e.status IN (3, 4, 5) AND e.status = 4

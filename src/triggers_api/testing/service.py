@@ -1,15 +1,4 @@
-"""For tests of what you build on Triggers API: the real service, a receiver, a clock in your hand.
-
-::
-
-    async with Receiver() as receiver, Service(tmp_path) as service:
-        await service.subscribe(receiver.url, ["order.*"])
-        await service.send("order.created", {"id": 42})
-        await service.drain()
-        assert receiver.requests[0].json["data"] == {"id": 42}
-
-Nothing is faked but time: events go over HTTP into a database file and out again over HTTP.
-"""
+"""The real service, a receiver, and a clock in the hand of a test."""
 
 import asyncio
 import ipaddress
@@ -24,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from triggers_api.app import App, wall_clock
-from triggers_api.deliver.signature import verify
+from triggers_api.client.webhook import TOLERANCE_S, Webhook, verify
 from triggers_api.failpoints import Failpoints
 from triggers_api.http.server import listen
 from triggers_api.model.timestamp import Timestamp
@@ -63,13 +52,16 @@ class Received(msgspec.Struct, frozen=True):
         """The decoded body."""
         return json.loads(self.body)
 
-    def verify(self, secret: str, *, now: int) -> None:
-        """Check the signature; ``now`` in seconds.
+    def verify(self, secret: str, *, now: float | None = None) -> Webhook:
+        """What was received, if it was signed with this secret at about ``now``, in seconds.
+
+        Without ``now`` the time is not looked at.
 
         Raises:
-            MalformedValue: it was not signed with this secret at about this time.
+            InvalidWebhook: it was not.
         """
-        verify(secret, headers=self.headers, body=self.body, now=now)
+        tolerance_s = None if now is None else TOLERANCE_S
+        return verify(self.headers, self.body, secret, tolerance_s=tolerance_s, now=now)
 
 
 Reply = int | web.Response | Callable[[Received], Awaitable[web.StreamResponse]]
@@ -276,15 +268,3 @@ class Service:
             claimed = self.app.processor.claimed or self.app.dispatcher.claimed
             if not (settled or claimed or self.app.outbox.told or self.app.jobs.worked):
                 return
-
-
-__all__ = [
-    "ADMIN_KEY",
-    "API_KEY",
-    "LOOPBACK",
-    "Answer",
-    "FrozenClock",
-    "Received",
-    "Receiver",
-    "Service",
-]

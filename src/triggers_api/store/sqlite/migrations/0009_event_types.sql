@@ -9,5 +9,4 @@ CREATE TABLE event_types (
 ) STRICT;
 CREATE INDEX event_types_version ON event_types (version);
 
-CREATE INDEX events_aside ON events (organization_id) WHERE status IN (3, 4);
-CREATE INDEX events_aside_of_all ON events (id) WHERE status IN (3, 4);
+CREATE INDEX events_set_aside ON events (id) WHERE status IN (3, 4);

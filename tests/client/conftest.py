@@ -1,0 +1,121 @@
+"""One set of questions for both clients: the asynchronous one is driven as if it blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, Final, NamedTuple, Self, cast
+
+import pytest
+from tests.conftest import new_database, on_every_engine
+
+from triggers_api.client import AsyncClient, Client
+from triggers_api.testing import LocalReceiver, LocalService
+
+PATIENCE_S: Final = 30.0
+
+ABOUT_WHAT_IS_STORED: Final = {"test_everyday", "test_inbox"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__.rpartition(".")[2] in ABOUT_WHAT_IS_STORED:
+        on_every_engine(metafunc)
+
+
+class Driven:
+    """Something asynchronous that is used as if it blocked."""
+
+    def __init__(self, runner: asyncio.Runner, thing: Any) -> None:  # noqa: ANN401 - anything
+        self._runner = runner
+        self._thing = thing
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the thing's
+        found = getattr(self._thing, name)
+        if callable(found):
+            return lambda *arguments, **named: self._settled(found(*arguments, **named))
+        return self._settled(found)
+
+    def _settled(self, found: Any) -> Any:  # noqa: ANN401
+        if inspect.iscoroutine(found):
+            return self._settled(self._runner.run(asyncio.wait_for(found, PATIENCE_S)))
+        ours = type(found).__module__ == "triggers_api.client.aio"
+        if ours or isinstance(found, AsyncIterator):
+            return Driven(self._runner, found)
+        return found
+
+    def __iter__(self) -> Iterator[Any]:
+        each = aiter(self._thing)
+        while True:
+            try:
+                yield self._settled(self._runner.run(asyncio.wait_for(anext(each), PATIENCE_S)))
+            except StopAsyncIteration:
+                return
+
+    def __enter__(self) -> Self:
+        self._settled(self._thing.__aenter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._settled(self._thing.__aexit__(None, None, None))
+
+
+Connect = Callable[..., Client]
+
+
+@pytest.fixture(scope="module")
+def service(
+    engine: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[LocalService]:
+    """The service, with time standing still; each test has an organization of its own in it."""
+    folder = tmp_path_factory.mktemp(engine)
+    with (
+        new_database(engine, folder, request) as url,
+        LocalService(folder, database_url=url) as service,
+    ):
+        yield service
+
+
+class Tenant(NamedTuple):
+    """An organization and its key."""
+
+    id: str
+    key: str
+
+
+@pytest.fixture
+def tenant(service: LocalService) -> Tenant:
+    """The organization of a test."""
+    made = service.call(
+        "POST", "/api/admin/organizations", {"name": "ours"}, key=service.admin_key
+    ).json
+    return Tenant(made["id"], made["api_key"])
+
+
+@pytest.fixture(params=["blocking", "async"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    """Makes clients of one kind; they are closed with the test."""
+    with ExitStack() as stack:
+        if request.param == "blocking":
+            yield lambda url, key, **options: stack.enter_context(Client(url, key, **options))
+            return
+        runner = stack.enter_context(asyncio.Runner())
+
+        def made(url: str, key: str, **options: Any) -> Client:  # noqa: ANN401
+            client = Driven(runner, AsyncClient(url, key, **options))
+            return cast("Client", stack.enter_context(client))
+
+        yield made
+
+
+@pytest.fixture
+def client(service: LocalService, tenant: Tenant, connect: Connect) -> Client:
+    """A client of the service."""
+    return connect(service.url, tenant.key)
+
+
+@pytest.fixture
+def script(service: LocalService) -> LocalReceiver:
+    """A server that answers what it is told to, whatever it is asked."""
+    return service.receiver()
