@@ -14,9 +14,17 @@ from triggers_api.http.parameters import check_query
 from triggers_api.http.protocol import Answer
 from triggers_api.http.wire import JSON, Send, answer, to_json
 from triggers_api.ingest.accept import Ingest
-from triggers_api.ingest.batch import BATCH_LIMIT, ITEMS_LIMIT, Lines, items_of, read_item
+from triggers_api.ingest.batch import (
+    BATCH_LIMIT,
+    ITEMS_LIMIT,
+    Lines,
+    items_of,
+    quick_draft,
+    read_item,
+    requests_of,
+)
 from triggers_api.ingest.cloudevents import BATCH, read_structured
-from triggers_api.ingest.draft import DEDUP_HEADER, Draft, read_draft
+from triggers_api.ingest.draft import DEDUP_HEADER, Draft, EventRequest, read_draft
 from triggers_api.model.event import FirstEvent, NewEvent
 from triggers_api.telemetry.metrics import Metrics
 
@@ -25,7 +33,7 @@ BATCH_PATH: Final = "/api/events/batch"
 _LINES: Final = (b"application/x-ndjson", b"application/jsonl", b"application/x-jsonlines")
 _TAKEN: Final = (JSON, *_LINES, BATCH)
 _READ_AT_ONCE: Final = 50
-"""Items between which other requests have a turn, and sooner where these take long."""
+"""Items between which other requests have a turn."""
 _AT_A_STRETCH_S: Final = 0.02
 
 
@@ -98,12 +106,28 @@ class PostBatch:
             raise ValidationFailed.of(
                 DEDUP_HEADER, "unknown-field", "names one event; give each item a dedup_id"
             )
-        items = await _items(kind, receive, headers.get(b"content-length"))
-        if not items:
+        length = headers.get(b"content-length")
+        requests: list[EventRequest] = []
+        if kind in _LINES:
+            items = await _lines(receive, length)
+        else:
+            body = await read_body(receive, limit=BATCH_LIMIT, content_length=length)
+            if kind == JSON:
+                requests = requests_of(body)
+            items = [] if requests else items_of(body)
+        count = len(requests) or len(items)
+        _check_count(count)
+        if not count:
             raise ValidationFailed.of("/events", "invalid-length", "must have at least one event")
-        self._admission.charge(organization_id, len(items), request.limit_headers)
-        read_one = read_structured if kind == BATCH else read_draft
-        read = await _read(items, lambda item: self._ingest.judge(organization_id, read_one(item)))
+        self._admission.charge(organization_id, count, request.limit_headers)
+        read: Sequence[Draft | Problem] | None = None
+        if requests:
+            read = await _read_quickly(requests)
+            items = [] if read else items_of(body)
+        if not read:
+            read = await _read(items, read_structured if kind == BATCH else read_draft)
+        if self._ingest.judges(organization_id):
+            read = await self._judged(organization_id, read)
         drafts = [each for each in read if isinstance(each, Draft)]
         since = perf_counter()
         events: list[NewEvent] = []
@@ -117,6 +141,24 @@ class PostBatch:
             if first is not None:
                 self._ingest.note_duplicate(organization_id, first)
         return self._answer(request, _results(read, events, firsts), events, since)
+
+    async def _judged(
+        self, organization_id: str, read: Sequence[Draft | Problem]
+    ) -> list[Draft | Problem]:
+        """What the types of the events say of each; others' requests go on in between."""
+        found: list[Draft | Problem] = []
+        since = perf_counter()
+        for each in read:
+            if perf_counter() - since > _AT_A_STRETCH_S:
+                await asyncio.sleep(0)
+                since = perf_counter()
+            try:
+                found.append(
+                    self._ingest.judge(organization_id, each) if isinstance(each, Draft) else each
+                )
+            except Problem as refused:
+                found.append(refused)
+        return found
 
     def _answer(
         self, request: IngestRequest, result: BatchResult, events: Sequence[NewEvent], since: float
@@ -149,38 +191,46 @@ class PostBatch:
         return status, headers, body
 
 
-async def _items(kind: bytes, receive: Receive, length: bytes | None) -> list[bytes]:
-    """The items, each as its bytes.
+async def _lines(receive: Receive, length: bytes | None) -> list[bytes]:
+    """The lines of a body, each as its bytes.
 
     Raises:
         TooLarge: too many, or too long together.
     """
-    if kind not in _LINES:
-        items = items_of(await read_body(receive, limit=BATCH_LIMIT, content_length=length))
-        _check_count(items)
-        return items
-    lines, items = Lines(), []
+    lines = Lines()
+    items: list[bytes] = []
     async for part in body_parts(receive, limit=BATCH_LIMIT, content_length=length):
         items += lines.feed(part)
-        _check_count(items)
+        _check_count(len(items))
     items += lines.end()
-    _check_count(items)
     return items
 
 
-def _check_count(items: Sequence[bytes]) -> None:
-    if len(items) > ITEMS_LIMIT:
+def _check_count(count: int) -> None:
+    if count > ITEMS_LIMIT:
         raise TooLarge(f"a batch may have at most {ITEMS_LIMIT} events")
 
 
 async def _read(items: Sequence[bytes], read: Callable[[bytes], Draft]) -> list[Draft | Problem]:
     found: list[Draft | Problem] = []
-    since = perf_counter()
-    for place, item in enumerate(items, 1):
-        found.append(read_item(item, read))
-        if not place % _READ_AT_ONCE or perf_counter() - since > _AT_A_STRETCH_S:
+    for start in range(0, len(items), _READ_AT_ONCE):
+        if start:
             await asyncio.sleep(0)
-            since = perf_counter()
+        found += [read_item(item, read) for item in items[start : start + _READ_AT_ONCE]]
+    return found
+
+
+async def _read_quickly(requests: Sequence[EventRequest]) -> list[Draft] | None:
+    """What :func:`_read` would find; ``None`` where it has to be asked, because something is wrong."""
+    found: list[Draft] = []
+    for start in range(0, len(requests), _READ_AT_ONCE):
+        if start:
+            await asyncio.sleep(0)
+        for request in requests[start : start + _READ_AT_ONCE]:
+            draft = quick_draft(request)
+            if draft is None:
+                return None
+            found.append(draft)
     return found
 
 

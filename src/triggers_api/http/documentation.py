@@ -37,12 +37,12 @@ from triggers_api.model.timestamp import Timestamp
 _SCHEMAS: Final = "#/components/schemas/"
 _PARAMETERS: Final = {
     "event_id": "The event.",
+    "name": "The event type, or the inbox.",
     "subscription_id": "The subscription.",
     "delivery_id": "The delivery.",
     "job_id": "The job.",
     "hook_id": "The hook.",
     "event_type": "A type of events; `*` is any run of characters.",
-    "name": "The event type.",
     "organization_id": "The organization.",
     "key_id": "The key.",
     "dedup_id": "Only the event with this one.",

@@ -57,6 +57,10 @@ class Ingest:
         self.draining = False
         """Set when the service is about to end: nothing more is taken."""
 
+    def judges(self, organization_id: str) -> bool:
+        """Whether :meth:`judge` may have something to say of an organization's events."""
+        return organization_id in self._directory.event_types
+
     def judge(self, organization_id: str, draft: Draft) -> Draft:
         """An event as its type has it: redacted, and marked if it does not fit the schema.
 
@@ -115,6 +119,10 @@ class Ingest:
         Of twins among them the first is stored.
         """
         mode = self._admit()
+        if mode is not IngestMode.SYNC:
+            made = zip(self._store.ids.several(ids.EVENT, len(drafts)), drafts, strict=True)
+            events = [self._event(organization_id, *each, None) for each in made]
+            return events, self._store.append(events)
         routed: list[tuple[int, Sequence[Subscription] | None]] = []
         since = perf_counter()
         for draft in drafts:
