@@ -52,6 +52,7 @@ _TAGS: Final = (
     "Inbox",
     "Subscriptions",
     "Hooks",
+    "Event types",
     "Deliveries",
     "Jobs",
     "Organization",
@@ -208,6 +209,12 @@ def problems() -> Table:
     return Table(("code", "status", "retryable", "meaning", "what to do"), rows, kept=True)
 
 
+_FAULTS: Final = {"FieldError", "ValidationFailed.of", "_schema_fault", "_payload_fault"}
+"""What makes one, with its code as the second argument."""
+_NAMED_IN: Final = ("triggers_api.deliver.egress", "triggers_api.model.schema")
+"""Where codes are that have names."""
+
+
 def field_codes() -> Table:
     """Every ``code`` in the ``errors`` of a refusal."""
     found: set[str] = set()
@@ -221,7 +228,7 @@ def field_codes() -> Table:
 
 def _field_code(node: ast.Call) -> Iterator[str]:
     called = ast.unparse(node.func)
-    if called in {"FieldError", "ValidationFailed.of"} and len(node.args) > 1:
+    if called in _FAULTS and len(node.args) > 1:
         place = 1
     elif called in {"EgressRefused", "ExpressionFault"} and node.args:
         place = 0
@@ -231,7 +238,13 @@ def _field_code(node: ast.Call) -> Iterator[str]:
     if isinstance(code, ast.Constant):
         yield str(code.value)
     elif isinstance(code, ast.Name) and code.id.isupper():
-        yield str(getattr(sys.modules["triggers_api.deliver.egress"], code.id))
+        yield next(
+            str(getattr(sys.modules[name], code.id))
+            for name in _NAMED_IN
+            if hasattr(sys.modules[name], code.id)
+        )
+    elif isinstance(code, ast.JoinedStr):  # named after the keyword of a schema
+        yield ast.unparse(code)[2:-1].replace("{keyword}", "*")
     elif ast.unparse(code) == "code":  # field_error(): one of these two
         yield from ("missing-field", "invalid-type")
     elif ast.unparse(code) not in {"refused.code", "fault.code"}:  # found where it is raised

@@ -61,7 +61,7 @@ _FILL: Final = {
     "event_states": (
         ROWS,
         "organization_id, event_id, status, status_at",
-        f"{ORGANIZATION}, {EVENT}, 1 + i % 6, i",
+        f"{ORGANIZATION}, {EVENT}, CASE WHEN i % 1000 BETWEEN 3 AND 6 THEN i % 1000 ELSE 1 END, i",
     ),
     "deliveries": (
         ROWS,
@@ -406,6 +406,9 @@ PLANS: Final = {
         "dead_letters by place", "inboxes_pkey (organization_id =)", INBOX_ITEM,
         "inbox_items by place",
     ],
+    # what is kept aside
+    "set_aside_of_all": ["event_states_set_aside (event_id <)", EVENT_BY_ID],
+    "event_aside": ["event_states_set_aside (event_id =)", EVENT_BY_ID],
     # inboxes
     "inbox_again": [
         "inbox_items_available (available_at <=, cursor =, event_id >, organization_id =)",

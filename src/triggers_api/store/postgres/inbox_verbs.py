@@ -736,6 +736,9 @@ class InboxVerbs:
         rows = await db.fetch(
             SQL["inbox_hidden"], organization, str(position.xid), position.event, now
         )
+        withheld = await db.fetch(
+            SQL["inbox_withheld_before"], organization, str(position.xid), position.event
+        )
         await self._save(
             db,
             organization,
@@ -743,6 +746,11 @@ class InboxVerbs:
             {
                 Place.of(xid, event): InboxRow(due, None, 0)
                 for xid, event, event_type, due in rows
+                if takes_in(event_type)
+            }
+            | {
+                Place.of(xid, event): InboxRow(codes.PARKED, None, 0)
+                for xid, event, event_type in withheld
                 if takes_in(event_type)
             },
         )

@@ -1,0 +1,3 @@
+-- outside a transaction
+-- A way to the events of all organizations that were kept aside.
+CREATE INDEX CONCURRENTLY IF NOT EXISTS event_states_set_aside ON event_states (event_id) WHERE status IN (3, 4);
