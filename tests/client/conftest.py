@@ -40,25 +40,27 @@ class Driven:
     def _settled(self, found: Any) -> Any:  # noqa: ANN401
         if inspect.iscoroutine(found):
             return self._settled(self._runner.run(asyncio.wait_for(found, PATIENCE_S)))
-        ours = type(found).__module__ == "triggers_api.client.aio"
+        ours = type(found).__module__.startswith("triggers_api.client.aio")
         if ours or isinstance(found, AsyncIterator):
             return Driven(self._runner, found)
         return found
 
     def __iter__(self) -> Iterator[Any]:
         each = aiter(self._thing)
-        while True:
-            try:
+        try:
+            while True:
                 yield self._settled(self._runner.run(asyncio.wait_for(anext(each), PATIENCE_S)))
-            except StopAsyncIteration:
-                return
+        except StopAsyncIteration:
+            return
+        finally:
+            self._runner.run(each.aclose())
 
     def __enter__(self) -> Self:
         self._settled(self._thing.__aenter__())
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._settled(self._thing.__aexit__(None, None, None))
+    def __exit__(self, *error: object) -> None:
+        self._settled(self._thing.__aexit__(*error))
 
 
 Connect = Callable[..., Client]

@@ -409,3 +409,51 @@ class Organization(msgspec.Struct, frozen=True, kw_only=True):
     rate_burst: float | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+
+
+# ── inboxes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class InboxItem(Event, frozen=True, kw_only=True, dict=True):
+    """An event in the hands of whoever pulled it.
+
+    Attributes:
+        receipt: names the lease.
+        lease_until: until then nobody else gets it.
+        receive_count: how often it was handed out, this time included.
+    """
+
+    receipt: str
+    lease_until: datetime | None = None
+    receive_count: int = 1
+
+
+class InboxResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one event of an inbox.
+
+    Attributes:
+        status: ``acked``, ``nacked``, ``extended``, ``lease_lost`` or ``not_found``.
+    """
+
+    id: str | None = None
+    receipt: str | None = None
+    status: str = ""
+
+
+class InboxState(msgspec.Struct, frozen=True, kw_only=True):
+    """An inbox, and what is in it.
+
+    Attributes:
+        types: patterns; ``None``: everything.
+        unacked: events that were not acknowledged, those in somebody's hands included.
+        leased: how many are in somebody's hands.
+        complete: all were counted; else there are at least as many.
+    """
+
+    name: str
+    types: tuple[str, ...] | None = None
+    created_at: datetime | None = None
+    unacked: int = 0
+    leased: int = 0
+    complete: bool = True
+    oldest_age_s: float | None = None

@@ -4,15 +4,28 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, TypedDict, TypeVar
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
-from triggers_api.client.calls import Answer, Call, body_of, encoded, into, nothing, query_of, url
+from triggers_api.client.calls import (
+    Answer,
+    Call,
+    body_of,
+    encoded,
+    into,
+    moment,
+    nothing,
+    query_of,
+    url,
+)
 from triggers_api.client.models import (
     Delivery,
     DeliveryDetail,
     Event,
     EventDetail,
     Explanation,
+    InboxItem,
+    InboxResult,
+    InboxState,
     Job,
     Organization,
     Page,
@@ -322,3 +335,73 @@ def get_organization() -> Call[Organization]:
 
 def change_organization(change: Mapping[str, Any]) -> Call[Organization]:
     return Call("PATCH", "/api/organization", into(Organization), encoded(change))
+
+
+# ── inboxes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _inbox(name: str | None, verb: str) -> str:
+    return f"/api/inbox{verb}" if name is None else url("/api/inboxes/{}", name) + verb
+
+
+def pull(
+    name: str | None,
+    *,
+    limit: int,
+    lease_s: float | None,
+    types: Sequence[str] | None,
+    wait_s: float,
+) -> Call[tuple[InboxItem, ...]]:
+    decode = into(Page[InboxItem])
+
+    def items(answer: Answer) -> tuple[InboxItem, ...]:
+        found: Page[InboxItem] = decode(answer)
+        return found.data
+
+    body = body_of({"limit": limit, "lease_s": lease_s, "types": types, "wait_s": wait_s or None})
+    return Call("POST", _inbox(name, "/pull"), items, body, repeatable=True, hold_s=wait_s)
+
+
+def settle(
+    name: str | None, verb: Literal["ack", "nack", "extend"], named: Mapping[str, Any]
+) -> Call[tuple[InboxResult, ...]]:
+    decode = into(_InboxResults)
+
+    def results(answer: Answer) -> tuple[InboxResult, ...]:
+        found: _InboxResults = decode(answer)
+        return found.results
+
+    return Call("POST", _inbox(name, f"/{verb}"), results, body_of(named), repeatable=True)
+
+
+class _InboxResults(Struct, frozen=True):
+    results: tuple[InboxResult, ...] = ()
+
+
+def peek(name: str | None, page_size: int, pattern: str | None) -> Fetch[Event]:
+    path = "/api/inbox" if name is None else _inbox(name, "/events")
+    return _listed(path, Event, page_size, type=pattern)
+
+
+def seek(name: str | None, to: str | datetime) -> Call[InboxState]:
+    body = body_of({"to": moment(to) if isinstance(to, datetime) else to})
+    return Call("POST", _inbox(name, "/seek"), into(InboxState), body, repeatable=True)
+
+
+def save_inbox(
+    name: str, types: Sequence[str] | None, start: Literal["start", "end"] | None
+) -> Call[InboxState]:
+    body = body_of({"types": types, "from": start})
+    return Call("PUT", _inbox(name, ""), into(InboxState), body, repeatable=True)
+
+
+def get_inbox(name: str) -> Call[InboxState]:
+    return _read(_inbox(name, ""), InboxState)
+
+
+def delete_inbox(name: str) -> Call[None]:
+    return _delete("/api/inboxes/{}", name)
+
+
+def list_inboxes(page_size: int) -> Fetch[InboxState]:
+    return _listed("/api/inboxes", InboxState, page_size)
