@@ -227,6 +227,32 @@ def test_a_test_event_goes_to_one_subscription(client: Client, service: LocalSer
     assert (second["type"], second["data"]) == ("order.created", None)
 
 
+def test_an_event_that_waits_is_cancelled(client: Client) -> None:
+    sent = client.send("a", deliver_at=NOW + timedelta(days=365))
+    assert sent.status == "scheduled"
+    for _ in range(2):
+        assert client.events.cancel(sent.id).status == "cancelled"
+
+
+def test_a_hook_is_made_once_and_ended(client: Client, service: LocalService) -> None:
+    receiver = service.receiver()
+    hook = client.hooks.create(receiver.url, "order.*")
+    assert hook.secret is not None
+    again = client.hooks.create(receiver.url, "order.*")
+    assert (again.id, again.secret) == (hook.id, None)
+    (sample,) = client.hooks.samples("order.created")
+    assert sample["sample"]
+    client.send("order.created", {"total": 5})
+    service.drain()
+    (request,) = receiver.requests
+    assert (request.json["type"], request.json["total"]) == ("order.created", 5)
+    assert client.hooks.samples("order.created", limit=1) == [request.json]
+    assert [each.id for each in client.hooks.list(target_url=receiver.url)] == [hook.id]
+    client.hooks.delete(hook.id)
+    client.hooks.delete(hook.id)
+    assert client.hooks.list().first() is None
+
+
 def test_the_organization_is_seen_and_changed(client: Client) -> None:
     assert client.organization.get().name == "ours"
     assert client.organization.change(name="warehouse").name == "warehouse"

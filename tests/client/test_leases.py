@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 from tests.client.conftest import Connect
 from tests.client.test_faults import KEY, base, refusal
-from triggers_api.client.holding import Consumption, Holding, retry_delay_s
 
 from triggers_api.client import Client, LeaseLost
+from triggers_api.client.holding import Consumption, Holding, retry_delay_s
 from triggers_api.client.models import InboxItem, InboxResult
 from triggers_api.testing import LocalReceiver, Received
 

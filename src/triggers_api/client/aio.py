@@ -1,6 +1,7 @@
 """The client for event loops: :class:`AsyncClient`. See :mod:`triggers_api.client.blocking`."""
 
 import asyncio
+import builtins
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +25,9 @@ from triggers_api.client.models import (
     DeliveryDetail,
     Event,
     EventDetail,
+    EventType,
     Explanation,
+    Hook,
     Job,
     NewEvent,
     Organization,
@@ -85,6 +88,10 @@ class AsyncEvents:
     ) -> tuple[Delivery, ...]:
         """Deliver an event once more: to these subscriptions, or to all that match it now."""
         return await self._run(requests.replay_event(event_id, subscription_ids))
+
+    async def cancel(self, event_id: str) -> EventDetail:
+        """End one that is scheduled or queued: nobody gets it. Its dedup_id stays taken."""
+        return await self._run(requests.cancel_event(event_id))
 
     async def delete(self, event_id: str) -> None:
         """Erase the payload, cancel what is pending, and free the dedup_id."""
@@ -323,6 +330,60 @@ class AsyncJobs:
         return job
 
 
+class AsyncEventTypes:
+    """What the organization says of the events that it sends."""
+
+    def __init__(self, run: AioCarrier) -> None:
+        self._run = run
+
+    async def save(self, name: str, **settings: Unpack[requests.EventTypeSettings]) -> EventType:
+        """Create it, or replace it as a whole."""
+        return await self._run(requests.save_event_type(name, settings))
+
+    def list(
+        self, *, page_size: int = requests.PAGE_SIZE, cursor: str | None = None
+    ) -> AsyncListing[EventType]:
+        """By name."""
+        return AsyncListing(self._run, requests.list_event_types(page_size), cursor)
+
+    async def get(self, name: str) -> EventType:
+        """With its schema and example."""
+        return await self._run(requests.get_event_type(name))
+
+    async def delete(self, name: str) -> None:
+        """Its events are taken as they come from then on."""
+        await self._run(requests.delete_event_type(name))
+
+
+class AsyncHooks:
+    """Subscriptions as no-code tools make them."""
+
+    def __init__(self, run: AioCarrier) -> None:
+        self._run = run
+
+    async def create(self, target_url: str, event: str) -> Hook:
+        """Every matching event from now on goes there, in the flat format; once, however often asked."""
+        return await self._run(requests.create_hook(target_url, event))
+
+    def list(
+        self,
+        *,
+        target_url: str | None = None,
+        page_size: int = requests.PAGE_SIZE,
+        cursor: str | None = None,
+    ) -> AsyncListing[Hook]:
+        """Those that are alive, newest first; with ``target_url`` those that lead there."""
+        return AsyncListing(self._run, requests.list_hooks(page_size, target_url), cursor)
+
+    async def delete(self, hook_id: str) -> None:
+        """End it; ending it again is fine."""
+        await self._run(requests.delete_hook(hook_id))
+
+    async def samples(self, event_type: str, *, limit: int | None = None) -> "builtins.list[Any]":
+        """The newest events of a type, each as a hook is sent it; a made-up one where there is none."""
+        return await self._run(requests.hook_samples(event_type, limit))
+
+
 class AsyncOwnOrganization:
     """The organization whose key is used."""
 
@@ -392,6 +453,8 @@ class AsyncClient:
         self.jobs = AsyncJobs(run)
         self.organization = AsyncOwnOrganization(run)
         self.inboxes = AsyncInboxes(run)
+        self.event_types = AsyncEventTypes(run)
+        self.hooks = AsyncHooks(run)
 
     def with_timeout(self, timeout_s: float) -> "AsyncClient":
         """The same client, over the same connections, with another time for each call."""

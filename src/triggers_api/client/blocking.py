@@ -1,5 +1,6 @@
 """The client for threads: :class:`Client`."""
 
+import builtins
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,9 @@ from triggers_api.client.models import (
     DeliveryDetail,
     Event,
     EventDetail,
+    EventType,
     Explanation,
+    Hook,
     Job,
     NewEvent,
     Organization,
@@ -75,6 +78,10 @@ class Events:
     ) -> tuple[Delivery, ...]:
         """Deliver an event once more: to these subscriptions, or to all that match it now."""
         return self._run(requests.replay_event(event_id, subscription_ids))
+
+    def cancel(self, event_id: str) -> EventDetail:
+        """End one that is scheduled or queued: nobody gets it. Its dedup_id stays taken."""
+        return self._run(requests.cancel_event(event_id))
 
     def delete(self, event_id: str) -> None:
         """Erase the payload, cancel what is pending, and free the dedup_id."""
@@ -311,6 +318,60 @@ class Jobs:
         return job
 
 
+class EventTypes:
+    """What the organization says of the events that it sends."""
+
+    def __init__(self, run: Carrier) -> None:
+        self._run = run
+
+    def save(self, name: str, **settings: Unpack[requests.EventTypeSettings]) -> EventType:
+        """Create it, or replace it as a whole."""
+        return self._run(requests.save_event_type(name, settings))
+
+    def list(
+        self, *, page_size: int = requests.PAGE_SIZE, cursor: str | None = None
+    ) -> Listing[EventType]:
+        """By name."""
+        return Listing(self._run, requests.list_event_types(page_size), cursor)
+
+    def get(self, name: str) -> EventType:
+        """With its schema and example."""
+        return self._run(requests.get_event_type(name))
+
+    def delete(self, name: str) -> None:
+        """Its events are taken as they come from then on."""
+        self._run(requests.delete_event_type(name))
+
+
+class Hooks:
+    """Subscriptions as no-code tools make them."""
+
+    def __init__(self, run: Carrier) -> None:
+        self._run = run
+
+    def create(self, target_url: str, event: str) -> Hook:
+        """Every matching event from now on goes there, in the flat format; once, however often asked."""
+        return self._run(requests.create_hook(target_url, event))
+
+    def list(
+        self,
+        *,
+        target_url: str | None = None,
+        page_size: int = requests.PAGE_SIZE,
+        cursor: str | None = None,
+    ) -> Listing[Hook]:
+        """Those that are alive, newest first; with ``target_url`` those that lead there."""
+        return Listing(self._run, requests.list_hooks(page_size, target_url), cursor)
+
+    def delete(self, hook_id: str) -> None:
+        """End it; ending it again is fine."""
+        self._run(requests.delete_hook(hook_id))
+
+    def samples(self, event_type: str, *, limit: int | None = None) -> "builtins.list[Any]":
+        """The newest events of a type, each as a hook is sent it; a made-up one where there is none."""
+        return self._run(requests.hook_samples(event_type, limit))
+
+
 class OwnOrganization:
     """The organization whose key is used."""
 
@@ -380,6 +441,8 @@ class Client:
         self.jobs = Jobs(run)
         self.organization = OwnOrganization(run)
         self.inboxes = Inboxes(run)
+        self.event_types = EventTypes(run)
+        self.hooks = Hooks(run)
 
     def with_timeout(self, timeout_s: float) -> "Client":
         """The same client, over the same connections, with another time for each call."""

@@ -411,6 +411,41 @@ class Organization(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime | None = None
 
 
+# ── event types, hooks ────────────────────────────────────────────────────────────────────────────
+
+
+class EventType(msgspec.Struct, frozen=True, kw_only=True):
+    """What the organization says of the events of a type.
+
+    Attributes:
+        schema: a JSON Schema of the payload.
+        mode: ``off``, ``warn``, ``enforce`` or ``quarantine``: what becomes of those that do not fit.
+        example: a payload as it may be.
+        redact: paths of values that are replaced before an event is stored.
+    """
+
+    name: str
+    description: str | None = None
+    schema: Any = None
+    mode: str = "off"
+    example: Any = None
+    redact: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Hook(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription as a no-code tool knows it; ``secret`` is there with a new one only."""
+
+    id: str
+    target_url: str = ""
+    event: str = ""
+    status: str = ""
+    created_at: datetime | None = None
+    expiration_date: datetime | None = None
+    secret: str | None = None
+
+
 # ── inboxes ───────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -22,7 +22,9 @@ from triggers_api.client.models import (
     DeliveryDetail,
     Event,
     EventDetail,
+    EventType,
     Explanation,
+    Hook,
     InboxItem,
     InboxResult,
     InboxState,
@@ -141,6 +143,16 @@ class SubscriptionChange(SubscriptionSettings, total=False):
     event_types: Sequence[str]
 
 
+class EventTypeSettings(TypedDict, total=False):
+    """What an event type may have; what is not given it does not have."""
+
+    description: str | None
+    schema: Any
+    mode: Literal["off", "warn", "enforce", "quarantine"] | None
+    example: Any
+    redact: Sequence[str] | None
+
+
 def _listed(path: str, kind: Any, page_size: int, **query: Any) -> Fetch[Any]:  # noqa: ANN401
     """Calls for the pages of a list."""
     decode = into(Page[kind])
@@ -193,6 +205,11 @@ def replay_event(
         deliveries,
         body_of({"subscription_ids": subscription_ids}),
     )
+
+
+def cancel_event(event_id: str) -> Call[EventDetail]:
+    path = url("/api/events/{}/cancel", event_id)
+    return Call("POST", path, into(EventDetail), _EMPTY, repeatable=True)
 
 
 def delete_event(event_id: str) -> Call[None]:
@@ -335,6 +352,45 @@ def get_organization() -> Call[Organization]:
 
 def change_organization(change: Mapping[str, Any]) -> Call[Organization]:
     return Call("PATCH", "/api/organization", into(Organization), encoded(change))
+
+
+# ── event types, hooks ────────────────────────────────────────────────────────────────────────────
+
+
+def save_event_type(name: str, settings: EventTypeSettings) -> Call[EventType]:
+    path = url("/api/event-types/{}", name)
+    return Call("PUT", path, into(EventType), body_of(settings), repeatable=True)
+
+
+def list_event_types(page_size: int) -> Fetch[EventType]:
+    return _listed("/api/event-types", EventType, page_size)
+
+
+def get_event_type(name: str) -> Call[EventType]:
+    return _read(url("/api/event-types/{}", name), EventType)
+
+
+def delete_event_type(name: str) -> Call[None]:
+    return _delete("/api/event-types/{}", name)
+
+
+def create_hook(target_url: str, event: str) -> Call[Hook]:
+    """Asked for again it is the same hook, but the answer that was lost had the secret."""
+    return Call(
+        "POST", "/api/hooks", into(Hook), body_of({"target_url": target_url, "event": event})
+    )
+
+
+def list_hooks(page_size: int, target_url: str | None) -> Fetch[Hook]:
+    return _listed("/api/hooks", Hook, page_size, target_url=target_url)
+
+
+def delete_hook(hook_id: str) -> Call[None]:
+    return _delete("/api/hooks/{}", hook_id)
+
+
+def hook_samples(event_type: str, limit: int | None) -> Call[list[Any]]:
+    return _read(url("/api/hooks/samples", event_type=event_type, limit=limit), list[Any])
 
 
 # ── inboxes ───────────────────────────────────────────────────────────────────────────────────────
