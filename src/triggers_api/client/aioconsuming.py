@@ -20,7 +20,7 @@ from triggers_api.client.models import Event, InboxItem, InboxResult, InboxState
 
 T = TypeVar("T")
 
-log: Final = logging.getLogger("triggers_api.client")
+logger: Final = logging.getLogger("triggers_api.client")
 
 _AGAIN_S: Final = 1.0
 _BRIEF_S: Final = 10.0
@@ -29,9 +29,15 @@ _BRIEF_S: Final = 10.0
 class AsyncMessage:
     """An event to be handled. It is ours until it is acknowledged, given back or lost."""
 
-    def __init__(self, consumer: "AsyncConsumer", held: Held) -> None:
-        self._consumer = consumer
+    def __init__(
+        self,
+        held: Held,
+        is_lost: Callable[[Held], bool],
+        settle: Callable[[Held, Literal["ack", "nack"], dict[str, float]], Awaitable[None]],
+    ) -> None:
         self._held = held
+        self._is_lost = is_lost
+        self._settle = settle
         self.event: Final = held.item
 
     @property
@@ -52,7 +58,7 @@ class AsyncMessage:
     @property
     def lost(self) -> bool:
         """Whether the lease has ended: somebody else may have the message by now."""
-        return self._consumer.is_lost(self._held)
+        return self._is_lost(self._held)
 
     async def ack(self) -> None:
         """It is done, and the service knows when this returns.
@@ -60,7 +66,7 @@ class AsyncMessage:
         Raises:
             LeaseLost: the lease had ended: the message may be handled once more.
         """
-        await self._consumer.settle(self._held, "ack", {})
+        await self._settle(self._held, "ack", {})
 
     async def nack(self, *, delay_s: float = 0.0) -> None:
         """It is to come again, after so long.
@@ -68,7 +74,7 @@ class AsyncMessage:
         Raises:
             LeaseLost: the lease had ended: it comes again anyway.
         """
-        await self._consumer.settle(self._held, "nack", {"delay_s": delay_s})
+        await self._settle(self._held, "nack", {"delay_s": delay_s})
 
     def __repr__(self) -> str:
         return f"AsyncMessage({self.id!r}, {self.type!r})"
@@ -115,7 +121,7 @@ class AsyncConsumer:
         try:
             while (held := await self._next()) is not None:
                 self._in_hand = held
-                yield AsyncMessage(self, held)
+                yield self._message(held)
                 self._in_hand = None
                 self._acked(held)
         finally:
@@ -162,7 +168,7 @@ class AsyncConsumer:
     async def run(
         self, handler: Callable[[AsyncMessage], Awaitable[Any]], *, concurrency: int = 1
     ) -> None:
-        """Have messages handled until :meth:`stop`; see :meth:`AsyncInbox.run`."""
+        """Have messages handled until it is stopped; as ``run`` of the inbox."""
         async with self:
             workers = [asyncio.create_task(self._work(handler)) for _ in range(concurrency)]
             try:
@@ -179,9 +185,9 @@ class AsyncConsumer:
         with suppress(ClientError):  # raised once, by run
             while (held := await self._next()) is not None:
                 try:
-                    await handler(AsyncMessage(self, held))
+                    await handler(self._message(held))
                 except Exception:  # noqa: BLE001 - the loop goes on
-                    log.warning("message %s was not handled", held.item.id, exc_info=True)
+                    logger.warning("message %s was not handled", held.item.id, exc_info=True)
                     self._failed(held)
                 except BaseException:
                     self._failed(held)
@@ -191,14 +197,15 @@ class AsyncConsumer:
 
     # ── for messages ──────────────────────────────────────────────────────────────────────────
 
-    def is_lost(self, held: Held) -> bool:
-        """See :attr:`AsyncMessage.lost`."""
+    def _message(self, held: Held) -> AsyncMessage:
+        return AsyncMessage(held, self._is_lost, self._settle_one)
+
+    def _is_lost(self, held: Held) -> bool:
         return self._holding.is_lost(held, time.monotonic())
 
-    async def settle(
+    async def _settle_one(
         self, held: Held, verb: Literal["ack", "nack"], more: dict[str, float]
     ) -> None:
-        """See :meth:`AsyncMessage.ack`."""
         named = {"receipts": [held.item.receipt], **more}
         (result,) = await self._run(requests.settle(self._plan.name, verb, named))
         self._holding.settled(held)
@@ -313,10 +320,12 @@ class AsyncConsumer:
     ) -> None:
         while (results := await self._tried(self._settle(verb, those, more))) is None:
             if self._closing:
-                log.warning("the service was not told of %d messages: they come again", len(those))
+                logger.warning(
+                    "the service was not told of %d messages: they come again", len(those)
+                )
                 return
         for item in self._holding.told(those, results):
-            log.warning("the lease of %s had ended before it was to %s", item.id, verb)
+            logger.warning("the lease of %s had ended before it was to %s", item.id, verb)
 
     async def _settle(
         self,
@@ -334,7 +343,7 @@ class AsyncConsumer:
         except ClientError as error:
             if not may_pass(error):
                 raise
-            log.warning("the inbox is not reached: %s", error)
+            logger.warning("the inbox is not reached: %s", error)
             if not self._closing:
                 await asyncio.sleep(_AGAIN_S)
             return None

@@ -22,7 +22,7 @@ from triggers_api.client.sockets import Interrupt
 
 T = TypeVar("T")
 
-log: Final = logging.getLogger("triggers_api.client")
+logger: Final = logging.getLogger("triggers_api.client")
 
 _AGAIN_S: Final = 1.0
 _BRIEF_S: Final = 10.0
@@ -32,9 +32,15 @@ _Handler = Callable[[int, FrameType | None], Any] | int | None
 class Message:
     """An event to be handled. It is ours until it is acknowledged, given back or lost."""
 
-    def __init__(self, consumer: "Consumer", held: Held) -> None:
-        self._consumer = consumer
+    def __init__(
+        self,
+        held: Held,
+        is_lost: Callable[[Held], bool],
+        settle: Callable[[Held, Literal["ack", "nack"], dict[str, float]], None],
+    ) -> None:
         self._held = held
+        self._is_lost = is_lost
+        self._settle = settle
         self.event: Final = held.item
 
     @property
@@ -55,7 +61,7 @@ class Message:
     @property
     def lost(self) -> bool:
         """Whether the lease has ended: somebody else may have the message by now."""
-        return self._consumer.is_lost(self._held)
+        return self._is_lost(self._held)
 
     def ack(self) -> None:
         """It is done, and the service knows when this returns.
@@ -63,7 +69,7 @@ class Message:
         Raises:
             LeaseLost: the lease had ended: the message may be handled once more.
         """
-        self._consumer.settle(self._held, "ack", {})
+        self._settle(self._held, "ack", {})
 
     def nack(self, *, delay_s: float = 0.0) -> None:
         """It is to come again, after so long.
@@ -71,7 +77,7 @@ class Message:
         Raises:
             LeaseLost: the lease had ended: it comes again anyway.
         """
-        self._consumer.settle(self._held, "nack", {"delay_s": delay_s})
+        self._settle(self._held, "nack", {"delay_s": delay_s})
 
     def __repr__(self) -> str:
         return f"Message({self.id!r}, {self.type!r})"
@@ -117,7 +123,7 @@ class Consumer:
         try:
             while (held := self._next()) is not None:
                 self._in_hand = held
-                yield Message(self, held)
+                yield self._message(held)
                 self._in_hand = None
                 self._acked(held)
         finally:
@@ -162,7 +168,7 @@ class Consumer:
         self.close()
 
     def run(self, handler: Callable[[Message], Any], *, concurrency: int = 1) -> None:
-        """Have messages handled until :meth:`stop`; see :meth:`Inbox.run`."""
+        """Have messages handled until it is stopped; as ``run`` of the inbox."""
         with self:
             workers = [
                 threading.Thread(
@@ -185,9 +191,9 @@ class Consumer:
         with suppress(ClientError):  # raised once, by run
             while (held := self._next()) is not None:
                 try:
-                    handler(Message(self, held))
+                    handler(self._message(held))
                 except Exception:  # noqa: BLE001 - the loop goes on
-                    log.warning("message %s was not handled", held.item.id, exc_info=True)
+                    logger.warning("message %s was not handled", held.item.id, exc_info=True)
                     self._failed(held)
                 except BaseException:
                     self._failed(held)
@@ -197,12 +203,13 @@ class Consumer:
 
     # ── for messages ──────────────────────────────────────────────────────────────────────────
 
-    def is_lost(self, held: Held) -> bool:
-        """See :attr:`Message.lost`."""
+    def _message(self, held: Held) -> Message:
+        return Message(held, self._is_lost, self._settle_one)
+
+    def _is_lost(self, held: Held) -> bool:
         return self._holding.is_lost(held, time.monotonic())
 
-    def settle(self, held: Held, verb: Literal["ack", "nack"], more: dict[str, float]) -> None:
-        """See :meth:`Message.ack`."""
+    def _settle_one(self, held: Held, verb: Literal["ack", "nack"], more: dict[str, float]) -> None:
         named = {"receipts": [held.item.receipt], **more}
         (result,) = self._run(requests.settle(self._plan.name, verb, named))
         with self._changed:
@@ -330,12 +337,14 @@ class Consumer:
     ) -> None:
         while (results := self._tried(lambda: self._settle(verb, those, more))) is None:
             if self._closing:
-                log.warning("the service was not told of %d messages: they come again", len(those))
+                logger.warning(
+                    "the service was not told of %d messages: they come again", len(those)
+                )
                 return
         with self._changed:
             lost = self._holding.told(those, results)
         for item in lost:
-            log.warning("the lease of %s had ended before it was to %s", item.id, verb)
+            logger.warning("the lease of %s had ended before it was to %s", item.id, verb)
 
     def _settle(
         self,
@@ -353,7 +362,7 @@ class Consumer:
         except ClientError as error:
             if not may_pass(error):
                 raise
-            log.warning("the inbox is not reached: %s", error)
+            logger.warning("the inbox is not reached: %s", error)
             self._interrupt.wait(_AGAIN_S)
             return None
 
