@@ -257,9 +257,10 @@ PLANS: Final = {
     "erase_queue_row": [EVENT_IN_QUEUE],
     # claim
     "claim_due": [
-        "delivery_queue_due (due_at <=, priority =)", HEALTH, SUBSCRIPTION_BY_ID,
+        "delivery_queue_due (delivery_id >, due_at <=, priority =)", HEALTH, SUBSCRIPTION_BY_ID,
         "settings_version from end to end",
     ],
+    "claim_lanes_passed": [HEALTH, SUBSCRIPTION_BY_ID],
     "claim_lanes": [
         "delivery_queue_lane (organization_id =, subscription_id >)", "subscriptions_active (id >)",
         HEALTH, SUBSCRIPTION_BY_ID,

@@ -21,8 +21,8 @@ from triggers_api.store.base import EventFilter, Page
 
 DEEPEST: Final = 10_000
 """The last of the newest events that a page may reach back to."""
-ANSWER_BYTES: Final = 16 << 20
-"""Where an answer ends, however many events were asked for: no-code tools take 20 MB at the most."""
+ANSWER_BYTES: Final = 5_000_000
+"""Where an answer ends, however many were asked for: an integration of Zapier may return 6 MiB."""
 
 _PREFIX: Final = "/poll/"
 _AT_ONCE: Final = 100

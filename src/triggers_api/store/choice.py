@@ -359,7 +359,7 @@ class _Front(Generic[K]):
         count = 0
         for due in read:
             # Of what falls due at this very moment there may be more, with lower keys.
-            if due.due_at >= self._now:
+            if due.due_at >= self._now - self._passed.margin_ms:
                 break
             if due.delivery not in taken:
                 if not self._is_in_the_way(due, left[due.subscription]):

@@ -6,8 +6,8 @@ next claim begins behind that place and looks into those lanes one by one as soo
 No I/O, and nothing that is lost when the process ends.
 
 What holds: what is due before :attr:`Passed.after` belongs to one of :attr:`Passed.lanes`, is in
-somebody's hands, or was due before it came (:meth:`Passed.came`). What should break that is made good
-by a claim from the beginning, which there is every few seconds.
+somebody's hands, or was due before it came (:meth:`Passed.came`). What breaks that, and where there are
+other processes something may, is made good by a claim from the beginning, which there is now and then.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,8 +33,24 @@ class Place(NamedTuple, Generic[K]):
 class Passed(Generic[K]):
     """A process's memory from claim to claim of what is in the way at the front of the two lines."""
 
-    def __init__(self, lowest: K, *, most: int = LANES_PASSED) -> None:
-        """Nothing has been passed; no delivery has the lowest key. At most so many lanes are."""
+    def __init__(
+        self,
+        lowest: K,
+        *,
+        most: int = LANES_PASSED,
+        margin_ms: int = 0,
+        whole_every_ms: int = _WHOLE_EVERY_MS,
+    ) -> None:
+        """Nothing has been passed.
+
+        Args:
+            lowest: no delivery has this key.
+            most: so many lanes are gone past.
+            margin_ms: what became due in less than this before a claim is not gone past.
+            whole_every_ms: so often a claim begins from the front whatever has been passed.
+        """
+        self.margin_ms = margin_ms
+        self._whole_every_ms = whole_every_ms
         self._start: tuple[Place[K], Place[K]] = (Place(0, lowest), Place(0, lowest))
         self._lowest = lowest
         self._most = most
@@ -51,7 +67,7 @@ class Passed(Generic[K]):
         if not self.lanes:
             return True
         last = self._whole_at
-        if last is None or not last <= now < last + _WHOLE_EVERY_MS:
+        if last is None or not last <= now < last + self._whole_every_ms:
             self._whole_at = now
             return True
         return False

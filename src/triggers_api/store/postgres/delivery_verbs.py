@@ -1,6 +1,7 @@
 """Claim and settle: a delivery from falling due to its outcome on file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import UUID
 
@@ -33,6 +34,7 @@ from triggers_api.store.choice import (
     LANES_AT_ONCE,
     Ahead,
     Allowed,
+    Among,
     Behind,
     Chosen,
     Due,
@@ -57,6 +59,12 @@ _ENDED: Final = "the subscription has ended"
 _TARGETS_KEPT: Final = 10_000
 _LINES_AT_ONCE: Final = 1000
 
+_LOWEST: Final = "0" * 32
+_MARGIN_MS: Final = 250
+_WHOLE_EVERY_MS: Final = 1000
+"""Others may have locked what a claim goes past, and may commit later what is due earlier: what became
+due just now is read again by every claim, and everything once a second."""
+
 _CODE = codes.DELIVERY_STATUS
 
 
@@ -66,8 +74,9 @@ class DeliveryVerbs:
     def __init__(self, settings: SettingsVerbs, health: HealthVerbs) -> None:
         self._settings = settings
         self._health = health
-        self._turns = Turns("0" * 32, "f" * 32)
-        self._passed: Passed[str] = Passed("0" * 32, most=0)
+        self._turns = Turns(_LOWEST, "f" * 32)
+        self._passed = Passed(_LOWEST, margin_ms=_MARGIN_MS, whole_every_ms=_WHOLE_EVERY_MS)
+        self._claiming = False
         self._line = lines.FIRST_LINE
         self._targets: dict[tuple[str, int], SubscriptionRecord] = {}
 
@@ -82,11 +91,14 @@ class DeliveryVerbs:
         token: int,
     ) -> DeliveryClaim:
         """Lease due deliveries within each subscription's and each organization's room."""
-        chosen, version = await self._choose(db, limit, rooms, now)
-        due = chosen.due
-        if any(each.probe for each in due):
-            due = await self._probing(db, due, now, until)
-        claimed = await self._lease(db, due, token, until) if due else []
+        async with self._memory() as passed:
+            chosen, version = await self._choose(db, limit, rooms, now, passed)
+            due = chosen.due
+            if any(each.probe for each in due):
+                due = await self._probing(db, due, now, until)
+            claimed = await self._lease(db, due, token, until) if due else []
+            if len(claimed) < len(chosen.due):
+                passed.forget()  # what was chosen and not leased may lie before the place
         return DeliveryClaim(
             tuple([await self._claimed(db, each, row, token) for each, row in claimed]),
             recovered=sum(each.recovered for each, _ in claimed),
@@ -94,8 +106,26 @@ class DeliveryVerbs:
             unfinished=chosen.unfinished,
         )
 
+    @asynccontextmanager
+    async def _memory(self) -> AsyncIterator[Passed[str]]:
+        """What was gone past; nothing while another claim of this process is under way.
+
+        That one has locked rows which this one does not see, and could not tell whose they are.
+        """
+        if self._claiming:
+            yield Passed(_LOWEST, most=0)
+            return
+        self._claiming = True
+        try:
+            yield self._passed
+        except BaseException:
+            self._passed.forget()
+            raise
+        finally:
+            self._claiming = False
+
     async def _choose(
-        self, db: Connection, limit: int, rooms: Rooms, now: Timestamp
+        self, db: Connection, limit: int, rooms: Rooms, now: Timestamp, passed: Passed[str]
     ) -> tuple[Chosen[str], int]:
         """What to lease, and the version of the settings that is in force."""
         allowed = Allowed(
@@ -106,7 +136,7 @@ class DeliveryVerbs:
         )
         # A copy: claims that run at once go on from the same place, and the last one's is kept.
         turns = self._turns.copy()
-        asking = choose(limit=limit, allowed=allowed, turns=turns, passed=self._passed, now=now)
+        asking = choose(limit=limit, allowed=allowed, turns=turns, passed=passed, now=now)
         answer: list[Any] | None = None
         versions: dict[str, int] = {}
         version = 0
@@ -119,9 +149,19 @@ class DeliveryVerbs:
                 return chosen, version
             match asked:
                 case Ahead():
-                    rows = await db.fetch(SQL["claim_due"], now, limit)
+                    first, later = asked.after
+                    rows = await db.fetch(SQL["claim_due"], now, *asked.most, *first, *later)
                     version = rows[0]["settings_version"]
                     answer = [_due(row[1:]) for row in rows if row["delivery_id"] is not None]
+                case Among():
+                    rows = await db.fetch(
+                        SQL["claim_lanes_passed"],
+                        now,
+                        [organization for organization, _ in asked.lanes],
+                        [subscription for _, subscription in asked.lanes],
+                    )
+                    answer = _lanes(rows)
+                    versions |= _versions(rows)
                 case Behind():
                     rows = await db.fetch(
                         SQL["claim_lanes"],
@@ -131,11 +171,8 @@ class DeliveryVerbs:
                         LANES_AT_ONCE,
                         asked.full,
                     )
-                    answer = [
-                        Lane(organization.hex, subscription.hex, most, probe)
-                        for organization, subscription, most, probe, _ in rows
-                    ]
-                    versions |= {row[1].hex: row[4] for row in rows}
+                    answer = _lanes(rows)
+                    versions |= _versions(rows)
                 case Within():
                     answer = await self._within(db, asked.lanes, versions, now)
 
@@ -310,6 +347,9 @@ class DeliveryVerbs:
         rows = await db.fetch(SQL["settle"], now, *_columns(once, now), with_health)
         if rows and not rows[0]["done"]:
             return None
+        self._passed.came(
+            [each.next_attempt_at for each in once if each.next_attempt_at is not None]
+        )
         held = {(delivery.hex, token): subscription for delivery, token, subscription, _ in rows}
         stale: list[str] = []
         ended: dict[UUID, Settlement] = {}
@@ -544,6 +584,17 @@ def _due(row: Any) -> Due[str]:  # noqa: ANN401 - a row
         recovered,
         (place_in_table, version),
     )
+
+
+def _lanes(rows: Sequence[Any]) -> list[Lane[str]]:
+    return [
+        Lane(organization.hex, subscription.hex, most, probe)
+        for organization, subscription, most, probe, _ in rows
+    ]
+
+
+def _versions(rows: Sequence[Any]) -> dict[str, int]:
+    return {row[1].hex: row[4] for row in rows}
 
 
 def _columns(settlements: Sequence[Settlement], now: Timestamp) -> list[list[Any]]:

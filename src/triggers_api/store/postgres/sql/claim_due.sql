@@ -1,10 +1,12 @@
--- The front of both lines. most: how many the subscription may have at once, 0 when it may have none now.
+-- The front of both lines, up to $2 and $3 of them, behind the places ($4, $5) and ($6, $7). most: how many the
+-- subscription may have at once, 0 when it may have none now.
 WITH lax AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
 first AS MATERIALIZED (
     SELECT q.ctid AS place_in_table, q.organization_id, q.delivery_id, q.subscription_id, q.priority, q.due_at,
            q.lease_token
     FROM delivery_queue AS q
-    WHERE q.priority = 0 AND q.due_at <= $1 AND q.lease_until <= $1
+    WHERE q.priority = 0 AND q.due_at <= $1 AND (q.due_at, q.delivery_id) > ($4, $5)
+      AND q.lease_until <= $1
     ORDER BY q.due_at, q.delivery_id
     LIMIT $2
     FOR UPDATE OF q SKIP LOCKED
@@ -13,9 +15,10 @@ later AS MATERIALIZED (
     SELECT q.ctid AS place_in_table, q.organization_id, q.delivery_id, q.subscription_id, q.priority, q.due_at,
            q.lease_token
     FROM delivery_queue AS q
-    WHERE q.priority = 1 AND q.due_at <= $1 AND q.lease_until <= $1
+    WHERE q.priority = 1 AND q.due_at <= $1 AND (q.due_at, q.delivery_id) > ($6, $7)
+      AND q.lease_until <= $1
     ORDER BY q.due_at, q.delivery_id
-    LIMIT $2
+    LIMIT $3
     FOR UPDATE OF q SKIP LOCKED
 ),
 front AS MATERIALIZED (SELECT * FROM first UNION ALL SELECT * FROM later),
