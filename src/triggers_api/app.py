@@ -6,7 +6,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, Self
 
@@ -43,6 +43,7 @@ from triggers_api.model.organization import (
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.operate.expiry import Expiry
 from triggers_api.operate.heartbeat import Heartbeat
+from triggers_api.operate.indexer import Indexer
 from triggers_api.operate.jobs import JobRunner
 from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
@@ -186,6 +187,8 @@ class App:
             self.sessions = EndedSessions(store, directory)
             self.expiry = Expiry(store, directory)
             self.jobs = JobRunner(store, directory, metrics=metrics)
+            self.indexer = Indexer(store, metrics=metrics)
+            stack.push_async_callback(self._finish_indexing)
             self.outbox = Outbox(store, directory, metrics=metrics)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
             self.retention = Retention(
@@ -290,6 +293,7 @@ class App:
             self.sessions,
             self.expiry,
             self.jobs,
+            self.indexer,
         )
 
     def _build_http(self) -> None:
@@ -386,6 +390,10 @@ class App:
         except Unavailable as problem:
             # One line: the fault is the disk's, and not in this code.
             log.error("outcomes not stored at the end, sent again", code=problem.code)  # noqa: TRY400
+
+    async def _finish_indexing(self) -> None:
+        with suppress(Unavailable):  # then it is another's turn a little later
+            await self.indexer.finish()
 
     async def _settle_in(self) -> None:
         """Make the first organization and its keys; apply the keys that the settings give."""

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
-from triggers_api.model.event import Event
-from triggers_api.model.search import Condition, words_of
+from triggers_api.model.event import Event, EventStatus
+from triggers_api.model.postings import PartBuilder
+from triggers_api.model.search import (
+    Asked,
+    Condition,
+    asked_terms,
+    matches_content,
+    matches_payload,
+    words_of,
+)
+from triggers_api.operate import indexer
+from triggers_api.operate.indexer import Indexer
 from triggers_api.store import searching
-from triggers_api.store.base import EventFilter, Page
+from triggers_api.store.base import EventFilter, FailedEvent, NewPart, Page
+from triggers_api.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from tests.contract.conftest import FrozenClock, World
@@ -38,6 +50,18 @@ def search(
             return [each.id for each in found]
 
 
+def index(world: World, *, size: int = 3) -> Metrics:
+    """Take into the index what it takes, in parts of so many events."""
+    metrics = Metrics()
+    part = Indexer(world.store, metrics=metrics)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(indexer, "EVENTS_LIMIT", size)
+        while world.run(part.run_once()) == 0:
+            pass
+        world.run(part.finish())
+    return metrics
+
+
 def by_payload(path: str, value: str) -> dict[str, tuple[Condition, ...]]:
     return {"conditions": (Condition(path, value),)}
 
@@ -53,9 +77,7 @@ PAYLOADS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("wanted", "names"),
-    [
+FINDS: list[tuple[dict[str, Any], list[str]]] = [
         ({"words": words_of("door")}, ["plain", "escaped", "scalar"]),
         ({"words": words_of("DOOR leave")}, ["plain"]),
         ({"words": words_of("CAFÉ")}, ["escaped"]),
@@ -87,11 +109,18 @@ PAYLOADS = {
         ({"key": "a\0b"}, []),
         ({"dedup_id": "plain", "words": words_of("door")}, ["plain"]),
         ({"dedup_id": "plain", "words": words_of("absent")}, []),
-    ],
-)  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("indexed", ["nothing", "the first", "nearly all"])
 def test_events_are_found_by_what_is_in_them(
-    world: World, organization: str, wanted: dict[str, Any], names: list[str]
+    world: World,
+    organization: str,
+    indexed: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # So that the index is asked for all it has.
+    monkeypatch.setattr(searching, "_FIRST_LOOK", 1)
     stored = {}
     for name, payload in PAYLOADS.items():
         event = world.event(
@@ -99,11 +128,15 @@ def test_events_are_found_by_what_is_in_them(
         )
         world.append(event)
         stored[name] = event.id
-    expected = [stored[name] for name in names]
-    assert search(world, organization, **wanted) == expected[::-1]
-    assert search(world, organization, oldest_first=True, **wanted) == expected
-    assert search(world, organization, limit=1, **wanted) == expected[::-1]
-    assert search(world, organization, limit=1, oldest_first=True, **wanted) == expected
+        if indexed == "nearly all" or (indexed == "the first" and name == "twice"):
+            index(world, size=2)
+    for wanted, names in FINDS:
+        expected = [stored[name] for name in names]
+        for limit in (1, 1000):
+            found = search(world, organization, limit=limit, **wanted)
+            assert found == expected[::-1], wanted
+            found = search(world, organization, limit=limit, oldest_first=True, **wanted)
+            assert found == expected, wanted
 
 
 def test_the_oldest_come_first_where_that_is_asked_for(
@@ -135,6 +168,7 @@ def test_nobody_finds_what_is_in_the_events_of_others(world: World, organization
     assert len(search(world, other, words=("secret",), source="s")) == 1
 
 
+@pytest.mark.parametrize("indexed", [True, False])
 @pytest.mark.parametrize("oldest_first", [True, False])
 @pytest.mark.parametrize(
     "wanted", [{"type": "n*dle"}, {"words": ("needle",)}, {"type": "n*dle", "words": ("absent",)}]
@@ -144,9 +178,13 @@ def test_a_search_that_would_go_too_far_says_where_it_goes_on(
     organization: str,
     monkeypatch: pytest.MonkeyPatch,
     oldest_first: bool,  # noqa: FBT001
+    indexed: bool,  # noqa: FBT001
     wanted: dict[str, Any],
 ) -> None:
     monkeypatch.setattr(searching, "_LOOKED_INTO", 20)
+    monkeypatch.setattr(searching, "_PARTS", 3)
+    monkeypatch.setattr(searching, "_CHECKED", 3)
+    monkeypatch.setattr(searching, "_CHECKED_AT_ONCE", 2)
     monkeypatch.setattr(searching, "_LOOKED_AT", 20)
     monkeypatch.setattr(searching, "_FIRST_LOOK", 3)
     needles = []
@@ -155,6 +193,8 @@ def test_a_search_that_would_go_too_far_says_where_it_goes_on(
         needles += world.queued(organization, type=kind, payload=b'"%b"' % text.encode()) * (
             kind == "needle"
         )
+    if indexed:
+        index(world, size=10)
     wish = EventFilter(oldest_first=oldest_first, **wanted)
     first = world.run(world.store.events(organization, wish, Page(10)))
     assert first.go_on is not None
@@ -162,6 +202,179 @@ def test_a_search_that_would_go_too_far_says_where_it_goes_on(
     found = search(world, organization, oldest_first=oldest_first, **wanted)
     expected = [] if wanted.get("words") == ("absent",) else needles
     assert found == (expected if oldest_first else expected[::-1])
+
+
+# ── the index ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("oldest_first", [True, False])
+@pytest.mark.parametrize("seed", range(6))
+def test_with_the_index_a_search_finds_what_it_finds_without(
+    world: World,
+    organization: str,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+    oldest_first: bool,  # noqa: FBT001
+) -> None:
+    draw = random.Random(seed)
+    monkeypatch.setattr(searching, "_FIRST_LOOK", draw.choice([1, 5, 20]))
+    monkeypatch.setattr(searching, "_PARTS_FIRST", draw.choice([1, 2]))
+    monkeypatch.setattr(searching, "_CHECKED_AT_ONCE", draw.choice([1, 7]))
+    other = world.organization()
+    stored = []
+    for _ in range(150):
+        payload = {"a": draw.choice([1, "1", 2, None]), "b": [draw.choice(["red", "green hose"])]}
+        event = world.event(
+            draw.choice([organization, organization, other]),
+            draw.choice(["order.created", "order.paid", "invoice.created", "x"]),
+            msgspec.json.encode(payload),
+            source=draw.choice(["s", "t", None]),
+            key=draw.choice(["k", None]),
+            operational=draw.random() < 0.2,
+        )
+        world.append(event)
+        stored.append(event)
+        if draw.random() < 0.03:
+            index(world, size=draw.choice([2, 5, 9]))
+        if draw.random() < 0.05:
+            gone = stored.pop(draw.randrange(len(stored)))
+            world.run(world.store.delete_event(gone.organization_id, gone.id))
+    for wanted in (
+        {"words": ("hose",)},
+        {"words": ("green", "hose"), "type": "order.*"},
+        {"words": ("absent",)},
+        by_payload("a", "1"),
+        {**by_payload("b.0", "red"), "source": "s", "key": "k"},
+        {"type": "*.created"},
+        {"type": "x"},
+        {"type": "*r*"},
+        {"source": "t"},
+        {"operational": True, "words": ("red",)},
+        {"operational": True},
+    ):
+        asked = EventFilter(**wanted).asked
+        expected = [
+            each.id
+            for each in stored
+            if each.organization_id == organization
+            and each.operational is asked.operational
+            and matches_content(asked, each.type, each.source, each.key)
+            and matches_payload(asked, each.payload)
+        ]
+        limit = draw.choice([1, 3, 1000])
+        found = search(world, organization, limit=limit, oldest_first=oldest_first, **wanted)
+        assert found == (expected if oldest_first else expected[::-1]), wanted
+
+
+def test_one_at_a_time_makes_the_index(world: World, organization: str, clock: FrozenClock) -> None:
+    world.queued(organization, 3)
+    store, run = world.store, world.run
+    token = run(store.lease_index(60.0))
+    assert token is not None
+    assert run(store.lease_index(60.0)) is None
+    assert run(store.lease_index(60.0, token)) == token
+    events = run(store.unindexed_events(organization, None, 2))
+    part = NewPart(
+        organization_id=organization,
+        ids=tuple(each.id for each in events),
+        part=PartBuilder().build(),
+        position=events[-1].position,
+        read_at=store.now(),
+    )
+    clock.advance(seconds=61)
+    assert not run(store.save_part(token, part))
+    successor = run(store.lease_index(60.0))
+    assert successor is not None
+    assert successor != token
+    assert not run(store.save_part(token, part))
+    assert run(store.prune_index(token, 10)) == 0
+    assert len(run(store.unindexed_events(organization, None, 10))) == 3
+    assert run(store.save_part(successor, part))
+    assert len(run(store.unindexed_events(organization, None, 10))) == 1
+
+
+def test_the_index_says_how_far_behind_it_is(world: World, organization: str) -> None:
+    other = world.organization()
+    world.queued(organization, 5)
+    world.queued(other, 2)
+    assert world.run(world.store.index_backlog(100)) == {organization: 5, other: 2}
+    assert world.run(world.store.index_backlog(3)) == {organization: 3, other: 2}
+    metrics = index(world, size=4)
+    assert world.run(world.store.index_backlog(100)) == {organization: 1, other: 2}
+    assert b"triggers_search_unindexed_events 3.0" in metrics.exposition()
+    assert b"triggers_search_indexed_events_total 4.0" in metrics.exposition()
+
+
+def test_what_is_deleted_is_taken_out_of_the_index(
+    world: World, organization: str, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "_FIRST_LOOK", 1)
+    kept, gone = (
+        world.event(organization, payload=b'{"a":"%b word"}' % name) for name in (b"kept", b"gone")
+    )
+    world.append(kept, gone)
+    index(world, size=2)
+
+    def terms() -> set[bytes]:
+        found = world.engine.execute("SELECT body FROM search_blocks")
+        return {bytes(body) for (body,) in found}
+
+    (asked,) = asked_terms(Asked(words=("gone",))).of_payload
+    assert any(asked.to_bytes(4, "little") in each for each in terms())
+    world.run(world.store.delete_event(organization, gone.id))
+    assert search(world, organization, words=("word",)) == [kept.id]
+    index(world)
+    # Deletions of a while are taken out together.
+    clock.advance(seconds=61)
+    index(world)
+    assert not any(asked.to_bytes(4, "little") in each for each in terms())
+    assert search(world, organization, words=("word",)) == [kept.id]
+    assert search(world, organization, words=("gone",)) == []
+
+
+def test_what_is_gone_with_its_rows_is_gone_from_the_index(world: World, organization: str) -> None:
+    other = world.organization()
+    world.queued(organization, 4)
+    world.queued(other, 4)
+    index(world, size=2)
+    world.run(world.store.delete_organization(other))
+    index(world)
+    counts = "SELECT count(*) FROM search_parts"
+    assert world.engine.execute(counts) == [(2,)]
+    world.engine.execute("DELETE FROM events")
+    index(world)
+    assert world.engine.execute(counts) == [(0,)]
+    assert world.engine.execute("SELECT count(*) FROM search_blocks") == [(0,)]
+
+
+def test_the_index_outlives_a_restart(
+    world: World, organization: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "_FIRST_LOOK", 1)
+    stored = world.queued(organization, 7, payload=b'"word"')
+    index(world)
+    world.run(world.engine.reopen())
+    assert search(world, organization, words=("word",)) == stored[::-1]
+    stored += world.queued(organization, 3, payload=b'"word"')
+    index(world)
+    assert search(world, organization, words=("word",)) == stored[::-1]
+
+
+@pytest.mark.parametrize("status", [EventStatus.FAILED, EventStatus.QUEUED])
+def test_events_are_found_by_a_status_that_few_have(
+    world: World, organization: str, status: EventStatus
+) -> None:
+    stored = world.queued(organization, 6, type="a")
+    expected = stored
+    if status is EventStatus.FAILED:
+        claim = world.claim_queue()
+        events = [FailedEvent(each, "no", None) for each in claim.events[:3]]
+        world.run(world.store.release(claim.token, events))
+        expected = [each.event.id for each in events]
+    wanted: dict[str, Any] = {"status": status}
+    assert search(world, organization, **wanted) == sorted(expected, reverse=True)
+    assert search(world, organization, limit=1, oldest_first=True, **wanted) == sorted(expected)
+    assert search(world, organization, type="b", **wanted) == []
 
 
 def test_each_event_is_found_as_soon_as_it_is_stored(world: World, organization: str) -> None:

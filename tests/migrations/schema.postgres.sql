@@ -107,6 +107,7 @@ CREATE TABLE event_states (
     attempts integer
 );
 ALTER TABLE event_states ADD CONSTRAINT event_states_pkey PRIMARY KEY (organization_id, event_id);
+CREATE INDEX event_states_aside ON event_states USING btree (organization_id, status, event_id) WHERE status = ANY (ARRAY[3, 4, 5]);
 CREATE TABLE events (
     organization_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -205,6 +206,41 @@ CREATE TABLE schema_migrations (
     contracts boolean DEFAULT true NOT NULL
 );
 ALTER TABLE schema_migrations ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (number);
+CREATE TABLE search_blocks (
+    organization_id uuid NOT NULL,
+    part bigint NOT NULL,
+    number integer NOT NULL,
+    body bytea NOT NULL
+);
+ALTER TABLE search_blocks ADD CONSTRAINT search_blocks_pkey PRIMARY KEY (organization_id, part, number);
+CREATE TABLE search_lease (
+    id integer NOT NULL,
+    lease_until bigint NOT NULL,
+    lease_token bigint NOT NULL,
+    CONSTRAINT search_lease_id_check CHECK (id = 1)
+);
+ALTER TABLE search_lease ADD CONSTRAINT search_lease_pkey PRIMARY KEY (id);
+INSERT INTO search_lease (id, lease_until, lease_token) VALUES (1, 0, 0);
+CREATE TABLE search_parts (
+    organization_id uuid NOT NULL,
+    number bigint NOT NULL,
+    first_id uuid NOT NULL,
+    last_id uuid NOT NULL,
+    bits smallint NOT NULL,
+    whole bytea NOT NULL,
+    ids bytea STORAGE EXTERNAL NOT NULL,
+    stale_at bigint
+);
+ALTER TABLE search_parts ADD CONSTRAINT search_parts_pkey PRIMARY KEY (organization_id, number);
+CREATE INDEX search_parts_place ON search_parts USING btree (organization_id, last_id);
+CREATE INDEX search_parts_stale ON search_parts USING btree (stale_at) WHERE stale_at IS NOT NULL;
+CREATE TABLE search_progress (
+    organization_id uuid NOT NULL,
+    xid xid8 NOT NULL,
+    event_id uuid NOT NULL,
+    parts bigint NOT NULL
+);
+ALTER TABLE search_progress ADD CONSTRAINT search_progress_pkey PRIMARY KEY (organization_id);
 CREATE TABLE settings_version (
     id integer NOT NULL,
     version bigint NOT NULL,

@@ -95,6 +95,7 @@ CREATE TABLE events (
     deliver_at INTEGER,
     metadata BLOB
     , operational INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE INDEX events_aside ON events (organization_id, status) WHERE status IN (3, 4, 5);
 CREATE UNIQUE INDEX events_dedup ON events (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
 CREATE INDEX events_organization ON events (organization_id);
 CREATE TABLE farewells (
@@ -165,6 +166,25 @@ CREATE TABLE schema_migrations (
     name TEXT NOT NULL,
     checksum TEXT NOT NULL,
     applied_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE search_blocks (
+    id INTEGER PRIMARY KEY,
+    body BLOB NOT NULL
+) STRICT;
+CREATE TABLE search_parts (
+    id INTEGER PRIMARY KEY,
+    organization_id INTEGER NOT NULL,
+    first_id INTEGER NOT NULL,
+    last_id INTEGER NOT NULL,
+    bits INTEGER NOT NULL,
+    whole BLOB NOT NULL,
+    stale_at INTEGER
+) STRICT;
+CREATE INDEX search_parts_organization ON search_parts (organization_id, last_id);
+CREATE INDEX search_parts_stale ON search_parts (stale_at) WHERE stale_at IS NOT NULL;
+CREATE TABLE search_progress (
+    organization_id INTEGER PRIMARY KEY,
+    position INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE subscriptions (
     id INTEGER PRIMARY KEY,

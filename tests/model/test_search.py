@@ -18,8 +18,7 @@ from triggers_api.model.search import (
     canonical_number,
     matches_content,
     matches_payload,
-    may_hold,
-    needle,
+    needles,
     own_terms,
     payload_terms,
     payload_words,
@@ -43,7 +42,14 @@ def holds(payload: bytes | str, words: str = "", **conditions: str) -> bool:
         assert terms is None or terms.issuperset(asked_terms(asked).of_payload), (
             "not narrowed down to"
         )
-        assert may_hold(encoded, needle(asked))
+        text, other = needles(asked)
+        assert (
+            text is None
+            or text.encode() in encoded.lower()
+            or (other is not None and other.encode() in encoded.lower())
+            or b"\\" in encoded
+            or not encoded.isascii()
+        )
     return found
 
 
@@ -133,7 +139,8 @@ def test_literals_are_found_by_their_names(literal: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("1e3", "1000"), ("-0", "0"), ("0e99", "0.0"), ("10", "1e1"), ("1.50", "15e-1"),
+    [("12345", "1.2345E4"), ("12345", "123.45e2"), ("12.5", "0.00125e4"),
+     ("1e3", "1000"), ("-0", "0"), ("0e99", "0.0"), ("10", "1e1"), ("1.50", "15e-1"),
      ("123456789012345678901234567890", "1.2345678901234567890123456789e29")],
 )  # fmt: skip
 def test_numbers_are_compared_exactly(one: str, other: str) -> None:

@@ -26,7 +26,7 @@ ORGANIZATIONS: Final = 20
 
 BIG: Final = (
     "events", "event_queue", "event_states", "deliveries", "delivery_queue", "dead_letters",
-    "attempts", "inbox_items",
+    "attempts", "inbox_items", "search_parts", "search_blocks",
 )  # fmt: skip
 
 
@@ -74,6 +74,22 @@ _FILL: Final = {
         ROWS,
         "organization_id, delivery_id, subscription_id, due_at, priority, lease_until, lease_token",
         f"{ORGANIZATION}, {DELIVERY}, {SUBSCRIPTION}, i, i / 3 % 2, {_LEASE}",
+    ),
+    "search_parts": (
+        ROWS // 10,
+        "organization_id, number, first_id, last_id, bits, whole, ids, stale_at",
+        f"{ORGANIZATION}, i, {_uuid(1, 'i * 10')}, {_uuid(1, 'i * 10 + 9')}, 4, '', '',"
+        " CASE WHEN i % 100 = 0 THEN i END",
+    ),
+    "search_blocks": (
+        ROWS,
+        "organization_id, part, number, body",
+        f"{ORGANIZATION}, i / 10, i % 10, 'x'",
+    ),
+    "search_progress": (
+        ORGANIZATIONS,
+        "organization_id, xid, event_id, parts",
+        f"{ORGANIZATION}, '700', '01a20320-0001-7000-8000-000000000007', 250",
     ),
     "dead_letters": (ROWS, "organization_id, delivery_id", f"{ORGANIZATION}, {DELIVERY}"),
     "attempts": (
@@ -306,6 +322,21 @@ PLANS: Final = {
     "events_upward": ["events_pkey (id <, id >, organization_id =)", EVENT_IN_QUEUE, EVENT_STATE],
     "events_bound": ["events_pkey (id <, id >, organization_id =)"],
     "events_bound_upward": ["events_pkey (id <, id >, organization_id =)"],
+    "events_of_ids": [EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE],
+    "events_tail": ["events_log (organization_id =, xid >=)", EVENT_IN_QUEUE, EVENT_STATE],
+    "events_tail_upward": ["events_log (organization_id =, xid >=)", EVENT_IN_QUEUE, EVENT_STATE],
+    "events_queued": [
+        "event_queue_pkey (event_id <, event_id >, organization_id =)", EVENT_BY_ID, EVENT_IN_QUEUE,
+        EVENT_STATE,
+    ],
+    "search_progress": [
+        "events_log (organization_id =, xid >=)", "search_progress_pkey (organization_id =)",
+    ],
+    "search_blocks": ["search_blocks_pkey (number =, organization_id =, part =)"],
+    "search_ids": ["search_parts_pkey (number =, organization_id =)"],
+    "stale_part": ["search_parts_stale (stale_at <)"],
+    "delete_blocks": ["search_blocks_pkey (organization_id =, part =)"],
+    "events_to_index": [EVENT_BY_ID],
     "events_by_dedup_id": [EVENT_BY_DEDUP_ID, EVENT_IN_QUEUE, EVENT_STATE],
     "log": ["events_log (organization_id =, xid <, xid >=)", EVENT_IN_QUEUE, EVENT_STATE],
     "delivery": [DELIVERY_BY_ID, DELIVERY_IN_QUEUE, EVENT_BY_ID],
@@ -399,7 +430,7 @@ PLANS: Final = {
     "inbox_events": [EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE],
     "inbox_contents": [EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE],
     "inbox_first": ["events_pkey (id >=, organization_id =)"],
-    "inbox_withheld": [EVENT_STATE],
+    "inbox_withheld": ["event_states_aside (event_id =, organization_id =, status =)"],
     "count_inbox": [
         "inbox_items_pkey (cursor =, event_id <=, organization_id =)",
         "events_log (organization_id =, xid <, xid >=)",

@@ -19,6 +19,7 @@ from triggers_api.store.sqlite.tables import SQL
 
 ROWS: Final = 50_000
 SUBSCRIPTIONS: Final = 500
+PARTS: Final = ROWS // 10
 
 BIG: Final = (
     "events",
@@ -28,6 +29,8 @@ BIG: Final = (
     "deliveries",
     "attempts",
     "inbox_items",
+    "search_parts",
+    "search_blocks",
 )
 
 _COUNT = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) "
@@ -59,6 +62,12 @@ _FILL: Final = (
         "INSERT INTO attempts (id, delivery_id, number, started_at, duration_ms)"
         " SELECT (i << 20) + 2, (i << 20) + 1, 1, i, 1 FROM n",
     ),
+    (
+        PARTS,
+        "INSERT INTO search_parts (id, organization_id, first_id, last_id, bits, whole, stale_at)"
+        " SELECT i, 1 + i % 20, i * 10 << 20, i * 10 + 9 << 20, 4, x'', iif(i % 100, NULL, i) FROM n",
+    ),
+    (ROWS, "INSERT INTO search_blocks (id, body) SELECT i / 10 << 16 | i % 10, x'00' FROM n"),
     (
         ROWS,
         "INSERT INTO inbox_items (cursor, event_id, available_at, lease_token, receive_count)"
@@ -192,6 +201,31 @@ PLANS: Final = {
         "SEARCH events USING COVERING INDEX events_organization"
         " (organization_id=? AND rowid>? AND rowid<?)"
     ],
+    "events_of_ids": [EVENT, PAYLOAD],
+    "events_aside": [
+        "SEARCH e USING INDEX events_aside (organization_id=? AND status=? AND rowid>? AND rowid<?)",
+        PAYLOAD,
+    ],
+    "search_parts": [
+        "SEARCH search_parts USING INDEX search_parts_organization (organization_id=? AND last_id>?)"
+    ],
+    "search_blocks": ["SEARCH b USING INTEGER PRIMARY KEY (rowid=?)"],
+    "count_behind": [
+        "SEARCH events USING COVERING INDEX events_organization"
+        " (organization_id=? AND rowid>? AND rowid<?)",
+        "SCAN (subquery-1)",
+    ],
+    # index
+    "unindexed_events": [
+        "SEARCH e USING INDEX events_organization (organization_id=? AND rowid>?)",
+        "SEARCH search_progress USING INTEGER PRIMARY KEY (rowid=?)",
+        PAYLOAD,
+    ],
+    "stale_part": ["SEARCH search_parts USING INDEX search_parts_stale (stale_at<?)"],
+    "mark_stale": [
+        "SEARCH search_parts USING INDEX search_parts_organization (organization_id=? AND last_id>?)"
+    ],
+    "delete_blocks": ["SEARCH search_blocks USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "events_by_dedup_id": [
         "SEARCH e USING INDEX events_dedup"
         " (organization_id=? AND dedup_id=? AND rowid>? AND rowid<?)",
@@ -340,6 +374,9 @@ def test_a_sweep_looks_only_at_what_is_leased(db: apsw.Connection, name: str, in
 READ_WHOLE: Final = {
     "account_delivery_states": "the books are counted row by row, on request",
     "account_event_states": "the same",
+    "count_queued": "up to a bound",
+    "events_queued": "when they are few, by the count before",
+    "events_queued_upward": "the same",
     "queue_depths": "depths are counts; twice a second at most, over indexes of what is open",
 }
 

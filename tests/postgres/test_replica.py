@@ -19,6 +19,7 @@ from triggers_api.errors import StoreUnavailable
 from triggers_api.store.base import DeliveryFilter, EventFilter, Page
 from triggers_api.store.postgres import replica as replica_module
 from triggers_api.store.postgres.record_reads import RecordReads
+from triggers_api.store.postgres.search_verbs import SearchVerbs
 from triggers_api.store.postgres.tables import SQL
 
 if TYPE_CHECKING:
@@ -62,18 +63,19 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str]]:
     """Which reads were answered by which server: the session itself was asked."""
     found: Counter[tuple[str, str]] = Counter()
 
-    def watch(name: str) -> None:
-        read: Callable[..., Any] = getattr(RecordReads, name)
+    def watch(verbs: type[Any], name: str) -> None:
+        read: Callable[..., Any] = getattr(verbs, name)
 
-        async def watched(self: RecordReads, db: Connection, *arguments: object) -> Any:  # noqa: ANN401
+        async def watched(self: object, db: Connection, *arguments: object) -> Any:  # noqa: ANN401
             in_recovery = await db.fetchval("SELECT pg_is_in_recovery()")
             found[name, "standby" if in_recovery else "primary"] += 1
             return await read(self, db, *arguments)
 
-        monkeypatch.setattr(RecordReads, name, watched)
+        monkeypatch.setattr(verbs, name, watched)
 
-    for name in ("event", "events", "log", "deliveries", "delivery", "depths", "accounts"):
-        watch(name)
+    watch(SearchVerbs, "events")
+    for name in ("event", "log", "deliveries", "delivery", "depths", "accounts"):
+        watch(RecordReads, name)
     return found
 
 
@@ -289,13 +291,13 @@ def test_an_answer_may_take_longer_than_the_look_before_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(replica_module, "_LOOK_S", 0.3)
-    read = RecordReads.events
+    read = SearchVerbs.events
 
-    async def slowly(self: RecordReads, db: Connection, *arguments: Any) -> Any:  # noqa: ANN401
+    async def slowly(self: SearchVerbs, db: Connection, *arguments: Any) -> Any:  # noqa: ANN401
         await db.execute("SELECT pg_sleep(0.6)")
         return await read(self, db, *arguments)
 
-    monkeypatch.setattr(RecordReads, "events", slowly)
+    monkeypatch.setattr(SearchVerbs, "events", slowly)
 
     async def scenario() -> None:
         store = await database.store(read_url=standby.url(database.name))

@@ -102,6 +102,9 @@ def test_the_parts_of_each_role_are_those_of_its_readiness(process: Process) -> 
         "jobs",
         "sessions",
         "prober",
+        "indexer",
+        "expiry",
+        "farewells",
     }
     for role, parts in (("api", set()), ("worker", work), ("all", work)):
         assert set(process(role).app.readiness().checks) == everywhere | parts

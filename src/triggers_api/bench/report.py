@@ -13,6 +13,7 @@ from triggers_api.bench.machine import CoreUse, Machine
 from triggers_api.bench.neighbours import ENDPOINTS, FAILING, HANGING, Neighbours
 from triggers_api.bench.order import Order
 from triggers_api.bench.pipeline import AtRate, Delivered, Pipeline
+from triggers_api.bench.search import Search
 from triggers_api.bench.slices import Slice, noise
 from triggers_api.bench.statistics import Latency
 from triggers_api.bench.targets import Outcome, Verdict, exit_code
@@ -51,6 +52,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     batch: Batch | None = None
     delivery: Delivery | None = None
     order: Order | None = None
+    search: Search | None = None
     volume: Volume | None = None
     exit_code: int = 0
 
@@ -64,6 +66,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "batch": self.batch,
             "delivery": self.delivery,
             "order": self.order,
+            "search": self.search,
             "volume": self.volume,
             "idle": self.idle,
         }
@@ -106,6 +109,8 @@ def as_text(report: Report) -> str:
         lines += _delivery(report.delivery)
     if report.order is not None:
         lines += _order(report.order)
+    if report.search is not None:
+        lines += _search(report.search)
     if report.volume is not None:
         lines += _volume(report.volume)
     if report.idle is not None:
@@ -165,6 +170,33 @@ def _ingest(measured: Ingest) -> Iterator[str]:
         ("memory at the end", _with_unit(measured.resident_mb, "MB")),
     )
     yield from _accounting(measured.accounting)
+
+
+def _search(measured: Search) -> Iterator[str]:
+    sizes = list(dict.fromkeys(each.stored for each in measured.found))
+    yield from _title("search - milliseconds to the first page, by how many events are stored")
+    found = {(each.kind, each.stored): each for each in measured.found}
+    names = [f"{size:,}: {what}" for size in sizes for what in ("found", "p50", "p95")]
+    rows: list[Row] = [("", *names, "cut short")]
+    for kind in dict.fromkeys(each.kind for each in measured.found):
+        of_kind = [found[kind, size] for size in sizes]
+        cells = [
+            cell
+            for each in of_kind
+            for cell in (
+                f"{each.events:g}",
+                _milliseconds(each.latency, "p50"),
+                _milliseconds(each.latency, "p95"),
+            )
+        ]
+        rows.append((kind, *cells, _share(of_kind[-1].unfinished / of_kind[-1].latency.count)))
+    yield from table(rows, "l" + "r" * (len(names) + 1))
+    yield ""
+    yield from _facts(
+        ("stored and routed in", ", ".join(f"{each:g} s" for each in measured.filled_s)),
+        ("then indexed in", ", ".join(f"{each:g} s" for each in measured.indexed_s)),
+        ("not found at once", f"{measured.missed:,}"),
+    )
 
 
 def _volume(measured: Volume) -> Iterator[str]:

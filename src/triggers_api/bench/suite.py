@@ -30,6 +30,7 @@ from triggers_api.bench.pipeline import measure_latency, measure_pipeline
 from triggers_api.bench.progress import Progress, progress
 from triggers_api.bench.report import Report, judged
 from triggers_api.bench.run import Options, Run
+from triggers_api.bench.search import measure_search
 from triggers_api.bench.volume import measure_volume
 from triggers_api.bench.wrk import Wrk, find_wrk
 
@@ -45,6 +46,7 @@ class Profile(StrEnum):
     BATCH = "batch"
     DELIVERY = "delivery"
     ORDER = "order"
+    SEARCH = "search"
     VOLUME = "volume"
 
 
@@ -82,6 +84,7 @@ def measure(options: Options, profiles: Sequence[Profile]) -> Report:
                 batch=measure_batch(run) if Profile.BATCH in profiles else None,
                 delivery=measure_delivery(run) if Profile.DELIVERY in profiles else None,
                 order=measure_order(run) if Profile.ORDER in profiles else None,
+                search=measure_search(run) if Profile.SEARCH in profiles else None,
                 volume=measure_volume(run) if Profile.VOLUME in profiles else None,
             )
     finally:

@@ -110,6 +110,9 @@ BATCH_RATIO: Final = Goal(
 ORDER_RATIO: Final = Goal(
     "deliveries in the order of 1,000 keys, as a share of those in no order,", Bound.AT_LEAST, 0.7
 )
+SEARCH_P95: Final = Goal(
+    "p95 of searches among a million events, of each kind that is indexed,", Bound.AT_MOST, 50, "ms"
+)
 
 REFUSED: Final = Goal("requests that were refused or lost", Bound.AT_MOST, 0)
 NOT_STORED: Final = Goal("accepted events that are not stored", Bound.AT_MOST, 0)
@@ -118,6 +121,9 @@ UNEXPLAINED: Final = Goal("stored events that nobody was told about", Bound.AT_M
 WRONG_DUPLICATES: Final = Goal("duplicates answered with another event's id", Bound.AT_MOST, 0)
 NOT_RECEIVED: Final = Goal("accepted events that were not received", Bound.AT_MOST, 0)
 NOT_SETTLED: Final = Goal("accepted events whose delivery is not settled", Bound.AT_MOST, 0)
+NOT_AT_ONCE: Final = Goal(
+    "searches that do not find an event as soon as it was confirmed", Bound.AT_MOST, 0
+)
 BAD_SIGNATURES: Final = Goal("sampled webhooks with a wrong signature", Bound.AT_MOST, 0)
 
 

@@ -47,6 +47,10 @@ _NUMBER: Final = re.compile(
 )
 _INDEX: Final = re.compile(r"(0|[1-9][0-9]{0,8})(?:\.|$)", re.ASCII)
 _PLAIN: Final = re.compile(r"[ !#-\[\]-~]+", re.ASCII)
+_EXPONENT: Final = re.compile(rb"e(?<=[0-9]e)[-+]?[0-9]+[\s,\]}]")
+"""The end of a number with an exponent, in lower case."""
+_PLACES: Final = 30
+_FEW_DIGITS: Final = 3
 _SEPARATOR: Final = re.compile(r"[_.:/-]")
 _EXPONENT_DIGITS: Final = 15
 _MARKED: Final = {True: "true", False: "false", None: "null"}
@@ -119,39 +123,91 @@ def matches_content(asked: Asked, event_type: str, source: str | None, key: str 
     )
 
 
+class Matcher:
+    """Whether a payload holds every word and every value that is asked for.
+
+    Most payloads that do not are told by a look at their bytes.
+    """
+
+    def __init__(self, asked: Asked) -> None:
+        self.needed = asked.of_payload
+        """Whether anything is asked for; if not, every payload will do."""
+        self._words = asked.words
+        self._conditions = [
+            (each.path, each.value, canonical_number(each.value)) for each in asked.conditions
+        ]
+        self._texts = [each.encode() for each in _plain_texts(asked)]
+        self._numbers = [
+            [each.encode() for each in (_positional(number), value.lower())]
+            for _, value, number in self._conditions
+            if number is not None
+        ]
+
+    def __call__(self, payload: bytes) -> bool:
+        """Look into a payload."""
+        if not self._may_hold(payload):
+            return False
+        if self._conditions:
+            root = _parsed(payload)
+            if not all(_holds(root, *each) for each in self._conditions):
+                return False
+        return not self._words or payload_words(payload).issuperset(self._words)
+
+    def _may_hold(self, payload: bytes) -> bool:
+        if b"\\" in payload:
+            return True
+        lower = payload.lower()
+        if payload.isascii() and not all(each in lower for each in self._texts):
+            return False
+        return all(
+            spellings[0] in lower or spellings[1] in lower or _EXPONENT.search(lower)
+            for spellings in self._numbers
+        )
+
+
 def matches_payload(asked: Asked, payload: bytes) -> bool:
     """Whether a payload holds every word and every value that is asked for."""
-    if asked.of_payload and not may_hold(payload, needle(asked)):
-        return False
-    if asked.conditions:
-        root = _parsed(payload)
-        if not all(_holds(root, each) for each in asked.conditions):
-            return False
-    return not asked.words or payload_words(payload).issuperset(asked.words)
+    return Matcher(asked)(payload)
 
 
 # ── a first look ──────────────────────────────────────────────────────────────────────────────────
 
 
-def needle(asked: Asked) -> str | None:
-    """A text in lower case that a payload in plain ASCII without escapes must hold as it stands."""
-    found = [word for word in asked.words if word.isascii()]
-    found += [
+def needles(asked: Asked) -> tuple[str | None, str | None]:
+    """Two texts in lower case: a payload in plain ASCII without escapes holds one, if it matches.
+
+    By them the engines leave out others before anybody looks into them. The second one is ``None`` where
+    the first must be there, and both are where nothing can be said.
+    """
+    found: list[tuple[str, str | None]] = [(each, None) for each in _plain_texts(asked)]
+    for each in asked.conditions:
+        digits = (canonical_number(each.value) or "").lstrip("-").partition("e")[0]
+        if len(digits) >= _FEW_DIGITS and digits.isdecimal():
+            # However it is written, at most a point comes between, and the first half is there in one
+            # piece or the last one is.
+            half = (len(digits) + 1) // 2
+            found.append((digits[:half], digits[-half:]))
+    return max(found, key=lambda each: len(each[0]), default=(None, None))
+
+
+def _plain_texts(asked: Asked) -> list[str]:
+    return [word for word in asked.words if word.isascii()] + [
         each.value.lower()
         for each in asked.conditions
         if _PLAIN.fullmatch(each.value) and canonical_number(each.value) is None
     ]
-    return max(found, key=len, default=None)
 
 
-def may_hold(payload: bytes, text: str | None) -> bool:
-    """Whether a payload may match a search with this :func:`needle`; the engines ask the same in SQL."""
-    return (
-        text is None
-        or text.encode() in payload.lower()
-        or b"\\" in payload
-        or not payload.isascii()
-    )
+def _positional(number: str) -> str:
+    """How a number is written without an exponent; of a very large or small one no more than a part."""
+    digits, _, exponent = number.lstrip("-").partition("e")
+    power = int(exponent or 0) if len(exponent) <= _EXPONENT_DIGITS else 0
+    if not -_PLACES <= power <= _PLACES:
+        return digits[:1]
+    if power >= 0:
+        return digits + "0" * power
+    digits = digits.rjust(1 - power, "0")
+    return f"{digits[:power]}.{digits[power:]}"
 
 
 # ── values ────────────────────────────────────────────────────────────────────────────────────────
@@ -169,13 +225,12 @@ def _parsed(payload: bytes) -> Any:  # noqa: ANN401 - a JSON value: objects are 
     )
 
 
-def _holds(root: Any, condition: Condition) -> bool:  # noqa: ANN401 - a JSON value
-    number = canonical_number(condition.value)
-    for leaf in _leaves_at(root, condition.path):
+def _holds(root: Any, path: str, value: str, number: str | None) -> bool:  # noqa: ANN401 - a JSON value
+    for leaf in _leaves_at(root, path):
         if isinstance(leaf, _Number):
             if number is not None and canonical_number(leaf) == number:
                 return True
-        elif (leaf if isinstance(leaf, str) else _MARKED[leaf]) == condition.value:
+        elif (leaf if isinstance(leaf, str) else _MARKED[leaf]) == value:
             return True
     return False
 

@@ -54,6 +54,7 @@ from triggers_api.model.inbox import (
 from triggers_api.model.job import Job, Replay, Selection, Then
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.postings import Part
 from triggers_api.model.search import Asked, Condition
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
@@ -293,6 +294,48 @@ class FoundEvents(list[Event]):
     def __init__(self, events: Iterable[Event] = (), *, go_on: str | None = None) -> None:
         super().__init__(events)
         self.go_on = go_on
+
+
+class IndexedEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event as the index of searches takes it in.
+
+    Attributes:
+        id: its own.
+        position: where it is in the order in which events are taken in.
+        payload: ``None`` when it was deleted.
+    """
+
+    id: str
+    position: str
+    type: str
+    source: str | None
+    key: str | None
+    operational: bool
+    payload: bytes | None
+
+
+class NewPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the index of searches, and how far that comes with it.
+
+    Attributes:
+        ids: the events by their places in the part; there may be none, and then there is no part.
+        position: of the last event that was looked at.
+        read_at: when the first of them was read.
+    """
+
+    organization_id: str
+    ids: tuple[str, ...]
+    part: Part
+    position: str
+    read_at: Timestamp
+
+
+class StalePart(msgspec.Struct, frozen=True, kw_only=True):
+    """A part with events that were deleted; ``ids`` are the events by their places in it."""
+
+    organization_id: str
+    number: int
+    ids: tuple[str, ...]
 
 
 class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -800,6 +843,47 @@ class Store(Protocol):
 
         What one call looks at is bounded: a page may have fewer events than there are, or none, and then
         says where to go on.
+        """
+
+    async def lease_index(self, lease_s: float, token: int | None = None) -> int | None:
+        """Take the lease under which the index of searches is made, or with its token take it again.
+
+        Returns:
+            Its token; ``None`` while another one has it. Every write under it makes it as long again.
+        """
+
+    async def index_backlog(self, most: int) -> Mapping[str, int]:
+        """How many events of each organization the index does not have yet, counted up to ``most``."""
+
+    async def unindexed_events(
+        self, organization_id: str, after: str | None, limit: int
+    ) -> list[IndexedEvent]:
+        """The next events to be taken in behind a position, ``None`` for where the index is.
+
+        No event that is stored later, or was seen later, comes before one of these.
+        """
+
+    async def save_part(self, token: int, part: NewPart) -> bool:
+        """Add a part to the index; returns whether the lease was valid, and nothing changed if not."""
+
+    async def stale_part(self, before: Timestamp) -> StalePart | None:
+        """A part from which an event was deleted before a moment."""
+
+    async def events_to_index(
+        self, organization_id: str, event_ids: Sequence[str]
+    ) -> dict[str, IndexedEvent]:
+        """Those of these events that are not deleted."""
+
+    async def replace_part(
+        self, token: int, stale: StalePart, part: Part, *, read_at: Timestamp
+    ) -> bool:
+        """Put what was read at a moment in a part's place; returns whether the lease was valid."""
+
+    async def prune_index(self, token: int, limit: int) -> int:
+        """Take out up to ``limit`` parts of events and organizations that are gone.
+
+        Returns:
+            How many it were.
         """
 
     async def log(self, organization_id: str, after: str | None, limit: int) -> LogPage:

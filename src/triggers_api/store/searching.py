@@ -4,27 +4,46 @@
 numbers here, in whose order events are listed: row numbers in one engine, those inside the UUIDs in the
 other.
 
+The newest events are looked at themselves, and so are those that the index does not have yet. For all
+others the index says which may match, part by part (``model/postings.py``), and these are looked at.
+
 What one search looks at is bounded. Where it would have to look further it ends with what it has, and
 says where to go on.
 """
 
-from collections.abc import Callable, Generator
-from typing import Any, Final
+from collections.abc import Callable, Generator, Mapping, Sequence
+from enum import Enum, auto
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from triggers_api.model.event import Event
-from triggers_api.model.search import Asked, matches_payload
+from triggers_api.model.event import Event, EventStatus
+from triggers_api.model.postings import block_of, places_in, places_of
+from triggers_api.model.search import Asked, asked_terms
 from triggers_api.store.base import EventFilter, FoundEvents
+
+T = TypeVar("T")
 
 _LOOKED_INTO: Final = 10_000
 """Events whose payloads are looked into at the most, one after the other."""
 _LOOKED_AT: Final = 20_000
 """Events of which only their own fields are asked for."""
+_TAIL: Final = 10_000
+"""Events behind the index up to which all of them are looked at, and then the index."""
 _FIRST_LOOK: Final = 500
 _WIDER: Final = 4
+_CHECKED: Final = 2_000
+"""Events that the index has found, and that are looked at."""
+_CHECKED_AT_ONCE: Final = 100
 _ROWS_AT_ONCE: Final = 500
 _ROWS_FOR_A_FEW: Final = 50
+_PARTS: Final = 1024
+"""Parts of the index that are asked."""
+_PARTS_FIRST: Final = 8
+_PARTS_AT_ONCE: Final = 512
+
+_ASIDE: Final = frozenset({EventStatus.FAILED, EventStatus.QUARANTINED, EventStatus.CANCELLED})
+_QUEUED: Final = frozenset({EventStatus.QUEUED, EventStatus.SCHEDULED})
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -49,33 +68,124 @@ class Span(msgspec.Struct, frozen=True):
     def __bool__(self) -> bool:
         return self.after + 1 < self.before
 
+    def __contains__(self, number: int) -> bool:
+        return self.after < number < self.before
+
+
+# ── what is asked ─────────────────────────────────────────────────────────────────────────────────
+
+
+class Source(Enum):
+    """Which events: all, the one with the dedup_id, by a status that few have, or behind the index."""
+
+    ALL = auto()
+    DEDUP_ID = auto()
+    ASIDE = auto()
+    QUEUE = auto()
+    TAIL = auto()
+
 
 class Bound(msgspec.Struct, frozen=True):
-    """Asks for the event at which a look over ``depth`` of a span ends; ``None``: there are fewer."""
+    """The event at which a look over ``depth`` of a span ends; ``None``: there are fewer."""
 
     span: Span
     depth: int
 
 
 class Rows(msgspec.Struct, frozen=True):
-    """Asks for the first events of a span that have what is asked for, but for their payloads.
+    """The first ``limit`` events of a span that have what is asked for, but for their payloads.
 
-    With ``by_dedup_id`` the one that has the dedup_id.
+    The answer is a :class:`Looked`.
     """
 
     span: Span
     limit: int
-    by_dedup_id: bool = False
+    source: Source = Source.ALL
 
 
-Ask = Bound | Rows
+class RowsOf(msgspec.Struct, frozen=True):
+    """The same of these events, in any order."""
+
+    numbers: Sequence[int]
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """What was found.
+
+    Attributes:
+        found: those whose payloads match, too.
+        rows: how many there were, whatever their payloads.
+        last: the number of the last of these.
+    """
+
+    found: list[Event]
+    rows: int
+    last: int
+
+
+class QueueIsShort(msgspec.Struct, frozen=True):
+    """Whether it costs little to look at everything that is queued."""
+
+
+class Behind(msgspec.Struct, frozen=True):
+    """How far the index is: a :class:`Progress`, or ``None`` when there is none.
+
+    Events behind it are counted up to ``most``; those outside of the span may be left out.
+    """
+
+    span: Span
+    most: int
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How many events are behind the index, and the last of its parts."""
+
+    events: int
+    parts: int
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """The first parts with events of a span, up to a number: each an :class:`IndexPart`."""
+
+    span: Span
+    limit: int
+    up_to: int
+
+
+class IndexPart(msgspec.Struct, frozen=True):
+    """What is known of a part; ``first`` and ``last`` are the smallest and the largest id in it."""
+
+    number: int
+    first: int
+    last: int
+    bits: int
+    whole: bytes
+
+
+class Blocks(msgspec.Struct, frozen=True):
+    """Blocks by part and number, as far as there are any."""
+
+    wanted: Sequence[tuple[int, int]]
+
+
+class Ids(msgspec.Struct, frozen=True):
+    """The events of each part, by their places."""
+
+    parts: Sequence[int]
+
+
+Ask = Bound | Rows | RowsOf | QueueIsShort | Behind | Parts | Blocks | Ids
+Asking = Generator[Ask, Any, T]
 Number = Callable[[str], int]
 """From an event's id to its number."""
 
 
+# ── the search ────────────────────────────────────────────────────────────────────────────────────
+
+
 def search_events(
     wanted: EventFilter, span: Span, limit: int, *, number: Number, name: Callable[[int], str]
-) -> Generator[Ask, Any, FoundEvents]:
+) -> Asking[FoundEvents]:
     """Search for a page of events.
 
     Args:
@@ -85,52 +195,184 @@ def search_events(
         number: from ids to numbers.
         name: and back.
     """
-    asked = wanted.asked
-    if wanted.dedup_id is not None:
-        rows = yield Rows(span, limit, by_dedup_id=True)
-        return FoundEvents(_matching(asked, rows))
-    return (yield from _walk(wanted, span, limit, number=number, name=name))
+    return (yield from _Search(wanted, limit, number=number, name=name).run(span))
 
 
-def _walk(
-    wanted: EventFilter, span: Span, limit: int, *, number: Number, name: Callable[[int], str]
-) -> Generator[Ask, Any, FoundEvents]:
-    """Look at one event after the other."""
-    asked = wanted.asked
-    found: list[Event] = []
-    unfiltered = asked == Asked() and wanted.status is None
-    left = _LOOKED_INTO if asked.of_payload else _LOOKED_AT
-    depth = limit if unfiltered else _FIRST_LOOK
-    while span:
-        if left <= 0:
-            last = span.after if span.upward else span.before
-            return FoundEvents(found, go_on=name(last))
-        depth = min(depth, left)
-        end: int | None = None
-        part = span
-        if not unfiltered:
-            end = yield Bound(span, depth)
-            part = span if end is None else span.up_to(end)
-        while part:
-            most = limit - len(found)
-            if asked.of_payload:
+class _Search:
+    def __init__(
+        self, wanted: EventFilter, limit: int, *, number: Number, name: Callable[[int], str]
+    ) -> None:
+        self._wanted = wanted
+        self._asked = wanted.asked
+        self._terms = asked_terms(self._asked)
+        self._upward = wanted.oldest_first
+        self._limit = limit
+        self._number = number
+        self._name = name
+        self._found: list[Event] = []
+
+    def run(self, span: Span) -> Asking[FoundEvents]:
+        source = yield from self._source()
+        if source is not Source.ALL:
+            yield from self._take(span, source)
+            return self._page()
+        if not self._terms:
+            return (yield from self._walk(span))
+        # What matches often is found among the first, and the index need not be asked.
+        left = yield from self._look(span, _FIRST_LOOK)
+        if left is None:
+            return self._page()
+        progress: Progress | None = yield Behind(left, _TAIL)
+        if progress is None or progress.events >= _TAIL:
+            return (yield from self._walk(left))
+        return (yield from self._by_index(left, progress))
+
+    def _source(self) -> Asking[Source]:
+        """Where there are few to be looked at."""
+        status = self._wanted.status
+        if self._wanted.dedup_id is not None:
+            return Source.DEDUP_ID
+        if self._terms.of_payload:
+            return Source.ALL
+        if status in _ASIDE:
+            return Source.ASIDE
+        if status in _QUEUED and (yield QueueIsShort()):
+            return Source.QUEUE
+        return Source.ALL
+
+    # One event after the other.
+
+    def _walk(self, span: Span) -> Asking[FoundEvents]:
+        if self._asked == Asked() and self._wanted.status is None:
+            yield from self._take(span, Source.ALL)
+            return self._page()
+        left = _LOOKED_INTO if self._asked.of_payload else _LOOKED_AT
+        depth = _FIRST_LOOK
+        while left > 0:
+            depth = min(depth, left)
+            rest = yield from self._look(span, depth)
+            if rest is None:
+                return self._page()
+            span = rest
+            left -= depth
+            depth *= _WIDER
+        return self._page(go_on=span.after if span.upward else span.before)
+
+    def _look(self, span: Span, depth: int) -> Asking[Span | None]:
+        """Look at so many events; returns what is behind, ``None`` when that needs no look."""
+        end: int | None = yield Bound(span, depth - 1)
+        part = span if end is None else span.up_to(end)
+        yield from self._take(part, Source.ALL)
+        if end is None or len(self._found) >= self._limit:
+            return None
+        return span.rest(end) or None
+
+    def _take(self, span: Span, source: Source) -> Asking[None]:
+        """Find what matches in a span, until there is enough."""
+        while span:
+            most = self._limit - len(self._found)
+            if self._asked.of_payload:
                 most = min(_ROWS_AT_ONCE, max(2 * most, _ROWS_FOR_A_FEW))
-            rows: list[Event] = yield Rows(part, most)
-            found += _matching(asked, rows)
-            if len(found) >= limit:
-                return FoundEvents(found[:limit])
-            if len(rows) < most:
-                break
-            part = part.rest(number(rows[-1].id))
-        if end is None:
-            break
-        span = span.rest(end)
-        left -= depth
-        depth *= _WIDER
-    return FoundEvents(found)
+            looked: Looked = yield Rows(span, most, source)
+            self._found += looked.found
+            if looked.rows < most or len(self._found) >= self._limit:
+                return
+            span = span.rest(looked.last)
+
+    def _page(self, *, go_on: int | None = None) -> FoundEvents:
+        if go_on is None or len(self._found) >= self._limit:
+            return FoundEvents(self._found[: self._limit])
+        return FoundEvents(self._found, go_on=self._name(go_on))
+
+    # By the index.
+
+    def _by_index(self, span: Span, progress: Progress) -> Asking[FoundEvents]:
+        if progress.events:
+            yield from self._take(span, Source.TAIL)
+        parts: list[IndexPart] = yield Parts(span, _PARTS, progress.parts)
+        pool: list[int] = []
+        checked, at, width = 0, 0, _PARTS_FIRST
+        while at < len(parts):
+            group = parts[at : at + width]
+            at, width = at + width, min(width * 8, _PARTS_AT_ONCE)
+            pool += yield from self._candidates(group, span)
+            pool.sort(reverse=not self._upward)
+            # Parts may overlap: what lies in the reach of one that was not asked yet has to wait.
+            reach = self._reach(parts, at)
+            ready = [each for each in pool if self._comes_by(each, reach)]
+            pool = pool[len(ready) :]
+            for start in range(0, len(ready), _CHECKED_AT_ONCE):
+                chunk = ready[start : start + _CHECKED_AT_ONCE]
+                checked += len(chunk)
+                looked: Looked = yield RowsOf(chunk)
+                self._found += looked.found
+                if checked >= _CHECKED or self._enough(chunk[-1]):
+                    return self._settled(chunk[-1], go_on=True)
+            if self._enough(reach):
+                return self._settled(reach)
+        return self._settled(self._reach(parts, at), go_on=len(parts) == _PARTS)
+
+    def _candidates(self, parts: Sequence[IndexPart], span: Span) -> Asking[list[int]]:
+        """The events that have all terms, in no order."""
+        masks = {part.number: -1 for part in parts}
+        bits = {part.number: part.bits for part in parts}
+        whole = {part.number: places_in(part.whole) for part in parts}
+        terms = [(term, True) for term in self._terms.of_payload]
+        terms += [(term, False) for term in reversed(self._terms.own)]
+        for term, of_payload in terms:
+            wanted = [(number, block_of(term, bits[number])) for number in masks]
+            blocks: Mapping[tuple[int, int], bytes] = yield Blocks(wanted)
+            for place in wanted:
+                number = place[0]
+                having = places_of(blocks.get(place), term)
+                masks[number] &= having | whole[number] if of_payload else having
+                if not masks[number]:
+                    del masks[number]
+            if not masks:
+                return []
+        ids: Mapping[int, Sequence[int]] = yield Ids(list(masks))
+        return [
+            found
+            for number, mask in masks.items()
+            if number in ids
+            for found in _at_places(ids[number], mask)
+            if found in span
+        ]
+
+    def _reach(self, parts: Sequence[IndexPart], at: int) -> int | None:
+        """The first id that may be in a part that was not asked; ``None``: there is no such part."""
+        if at < len(parts):
+            return parts[at].first if self._upward else parts[at].last
+        if len(parts) == _PARTS:
+            # Of those that were not even listed.
+            return parts[-1].first if self._upward else parts[-1].last
+        return None
+
+    def _comes_by(self, number: int, reach: int | None) -> bool:
+        """Whether an id's turn comes before that of all that follow."""
+        if reach is None:
+            return True
+        return number <= reach if self._upward else number >= reach
+
+    def _enough(self, last: int | None) -> bool:
+        if len(self._found) < self._limit:
+            return False
+        return (
+            sum(self._comes_by(self._number(each.id), last) for each in self._found) >= self._limit
+        )
+
+    def _settled(self, last: int | None, *, go_on: bool = False) -> FoundEvents:
+        """What was found up to an id; nothing before it was left out."""
+        found = [each for each in self._found if self._comes_by(self._number(each.id), last)]
+        found.sort(key=lambda each: each.id, reverse=not self._upward)
+        self._found = found
+        return self._page(go_on=last if go_on else None)
 
 
-def _matching(asked: Asked, events: list[Event]) -> list[Event]:
-    if not asked.of_payload:
-        return events
-    return [each for each in events if matches_payload(asked, bytes(each.payload))]
+def _at_places(ids: Sequence[int], mask: int) -> list[int]:
+    found = []
+    while mask:
+        lowest = mask & -mask
+        found.append(ids[lowest.bit_length() - 1])
+        mask ^= lowest
+    return found

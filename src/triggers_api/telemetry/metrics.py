@@ -197,6 +197,17 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self.unindexed = Gauge(
+            "triggers_search_unindexed_events",
+            "Events that searches look at themselves because the index does not have them yet, "
+            "up to 100000 of each organization.",
+            registry=registry,
+        )
+        self.indexed = Counter(
+            "triggers_search_indexed_events",
+            "Events that this process took into the index of searches.",
+            registry=registry,
+        )
         self.loop_crashes = Counter(
             "triggers_loop_crashes",
             "Times that a background loop raised and was started again.",

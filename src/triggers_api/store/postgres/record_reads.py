@@ -21,7 +21,6 @@ from triggers_api.model.delivery import (
 )
 from triggers_api.model.event import Event, EventDetail
 from triggers_api.model.ids import received_ms
-from triggers_api.model.search import needle
 from triggers_api.model.statistics import (
     ATTEMPTS_LIMIT,
     DELIVERIES_LIMIT,
@@ -34,8 +33,6 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     DeliveryFilter,
-    EventFilter,
-    FoundEvents,
     LogPage,
     OrganizationAccount,
     Page,
@@ -43,8 +40,7 @@ from triggers_api.store.base import (
 )
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.queue_verbs import shown_status
-from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, first_at, like, text
-from triggers_api.store.searching import Ask, Bound, Span, search_events
+from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, first_at, text
 
 _POSITION: Final = re.compile(r"(\d{1,19})-([0-9a-f]{32})", re.ASCII)
 _NULL: Final = msgspec.Raw(b"null")
@@ -93,51 +89,6 @@ class RecordReads:
                 attempts=attempts,
             ),
         )
-
-    async def events(
-        self,
-        db: Connection,
-        organization: Key,
-        wanted: EventFilter,
-        page: Page,
-        now: Timestamp,
-    ) -> FoundEvents:
-        """A page of events."""
-        if "\0" in f"{wanted.dedup_id}{wanted.type}{wanted.source}{wanted.key}":
-            return FoundEvents()  # no event has it, and no text of PostgreSQL can
-        fixed = (
-            wanted.operational,
-            None if wanted.type is None else like(wanted.type),
-            wanted.source,
-            wanted.key,
-            None if wanted.status is None else codes.EVENT_STATUS[wanted.status],
-            now,
-            needle(wanted.asked),
-        )
-        upward = "_upward" if wanted.oldest_first else ""
-
-        async def answer(ask: Ask) -> Any:  # noqa: ANN401 - by what is asked
-            between = (organization, UUID(int=ask.span.after), UUID(int=ask.span.before))
-            if isinstance(ask, Bound):
-                last = await db.fetchval(SQL[f"events_bound{upward}"], *between, ask.depth)
-                return None if last is None else last.int
-            if ask.by_dedup_id:
-                rows = await db.fetch(
-                    SQL["events_by_dedup_id"], *between, ask.limit, *fixed, wanted.dedup_id
-                )
-            else:
-                rows = await db.fetch(SQL[f"events{upward}"], *between, ask.limit, *fixed)
-            return [shown(row, now) for row in rows]
-
-        span = _search_span(wanted, page)
-        search = search_events(wanted, span, page.limit, number=_number, name=_name)
-        try:
-            ask = next(search)
-            while True:
-                ask = search.send(await answer(ask))
-        except StopIteration as end:
-            found: FoundEvents = end.value
-            return found
 
     async def log(
         self, db: Connection, organization: Key, after: str | None, limit: int, now: Timestamp
@@ -301,26 +252,6 @@ def _span(
         LAST if until is None else first_at(until),
         page.limit,
     )
-
-
-def _search_span(wanted: EventFilter, page: Page) -> Span:
-    span = Span(
-        FIRST.int if wanted.since is None else max(first_at(wanted.since).int - 1, 0),
-        LAST.int if wanted.until is None else first_at(wanted.until).int,
-        upward=wanted.oldest_first,
-    )
-    if page.before is None:
-        return span
-    last = find(ids.EVENT, page.before)
-    return span.rest(last.int if isinstance(last, UUID) else int(last, 16))
-
-
-def _number(event_id: str) -> int:
-    return int(event_id[4:], 16)
-
-
-def _name(number: int) -> str:
-    return text(ids.EVENT, UUID(int=number))
 
 
 def position_of(text_: str) -> tuple[str, UUID]:

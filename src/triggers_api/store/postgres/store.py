@@ -38,6 +38,7 @@ from triggers_api.model.health import (
 from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutcome
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.postings import Part
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -58,9 +59,11 @@ from triggers_api.store.base import (
     HealthReset,
     InboxPage,
     InboxSeek,
+    IndexedEvent,
     JobBacklog,
     JobStep,
     LogPage,
+    NewPart,
     OrganizationAccount,
     Page,
     PendingNotice,
@@ -77,6 +80,7 @@ from triggers_api.store.base import (
     Sealed,
     Settled,
     Settlement,
+    StalePart,
     WalkedDelivery,
     WalkedEvent,
 )
@@ -109,6 +113,7 @@ from triggers_api.store.postgres.pool import Pool
 from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
 from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.replica import Replica
+from triggers_api.store.postgres.search_verbs import SearchVerbs
 from triggers_api.store.postgres.sessions import Sessions
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs, write_farewell
 from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, text
@@ -184,6 +189,7 @@ class PostgresStore:
         self._worker_number = worker_number
         self._tokens = itertools.count(1)
         self._heard_since = 0
+        self._index_lease_s = 0.0
         self._metrics = metrics
         self._failpoints = failpoints
         self._closed = False
@@ -197,6 +203,7 @@ class PostgresStore:
         self._deliveries = DeliveryVerbs(self._settings, self._health)
         self._events = EventVerbs()
         self._records = RecordReads()
+        self._search = SearchVerbs()
         self._jobs = JobVerbs()
         self._inboxes = InboxVerbs()
 
@@ -716,7 +723,68 @@ class PostgresStore:
     async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> FoundEvents:
         organization = _organization(organization_id)
         return await self._listed.read(
-            lambda db: self._records.events(db, organization, wanted, page, self.now())
+            lambda db: self._search.events(db, organization, wanted, page, self.now())
+        )
+
+    async def lease_index(self, lease_s: float, token: int | None = None) -> int | None:
+        now, until = self.now(), self._index_lease(lease_s)
+        held = self._token() if token is None else token
+        return await self._write(
+            lambda db: self._search.lease(db, now=now, until=until, token=held)
+        )
+
+    def _index_lease(self, lease_s: float | None = None) -> Timestamp:
+        """Until when the lease is, which every write under it makes longer."""
+        if lease_s is not None:
+            self._index_lease_s = lease_s
+        return self.now().after(seconds=self._index_lease_s)
+
+    async def index_backlog(self, most: int) -> Mapping[str, int]:
+        return await self._sessions.read(lambda db: self._search.backlog(db, most))
+
+    async def unindexed_events(
+        self, organization_id: str, after: str | None, limit: int
+    ) -> list[IndexedEvent]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._search.unindexed(db, organization, after, limit)
+        )
+
+    async def save_part(self, token: int, part: NewPart) -> bool:
+        organization = _organization(part.organization_id)
+        now, until = self.now(), self._index_lease()
+        return await self._write(
+            lambda db: self._search.save_part(db, organization, token, part, now=now, until=until),
+            atomic=True,
+        )
+
+    async def stale_part(self, before: Timestamp) -> StalePart | None:
+        return await self._sessions.read(lambda db: self._search.stale_part(db, before))
+
+    async def events_to_index(
+        self, organization_id: str, event_ids: Sequence[str]
+    ) -> dict[str, IndexedEvent]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._search.to_index(db, organization, event_ids)
+        )
+
+    async def replace_part(
+        self, token: int, stale: StalePart, part: Part, *, read_at: Timestamp
+    ) -> bool:
+        organization = _organization(stale.organization_id)
+        now, until = self.now(), self._index_lease()
+        return await self._write(
+            lambda db: self._search.replace_part(
+                db, organization, token, stale, part, read_at=read_at, now=now, until=until
+            ),
+            atomic=True,
+        )
+
+    async def prune_index(self, token: int, limit: int) -> int:
+        now, until = self.now(), self._index_lease()
+        return await self._write(
+            lambda db: self._search.prune(db, token, limit, now=now, until=until), atomic=True
         )
 
     async def log(self, organization_id: str, after: str | None, limit: int) -> LogPage:
@@ -746,10 +814,15 @@ class PostgresStore:
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = _organization(organization_id), find(ids.EVENT, event_id)
-        found = await self._write(
-            lambda db: self._deliveries.erase_event(db, organization, event, now=self.now()),
-            atomic=True,
-        )
+
+        async def erase(db: Connection) -> bool:
+            now = self.now()
+            if not await self._deliveries.erase_event(db, organization, event, now=now):
+                return False
+            await self._search.erased(db, organization, event, now=now)
+            return True
+
+        found = await self._write(erase, atomic=True)
         self.wake_deliveries(everywhere=True)
         return found
 

@@ -18,7 +18,6 @@ from triggers_api.model.delivery import (
     DeliveryStatus,
 )
 from triggers_api.model.event import Event, EventDetail
-from triggers_api.model.search import needle
 from triggers_api.model.statistics import (
     ATTEMPTS_LIMIT,
     DELIVERIES_LIMIT,
@@ -31,14 +30,11 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     DeliveryFilter,
-    EventFilter,
-    FoundEvents,
     LogPage,
     OrganizationAccount,
     Page,
     QueueStats,
 )
-from triggers_api.store.searching import Ask, Bound, Span, search_events
 from triggers_api.store.sqlite.queue_verbs import shown_status
 from triggers_api.store.sqlite.tables import SQL, Tables
 
@@ -84,55 +80,6 @@ class RecordReads(Tables):
                 ),
             )
         return None
-
-    def events(
-        self, db: apsw.Connection, organization: int, wanted: EventFilter, page: Page, now: int
-    ) -> FoundEvents:
-        """A page of events."""
-        asked = wanted.asked
-        fixed = {
-            "organization_id": organization,
-            "type": wanted.type,
-            "source": wanted.source,
-            "key": wanted.key,
-            "dedup_id": wanted.dedup_id,
-            "status": None if wanted.status is None else codes.EVENT_STATUS[wanted.status],
-            "operational": wanted.operational,
-            "needle": needle(asked),
-            "now": now,
-        }
-        upward = "_upward" if wanted.oldest_first else ""
-
-        def answer(ask: Ask) -> Any:  # noqa: ANN401 - by what is asked
-            between = {"after": ask.span.after, "before": ask.span.before}
-            if isinstance(ask, Bound):
-                bounds = fixed | between | {"depth": ask.depth}
-                for (last,) in db.execute(SQL[f"events_bound{upward}"], bounds):
-                    return last
-                return None
-            name = "events_by_dedup_id" if ask.by_dedup_id else f"events{upward}"
-            rows = db.execute(SQL[name], fixed | between | {"limit": ask.limit})
-            return [self.shown(row, now) for row in rows]
-
-        span = self._search_span(wanted, page)
-        search = search_events(wanted, span, page.limit, number=self.keys.of, name=self.keys.event)
-        try:
-            ask = next(search)
-            while True:
-                ask = search.send(answer(ask))
-        except StopIteration as end:
-            found: FoundEvents = end.value
-            return found
-
-    def _search_span(self, wanted: EventFilter, page: Page) -> Span:
-        span = Span(
-            -1 if wanted.since is None else ids.first_sequence(wanted.since) - 1,
-            _END_OF_TIME if wanted.until is None else ids.first_sequence(wanted.until),
-            upward=wanted.oldest_first,
-        )
-        if page.before is None:
-            return span
-        return span.rest(self.keys.find(ids.EVENT, page.before))
 
     def log(
         self, db: apsw.Connection, organization: int, after: str | None, limit: int, now: int

@@ -23,6 +23,7 @@ from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChan
 from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutcome, LeasedEvent
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.postings import Part
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -41,9 +42,11 @@ from triggers_api.store.base import (
     HealthReset,
     InboxPage,
     InboxSeek,
+    IndexedEvent,
     JobBacklog,
     JobStep,
     LogPage,
+    NewPart,
     OrganizationAccount,
     Page,
     PendingNotice,
@@ -60,6 +63,7 @@ from triggers_api.store.base import (
     Sealed,
     Settled,
     Settlement,
+    StalePart,
     WalkedDelivery,
     WalkedEvent,
 )
@@ -87,6 +91,7 @@ from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.queue_verbs import QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
+from triggers_api.store.sqlite.search_verbs import SearchVerbs
 from triggers_api.store.sqlite.secret import found_secret, kept_secret, secret_path
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs, write_farewell
 from triggers_api.store.sqlite.tables import SQL
@@ -147,6 +152,7 @@ class SqliteStore:
         self._deliveries = DeliveryVerbs(keys, self._settings, self._health, passed)
         self._events = EventVerbs(keys)
         self._records = RecordReads(keys)
+        self._search = SearchVerbs(keys, self._records)
         self._jobs = JobVerbs(keys)
         self._inboxes = InboxVerbs(keys, self._records)
         self._notices = NoticeVerbs(keys)
@@ -550,8 +556,58 @@ class SqliteStore:
     async def events(self, organization_id: str, wanted: EventFilter, page: Page) -> FoundEvents:
         organization = self._organization(organization_id)
         return await self._readers.run(
-            lambda db: self._records.events(db, organization, wanted, page, self.now())
+            lambda db: self._search.events(db, organization, wanted, page, self.now())
         )
+
+    async def lease_index(self, lease_s: float, token: int | None = None) -> int | None:
+        return self._search.lease.take(self.now(), lease_s, token)
+
+    async def index_backlog(self, most: int) -> Mapping[str, int]:
+        return await self._readers.run(lambda db: self._search.backlog(db, most))
+
+    async def unindexed_events(
+        self, organization_id: str, after: str | None, limit: int
+    ) -> list[IndexedEvent]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._search.unindexed(db, organization, after, limit)
+        )
+
+    async def save_part(self, token: int, part: NewPart) -> bool:
+        organization = self._organization(part.organization_id)
+        if not self._search.lease.holds(self.now(), token):
+            return False
+        await self._write(
+            "save_part",
+            lambda db: self._search.save_part(db, organization, part, now=self.now()),
+        )
+        return True
+
+    async def stale_part(self, before: Timestamp) -> StalePart | None:
+        return await self._readers.run(lambda db: self._search.stale_part(db, before))
+
+    async def events_to_index(
+        self, organization_id: str, event_ids: Sequence[str]
+    ) -> dict[str, IndexedEvent]:
+        organization = self._organization(organization_id)
+        events = [self._event(each) for each in event_ids]
+        return await self._readers.run(lambda db: self._search.to_index(db, organization, events))
+
+    async def replace_part(
+        self, token: int, stale: StalePart, part: Part, *, read_at: Timestamp
+    ) -> bool:
+        if not self._search.lease.holds(self.now(), token):
+            return False
+        await self._write(
+            "replace_part",
+            lambda db: self._search.replace_part(db, stale, part, read_at=read_at),
+        )
+        return True
+
+    async def prune_index(self, token: int, limit: int) -> int:
+        if not self._search.lease.holds(self.now(), token):
+            return 0
+        return await self._write("prune_index", lambda db: self._search.prune(db, limit))
 
     async def log(self, organization_id: str, after: str | None, limit: int) -> LogPage:
         organization = self._organization(organization_id)
@@ -580,10 +636,15 @@ class SqliteStore:
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = self._organization(organization_id), self._event(event_id)
-        found = await self._write(
-            "delete_event",
-            lambda db: self._deliveries.erase_event(db, organization, event, now=self.now()),
-        )
+
+        def erase(db: apsw.Connection) -> bool:
+            now = self.now()
+            if not self._deliveries.erase_event(db, organization, event, now=now):
+                return False
+            self._search.erased(db, organization, event, now=now)
+            return True
+
+        found = await self._write("delete_event", erase)
         self._delivery_notice.give()
         return found
 

@@ -1,4 +1,4 @@
--- $5: which kind, $9: the status wanted, $10: now, $11: what the payload must hold as it is written.
+-- $5: which kind, $9: the status wanted, $10: now, $11 or $12: what the payload must hold as it is written.
 SELECT e.id, e.type, e.payload, e.dedup_id, e.source, e.key, e.metadata, e.occurred_at, e.deliver_at,
        s.status, q.event_id IS NOT NULL, e.operational
 FROM events AS e
@@ -27,6 +27,7 @@ WHERE e.organization_id = $1 AND e.id > $2 AND e.id < $3
   -- What may hold it although it is not there as it is written: escapes, and letters beyond ASCII.
   AND ($11::text IS NULL
        OR strpos(lower(encode(e.payload, 'escape') COLLATE "C"), $11) > 0
+       OR ($12::text IS NOT NULL AND strpos(lower(encode(e.payload, 'escape') COLLATE "C"), $12) > 0)
        OR strpos(encode(e.payload, 'escape'), '\') > 0)
 ORDER BY e.id DESC
 LIMIT $4

@@ -1,7 +1,7 @@
--- $5: which kind, $9: the status wanted, $10: now, $11: what the payload must hold as it is written.
+-- $5: which kind, $9: the status wanted, $10: now, $11 or $12: what the payload must hold as it is written.
 SELECT e.id, e.type, e.payload, e.dedup_id, e.source, e.key, e.metadata, e.occurred_at, e.deliver_at,
        s.status, q.event_id IS NOT NULL, e.operational
-FROM (SELECT * FROM events WHERE organization_id = $1 AND dedup_id = $12::text LIMIT 1) AS e
+FROM (SELECT * FROM events WHERE organization_id = $1 AND dedup_id = $13::text LIMIT 1) AS e
 LEFT JOIN LATERAL (
     SELECT q.event_id
     FROM event_queue AS q
@@ -27,5 +27,6 @@ WHERE e.id > $2 AND e.id < $3
   -- What may hold it although it is not there as it is written: escapes, and letters beyond ASCII.
   AND ($11::text IS NULL
        OR strpos(lower(encode(e.payload, 'escape') COLLATE "C"), $11) > 0
+       OR ($12::text IS NOT NULL AND strpos(lower(encode(e.payload, 'escape') COLLATE "C"), $12) > 0)
        OR strpos(encode(e.payload, 'escape'), '\') > 0)
 LIMIT $4

@@ -14,6 +14,7 @@ WHERE e.organization_id = :organization_id AND e.id > :after AND e.id < :before
   -- What may hold it although it is not there as it is written: escapes, and letters beyond ASCII.
   AND (:needle IS NULL
        OR instr(lower(CAST(p.payload AS TEXT)), :needle) > 0
+       OR (:or_needle IS NOT NULL AND instr(lower(CAST(p.payload AS TEXT)), :or_needle) > 0)
        OR instr(p.payload, x'5c') > 0
        OR length(CAST(p.payload AS TEXT)) <> length(p.payload))
 ORDER BY e.id

@@ -1,0 +1,1 @@
+DELETE FROM search_blocks WHERE organization_id = $1 AND part = $2

@@ -1,0 +1,1 @@
+DELETE FROM search_parts WHERE organization_id = $1 AND number = $2

@@ -1,0 +1,42 @@
+-- $5: which kind, $9: the status wanted, $10: now, $11 or $12: what the payload must hold as it is written.
+SELECT e.id, e.type, e.payload, e.dedup_id, e.source, e.key, e.metadata, e.occurred_at, e.deliver_at,
+       s.status, q.event_id IS NOT NULL, e.operational
+FROM (
+    SELECT a.event_id AS id
+    FROM event_states AS a
+    WHERE a.organization_id = $1 AND a.status = $9 AND a.status IN (3, 4, 5)
+      AND a.event_id > $2 AND a.event_id < $3
+    ORDER BY a.event_id
+) AS asked
+CROSS JOIN LATERAL (
+    SELECT * FROM events AS e WHERE e.organization_id = $1 AND e.id = asked.id LIMIT 1
+) AS e
+LEFT JOIN LATERAL (
+    SELECT q.event_id
+    FROM event_queue AS q
+    WHERE q.organization_id = e.organization_id AND q.event_id = e.id
+    LIMIT 1
+) AS q ON true
+LEFT JOIN LATERAL (
+    SELECT s.status, s.status_at, s.reason
+    FROM event_states AS s
+    WHERE s.organization_id = e.organization_id AND s.event_id = e.id
+    LIMIT 1
+) AS s ON true
+WHERE true
+  AND s.status IS DISTINCT FROM 6
+  AND e.operational = $5
+  AND ($6::text IS NULL OR e.type LIKE $6)
+  AND ($7::text IS NULL OR e.source = $7)
+  AND ($8::text IS NULL OR e.key = $8)
+  AND ($9::smallint IS NULL OR $9 = CASE
+          WHEN q.event_id IS NULL THEN coalesce(s.status, 1)
+          WHEN e.deliver_at > $10::bigint THEN 2
+          ELSE 0 END)
+  -- What may hold it although it is not there as it is written: escapes, and letters beyond ASCII.
+  AND ($11::text IS NULL
+       OR strpos(lower(encode(e.payload, 'escape') COLLATE "C"), $11) > 0
+       OR ($12::text IS NOT NULL AND strpos(lower(encode(e.payload, 'escape') COLLATE "C"), $12) > 0)
+       OR strpos(encode(e.payload, 'escape'), '\') > 0)
+ORDER BY asked.id
+LIMIT $4

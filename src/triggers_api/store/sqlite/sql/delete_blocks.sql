@@ -1,0 +1,1 @@
+DELETE FROM search_blocks WHERE id >= ?1 AND id < ?2

@@ -1,0 +1,1 @@
+DELETE FROM search_parts WHERE id = ?1

@@ -1,0 +1,1 @@
+DELETE FROM search_progress WHERE organization_id = ?1

@@ -1,0 +1,2 @@
+INSERT INTO search_blocks (id, body)
+VALUES (?, ?) /* rows */

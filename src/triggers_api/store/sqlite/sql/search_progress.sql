@@ -1,0 +1,1 @@
+SELECT position FROM search_progress WHERE organization_id = :organization_id
