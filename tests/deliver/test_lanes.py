@@ -186,7 +186,7 @@ def test_a_tenant_alone_uses_every_slot() -> None:
         for n in range(100):
             lanes.add(claimed(f"sub_{n}"), 0.0)
         assert len(take_all(lanes, 0.0)) == 50
-        assert lanes.wanted == (100 if shared else 0)
+        assert lanes.wanted == 100
         assert lanes.rooms(0.0).organizations == ({"org_a": 0} if shared else {})
 
 

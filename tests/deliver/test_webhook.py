@@ -25,15 +25,26 @@ from standardwebhooks.webhooks import Webhook
 
 from triggers_api import __version__
 from triggers_api.client import verify
+from triggers_api.deliver.client import Client
 from triggers_api.deliver.connection import BODY_LIMIT
 from triggers_api.deliver.egress import Egress
-from triggers_api.deliver.webhook import Sender, Sent, compose, new_traceparent
+from triggers_api.deliver.signature import new_secret
+from triggers_api.deliver.webhook import (
+    Sender,
+    Sent,
+    compose,
+    encode,
+    encode_usual,
+    is_usual,
+    new_traceparent,
+)
 from triggers_api.errors import MalformedValue
 from triggers_api.model.auth import BasicAuth, BearerAuth
 from triggers_api.model.outcome import Answered, NoAnswer
 from triggers_api.model.subscription import (
     PayloadFormat,
     RetiredSecret,
+    SignatureScheme,
     Subscription,
     SubscriptionRecord,
     SubscriptionStatus,
@@ -434,6 +445,55 @@ def test_a_delivery_arrives_as_composed_and_verifies_with_the_library(run: Run) 
         }
 
     run(scenario())
+
+
+@pytest.mark.parametrize("payload_format", [*PayloadFormat])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"sequence": 4},
+        {"headers": {"X-Mine": "1"}},
+        {"secrets": (OLD, NEW)},
+        {"secrets": (new_secret(SignatureScheme.V1A),)},
+        {"auth": BasicAuth(username="me", password="secret")},
+    ],
+)
+def test_the_usual_request_is_written_at_once_and_is_the_same(
+    payload_format: PayloadFormat, changes: dict[str, Any]
+) -> None:
+    made = delivery(
+        payload_format=payload_format,
+        headers=changes.get("headers"),
+        secrets=changes.get("secrets", (NEW,)),
+    )
+    target = msgspec.structs.replace(made.target, auth=changes.get("auth"))
+    made = msgspec.structs.replace(made, sequence=changes.get("sequence"), target=target)
+    signing = made.target.signing(NOW)
+    plain = {PayloadFormat.STANDARD, PayloadFormat.RAW, PayloadFormat.FLAT}
+    assert is_usual(made, signing) == (not changes and payload_format in plain)
+    if not is_usual(made, signing):
+        return
+    body, headers = composed(made, attempt_number=3)
+    endpoint = Client(Egress(LOOPBACK)).endpoint(made.target.subscription.url)
+    assert encode(endpoint, headers, body) == encode_usual(
+        endpoint,
+        made,
+        body,
+        attempt_number=3,
+        timestamp=NOW // 1000,
+        signature=headers["webhook-signature"],
+        traceparent=headers["traceparent"],
+    )
+
+
+def test_no_line_break_gets_into_the_usual_request() -> None:
+    made = msgspec.structs.replace(delivery(), event_type="a\r\nx-mine: 1")
+    endpoint = Client(Egress(LOOPBACK)).endpoint(made.target.subscription.url)
+    with pytest.raises(ValueError, match="line break"):
+        encode_usual(
+            endpoint, made, b"", attempt_number=1, timestamp=1, signature="v1,x", traceparent="y"
+        )
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299, 400, 401, 404, 410, 500, 599, 999])

@@ -30,6 +30,7 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False):
         host: a name in lower case, or an address without brackets.
         authority: for the ``host`` header, as the URL spells it.
         target: path and query as the URL spells them.
+        place: where a connection leads.
     """
 
     secure: bool
@@ -37,11 +38,7 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False):
     port: int
     authority: str
     target: str
-
-    @property
-    def place(self) -> "_Place":
-        """Where a connection leads."""
-        return self.secure, self.host, self.port
+    place: "_Place"
 
 
 _Place = tuple[bool, str, int]
@@ -123,12 +120,14 @@ class Client:
         authority, slash, path = url.partition("://")[2].partition("/")
         authority, question, query = authority.partition("?")
         assert parts.hostname is not None
+        port = parts.port or (443 if secure else 80)
         return Endpoint(
             secure=secure,
             host=parts.hostname,
-            port=parts.port or (443 if secure else 80),
+            port=port,
             authority=authority,
             target=f"/?{query}{slash}{path}" if question else f"/{path}",
+            place=(secure, parts.hostname, port),
         )
 
     # ── idle connections ──────────────────────────────────────────────────────────────────────

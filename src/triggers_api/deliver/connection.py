@@ -5,7 +5,6 @@ What an answer may be is bounded here, in bytes; how long it may take is the cal
 
 import asyncio
 from collections.abc import Callable
-from enum import Enum, auto
 from time import perf_counter
 from typing import Final, cast
 
@@ -20,6 +19,11 @@ BODY_LIMIT: Final = 16 * 1024
 _HEAD_LIMIT: Final = 64 * 1024
 _HEADER_LIMIT: Final = 256
 _SWITCHING_PROTOCOLS: Final = 101
+
+# How far an answer has come; looked at many times for each, and a member of an enumeration is slow.
+_HEAD: Final = 0
+_BODY: Final = 1
+_END: Final = 2
 
 
 class RequestFailed(Exception):
@@ -92,14 +96,6 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     body: bytes
 
 
-class _Part(Enum):
-    """How far the answer has come."""
-
-    HEAD = auto()
-    BODY = auto()
-    END = auto()
-
-
 class Connection(asyncio.Protocol):
     """One exchange at a time. Whoever is not idle afterwards is cut, never closed in a friendly way:
 
@@ -132,7 +128,7 @@ class Connection(asyncio.Protocol):
         self._begin()
 
     def _begin(self) -> None:
-        self._part = _Part.HEAD
+        self._part = _HEAD
         self._head_size = self._headers = 0
         self._sized = self._fit = False
         self._forget_head()
@@ -211,7 +207,7 @@ class Connection(asyncio.Protocol):
         if self._course is not None:
             self._course.rest = perf_counter()
             self._course = None
-        if self._part is _Part.HEAD:
+        if self._part == _HEAD:
             self._head_size += len(data)
         try:
             self._parser.feed_data(data)
@@ -222,9 +218,9 @@ class Connection(asyncio.Protocol):
             return
         if self._headers > _HEADER_LIMIT:
             self._fail("bad-response")
-        elif self._part is _Part.END:
+        elif self._part == _END:
             self._answer()
-        elif self._part is _Part.BODY:
+        elif self._part == _BODY:
             if len(self._body) >= BODY_LIMIT:
                 self._fit = False
                 self._answer()
@@ -233,7 +229,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The other side sends no more, which is the end of a body without a length."""
-        if self._asking is not None and self._part is _Part.BODY and not self._sized:
+        if self._asking is not None and self._part == _BODY and not self._sized:
             self._fit = False
             self._answer()
         else:
@@ -279,13 +275,13 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """An answer begins, the interim ones included."""
-        if self._part is _Part.END:
+        if self._part == _END:
             self._fit = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or trailer."""
         self._headers += 1
-        if self._part is not _Part.HEAD:
+        if self._part != _HEAD:
             return  # a trailer, which says nothing that counts
         self._kept_size += len(name) + len(value)
         if self._kept_size <= RESPONSE_HEADERS_LIMIT:
@@ -300,24 +296,24 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The head is there."""
-        if self._part is _Part.HEAD:
-            self._part = _Part.BODY
+        if self._part == _HEAD:
+            self._part = _BODY
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
-        if self._part is _Part.BODY and len(self._body) < BODY_LIMIT:
+        if self._part == _BODY and len(self._body) < BODY_LIMIT:
             self._body += body
 
     def on_message_complete(self) -> None:
         """The end of an answer."""
-        if self._part is _Part.END:
+        if self._part == _END:
             return
         status = self._parser.get_status_code()
         if 100 <= status < 200 and status != _SWITCHING_PROTOCOLS:
             # Interim: forget it, but not how much it was.
-            self._part = _Part.HEAD
+            self._part = _HEAD
             self._sized = False
             self._forget_head()
             return
-        self._part = _Part.END
+        self._part = _END
         self._fit = status != _SWITCHING_PROTOCOLS and self._parser.should_keep_alive()

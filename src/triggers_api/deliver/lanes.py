@@ -191,8 +191,12 @@ class Lanes:
 
     @property
     def _in_hand(self) -> int:
-        # One tenant alone has twice the slots in either case.
-        return (4 if self.shared else 2) * self._slots
+        return 4 * self._slots
+
+    @property
+    def is_stocked(self) -> bool:
+        """Whether what waits is enough to go on with for a while."""
+        return 2 * self._waiting >= self._slots
 
     def rooms(self, now: float) -> Rooms:
         """How many more to claim of each lane and tenant with something in hand, and of the others."""
@@ -236,7 +240,7 @@ class Lanes:
             free = min(free, room(self._slots, self._slow.total - own, own + lane.waiting))
         elif lane.proven:
             own = lane.fast + lane.waiting
-            free = min(free + lane.most, room(2 * self._slots, lane.tenant.held - own, own))
+            free = min(free + 3 * lane.most, room(self._in_hand, lane.tenant.held - own, own))
         for gate in lane.gates:
             free = min(free, gate.room(now))
         return max(0, free)
@@ -365,11 +369,15 @@ class Lanes:
 
     def wakes_at(self) -> float | None:
         """When to :meth:`look` and :meth:`take` again if nothing else happens before."""
-        moments = [at for at in (self._opens_at, self._reopens_at) if at is not None]
+        soonest = self._opens_at
+        if self._reopens_at is not None and (soonest is None or self._reopens_at < soonest):
+            soonest = self._reopens_at
         for flight in self._young:
-            moments.append(flight.started_at + SLOW_S)
+            old_at = flight.started_at + SLOW_S
+            if soonest is None or old_at < soonest:
+                soonest = old_at
             break
-        return min(moments, default=None)
+        return soonest
 
     # ── which one ─────────────────────────────────────────────────────────────────────────────
 

@@ -6,7 +6,7 @@ one header stand for several secrets while one replaces another. Receivers verif
 :func:`triggers_api.client.verify`.
 """
 
-import hmac
+import hashlib
 from base64 import b64encode
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
@@ -29,6 +29,11 @@ KEY_BYTES: Final = range(24, 65)
 _NEW_KEY_BYTES: Final = 32
 _PRIVATE_KEY: Final = "whsk_"
 
+_BLOCK_BYTES: Final = 64
+"""Of SHA-256; no secret is longer."""
+_INNER_PAD: Final = bytes(each ^ 0x36 for each in range(256))
+_OUTER_PAD: Final = bytes(each ^ 0x5C for each in range(256))
+
 
 def new_secret(scheme: SignatureScheme = SignatureScheme.V1) -> str:
     """A fresh signing secret: ``whsec_`` and 256 random bits in base64, or a ``whsk_`` key."""
@@ -37,7 +42,6 @@ def new_secret(scheme: SignatureScheme = SignatureScheme.V1) -> str:
     return PREFIX + b64encode(token_bytes(_NEW_KEY_BYTES)).decode()
 
 
-@lru_cache(maxsize=4096)
 def secret_bytes(secret: str) -> bytes:
     """The key inside a ``whsec_…`` text.
 
@@ -93,4 +97,23 @@ def sign(secrets: Sequence[str], *, message_id: str, timestamp: int, body: bytes
 
 
 def _mac(secret: str, content: bytes) -> str:
-    return b2a_base64(hmac.digest(secret_bytes(secret), content, "sha256"), newline=False).decode()
+    inner, outer = _begun(secret)
+    within = inner.copy()
+    within.update(content)
+    mac = outer.copy()
+    mac.update(within.digest())
+    return b2a_base64(mac.digest(), newline=False).decode()
+
+
+@lru_cache(maxsize=4096)
+def _begun(secret: str) -> "tuple[hashlib._Hash, hashlib._Hash]":
+    """HMAC-SHA256 (RFC 2104) as far as it goes before there is a text: both hashes with their block.
+
+    To copy them takes half of the time that ``hmac.digest`` does, and unlike it keeps the interpreter
+    lock, for which the other thread would have to be waited for.
+    """
+    block = secret_bytes(secret).ljust(_BLOCK_BYTES, b"\0")
+    return (
+        hashlib.sha256(block.translate(_INNER_PAD)),
+        hashlib.sha256(block.translate(_OUTER_PAD)),
+    )

@@ -1,7 +1,8 @@
 """One claimed delivery, one POST, one :data:`~triggers_api.model.outcome.Outcome`."""
 
-import re
+import random
 import secrets
+from collections.abc import Sequence
 from ssl import SSLContext
 from time import perf_counter
 from typing import Final, Self
@@ -13,7 +14,13 @@ from triggers_api import __version__
 from triggers_api.deliver.client import Client, Endpoint
 from triggers_api.deliver.connection import BODY_LIMIT, Answer, Course, RequestFailed
 from triggers_api.deliver.egress import Egress
-from triggers_api.deliver.signature import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
+from triggers_api.deliver.signature import (
+    ID_HEADER,
+    PREFIX,
+    SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+    sign,
+)
 from triggers_api.model.attempt import (
     AttemptDetails,
     response_headers,
@@ -26,9 +33,9 @@ from triggers_api.model.attempt import (
 from triggers_api.model.auth import authorization
 from triggers_api.model.headers import AUTHORIZATION, is_ours
 from triggers_api.model.outcome import Answered, NoAnswer, control_of
-from triggers_api.model.rendering import JSON, EventContent, render
+from triggers_api.model.rendering import JSON, EventContent, envelope, render
 from triggers_api.model.retry import parse_retry_after
-from triggers_api.model.subscription import SubscriptionRecord
+from triggers_api.model.subscription import PayloadFormat, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import ClaimedDelivery
 
@@ -36,9 +43,13 @@ log = structlog.get_logger(__name__)
 
 USER_AGENT: Final = user_agent(__version__)
 
-_USUALLY: Final = 11
-"""Headers of :func:`compose` where no format, order or subscription adds any."""
-_ONE_SIGNATURE: Final = re.compile(r"v1,[^ ]+")
+_USUAL_FORMATS: Final = frozenset({PayloadFormat.STANDARD, PayloadFormat.RAW, PayloadFormat.FLAT})
+"""Those of which only ``content-type`` is a header."""
+_USUAL_LINES: Final = 15
+"""Of :func:`encode_usual`, with the one that ends the head."""
+_BROKEN: Final = "a header holds a line break"
+# Ids must differ, not be secret: a generator of our own costs no system call for each.
+_random_bytes: Final = random.Random(secrets.randbits(256)).randbytes  # noqa: S311
 
 
 class Sent(msgspec.Struct, frozen=True, gc=False):
@@ -75,21 +86,7 @@ def compose(
         at: the same by the store's clock, by which secrets end.
         traceparent: see :func:`new_traceparent`.
     """
-    subscription = delivery.target.subscription
-    body, rendered = render(
-        subscription.payload_format,
-        EventContent(
-            id=delivery.event_id,
-            organization_id=delivery.target.organization_id,
-            type=delivery.event_type,
-            sent_at=delivery.sent_at,
-            payload=delivery.payload,
-            source=delivery.source,
-            key=delivery.key,
-            dedup_id=delivery.dedup_id,
-            metadata=delivery.metadata,
-        ),
-    )
+    body, rendered = _rendered(delivery)
     timestamp = now // 1000
     headers = {
         **rendered,
@@ -149,9 +146,26 @@ def _with_theirs(headers: dict[str, str], target: SubscriptionRecord) -> dict[st
     return headers
 
 
+def _rendered(delivery: ClaimedDelivery) -> tuple[bytes, dict[str, str]]:
+    return render(
+        delivery.target.subscription.payload_format,
+        EventContent(
+            id=delivery.event_id,
+            organization_id=delivery.target.organization_id,
+            type=delivery.event_type,
+            sent_at=delivery.sent_at,
+            payload=delivery.payload,
+            source=delivery.source,
+            key=delivery.key,
+            dedup_id=delivery.dedup_id,
+            metadata=delivery.metadata,
+        ),
+    )
+
+
 def new_traceparent() -> str:
     """A trace that begins with this request (W3C Trace Context, 3.2), sampled."""
-    digits = secrets.token_hex(24)
+    digits = _random_bytes(24).hex()
     return f"00-{digits[:32]}-{digits[32:]}-01"
 
 
@@ -197,19 +211,41 @@ class Sender:
             Unavailable: this process has no key to read them with; nothing was sent.
         """
         started = perf_counter()
-        body, headers = compose(
-            delivery, attempt_number=attempt_number, now=now, at=at, traceparent=new_traceparent()
-        )
+        traceparent = new_traceparent()
+        headers: dict[str, str] | None = None
+        signature = ""
+        signing = delivery.target.signing(at)
+        if is_usual(delivery, signing):
+            body = _usual_body(delivery)
+            signature = sign(
+                signing, message_id=delivery.event_id, timestamp=now // 1000, body=body
+            )
+        else:
+            body, headers = compose(
+                delivery, attempt_number=attempt_number, now=now, at=at, traceparent=traceparent
+            )
         outcome: Answered | NoAnswer
         host, answered = "", None
         course = Course()
         try:
             endpoint = self._client.endpoint(delivery.target.subscription.url)
             host = endpoint.authority
+            if headers is None:
+                request = encode_usual(
+                    endpoint,
+                    delivery,
+                    body,
+                    attempt_number=attempt_number,
+                    timestamp=now // 1000,
+                    signature=signature,
+                    traceparent=traceparent,
+                )
+            else:
+                request = encode(endpoint, headers, body)
             answered = await self._client.post(
-                endpoint, encode(endpoint, headers, body), timeout_s=timeout_s, course=course
+                endpoint, request, timeout_s=timeout_s, course=course
             )
-            outcome = _outcome(answered, now.after(seconds=perf_counter() - started))
+            outcome = _outcome(answered, now, started)
         except RequestFailed as failure:
             outcome = NoAnswer(failure.code, permanent=failure.permanent)
         except Exception:
@@ -219,14 +255,14 @@ class Sender:
         details = AttemptDetails(
             __version__,
             now // 1000,
-            headers["traceparent"],
+            traceparent,
             host,
             len(body),
             {},
             (*course.timings(ended), round((ended - started) * 1000, 1)),
             None if answered is None else {},
         )
-        if not _is_usual(delivery, headers):
+        if headers is not None:
             usual = usual_headers(
                 details,
                 event_id=delivery.event_id,
@@ -237,7 +273,11 @@ class Sender:
             details.request.update(unusual_headers(headers, usual))
         text = None
         if answered is not None:
-            secrets = secret_values(headers, details.request)
+            secrets = (
+                [signature.partition(",")[2]]
+                if headers is None
+                else secret_values(headers, details.request)
+            )
             assert details.response is not None
             details.response.update(response_headers(answered.headers, secrets))
             text = _text(answered.body, secrets)
@@ -258,6 +298,7 @@ class Sender:
             MalformedValue: one of the hook's secrets is not one; nothing was sent.
             Unavailable: this process has no key to read them with; nothing was sent.
         """
+        started = perf_counter()
         headers = compose_farewell(target, now=now, at=at, traceparent=new_traceparent())
         try:
             endpoint = self._client.endpoint(target.subscription.url)
@@ -267,19 +308,32 @@ class Sender:
             )
         except RequestFailed as failure:
             return NoAnswer(failure.code, permanent=failure.permanent)
-        return _outcome(answered, now)
+        return _outcome(answered, now, started)
 
 
-def _is_usual(delivery: ClaimedDelivery, headers: dict[str, str]) -> bool:
-    """Whether nothing was chosen for this request that :func:`usual_headers` would not say."""
+def is_usual(delivery: ClaimedDelivery, signing: Sequence[str]) -> bool:
+    """Whether nothing is chosen for a request, so that it is made by :func:`encode_usual`.
+
+    Args:
+        delivery: what to send, and to whom.
+        signing: the secrets that sign it.
+    """
     target = delivery.target
+    subscription = target.subscription
     return (
-        not target.subscription.headers
+        not subscription.headers
         and target.auth is None
-        and len(headers) == _USUALLY
-        and headers["content-type"] == JSON
-        and _ONE_SIGNATURE.fullmatch(headers[SIGNATURE_HEADER]) is not None
+        and delivery.sequence is None
+        and subscription.payload_format in _USUAL_FORMATS
+        and len(signing) == 1
+        and signing[0].startswith(PREFIX)
     )
+
+
+def _usual_body(delivery: ClaimedDelivery) -> bytes:
+    if delivery.target.subscription.payload_format is PayloadFormat.STANDARD:
+        return envelope(delivery.event_type, delivery.sent_at, delivery.payload)
+    return _rendered(delivery)[0]
 
 
 def _text(body: bytes, secrets: list[str]) -> str | None:
@@ -297,17 +351,50 @@ def encode(
     """
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
-        raise ValueError("a header holds a line break")
+        raise ValueError(_BROKEN)
     return (
         f"{method} {endpoint.target} HTTP/1.1\r\nhost: {endpoint.authority}\r\n"
         f"content-length: {len(body)}\r\n{lines}\r\n"
     ).encode() + body
 
 
-def _outcome(answer: Answer, now: Timestamp) -> Answered:
-    asked = answer.retry_after
+def encode_usual(
+    endpoint: Endpoint,
+    delivery: ClaimedDelivery,
+    body: bytes,
+    *,
+    attempt_number: int,
+    timestamp: int,
+    signature: str,
+    traceparent: str,
+) -> bytes:
+    """What :func:`encode` makes of :func:`compose`, where :func:`is_usual`.
+
+    Raises:
+        ValueError: a line break would get into a header.
+    """
+    # One expression instead of a dict and a loop: nine of ten requests are like this one.
+    head = (
+        f"POST {endpoint.target} HTTP/1.1\r\nhost: {endpoint.authority}\r\n"
+        f"content-length: {len(body)}\r\ncontent-type: {JSON}\r\n"
+        f"{ID_HEADER}: {delivery.event_id}\r\n{TIMESTAMP_HEADER}: {timestamp}\r\n"
+        f"{SIGNATURE_HEADER}: {signature}\r\nuser-agent: {USER_AGENT}\r\naccept: */*\r\n"
+        f"accept-encoding: identity\r\ntraceparent: {traceparent}\r\n"
+        f"x-triggers-event-type: {delivery.event_type}\r\n"
+        f"x-triggers-delivery-id: {delivery.id}\r\nx-triggers-attempt: {attempt_number}\r\n\r\n"
+    )
+    if head.count("\n") != _USUAL_LINES or head.count("\r") != _USUAL_LINES:
+        raise ValueError(_BROKEN)
+    return head.encode() + body
+
+
+def _outcome(answer: Answer, started_at: Timestamp, started: float) -> Answered:
+    asked_s = None
+    if answer.retry_after is not None:
+        now = started_at.after(seconds=perf_counter() - started)
+        asked_s = parse_retry_after(answer.retry_after.decode("latin-1"), now=now)
     return Answered(
         answer.status_code,
-        None if asked is None else parse_retry_after(asked.decode("latin-1"), now=now),
+        asked_s,
         None if answer.control is None else control_of(answer.control.decode("latin-1")),
     )

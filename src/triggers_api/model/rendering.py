@@ -81,11 +81,16 @@ def render(payload_format: PayloadFormat, event: EventContent) -> tuple[bytes, d
 
 def standard(event: EventContent) -> bytes:
     """The envelope of Standard Webhooks: ``type``, ``timestamp``, and the payload as ``data``."""
+    return envelope(event.type, event.sent_at, event.payload)
+
+
+def envelope(event_type: str, sent_at: Timestamp, payload: bytes) -> bytes:
+    """:func:`standard` of what goes into it."""
     # Neither an event's type nor a timestamp has a character that JSON would escape.
     return b'{"type":"%b","timestamp":"%b","data":%b}' % (
-        event.type.encode(),
-        str(event.sent_at).encode(),
-        event.payload,
+        event_type.encode(),
+        str(sent_at).encode(),
+        payload,
     )
 
 

@@ -146,6 +146,8 @@ class SubscriptionRecord(msgspec.Struct, frozen=True, kw_only=True):
             Unavailable: this process cannot read them.
         """
         self._check_readable()
+        if not self.retired:
+            return self.secrets
         return self.secrets + tuple(old.secret for old in self.retired if old.until > at)
 
     def rotated(self, secret: str, *, now: int, until: Timestamp) -> Self:

@@ -135,11 +135,11 @@ class Directory:
 
     def notifies(self, organization_id: str) -> bool:
         """Whether the organization is to be told what the service has to say of itself."""
+        operational = self._operational.get(organization_id)
+        if not operational:
+            return False
         now = self._store.now()
-        return any(
-            subscription.status_at(now) in MATCHING
-            for subscription in self._operational.get(organization_id, ())
-        )
+        return any(subscription.status_at(now) in MATCHING for subscription in operational)
 
     def ended_sessions(self, at: int) -> list[tuple[str, str]]:
         """Organization and subscription of each session that had expired by a moment."""
