@@ -149,6 +149,19 @@ def test_a_list_goes_on_from_a_cursor(client: Client) -> None:
     assert refused.value.code == "invalid-cursor"
 
 
+def test_events_are_found_by_what_is_in_them(client: Client) -> None:
+    client.send("order.created", {"customer": {"id": 7}, "note": "fragile glass"}, source="shop")
+    client.send("order.created", {"customer": {"id": 8}, "note": "glass"}, key="k")
+    client.send("order.paid", {"customer": {"id": 7}, "gift": None})
+    found = client.events.list(payload={"customer.id": 7}, order="asc")
+    assert [event.type for event in found] == ["order.created", "order.paid"]
+    assert len([*client.events.list(q="GLASS", type="order.*", status="queued")]) == 2
+    assert [event.source for event in client.events.list(q="glass fragile")] == ["shop"]
+    assert [event.key for event in client.events.list(key="k")] == ["k"]
+    assert client.events.list(source="shop", key="k").first() is None
+    assert [each.type for each in client.events.list(payload={"gift": None})] == ["order.paid"]
+
+
 def test_a_subscription_is_made_changed_and_ended(client: Client) -> None:
     made = client.subscriptions.create(
         "http://127.0.0.1:9/hook", ["order.*"], filter="payload.total > 50.0", ordering="key"
