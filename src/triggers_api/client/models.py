@@ -61,6 +61,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
             event's present one.
         duplicate: an event with this dedup_id was there already; ``id`` is that one's.
         payload_matches: of a duplicate: its payload is the first one's, byte for byte.
+        warnings: where the payload does not fit the schema of its type.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     duplicate: bool = False
     payload_matches: bool | None = None
     received_at: datetime | None = None
+    warnings: tuple[FieldError, ...] = ()
 
 
 class ItemError(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +90,7 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
         status: ``accepted``, ``duplicate`` or ``rejected``.
         id: the event's; of a duplicate the first one's.
         error: why it was rejected.
+        quarantined: it was accepted and is kept aside, for the reasons in ``warnings``.
     """
 
     index: int
@@ -95,6 +98,8 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None = None
     dedup_id: str | None = None
     error: ItemError | None = None
+    quarantined: bool = False
+    warnings: tuple[FieldError, ...] = ()
 
 
 class BatchReport(msgspec.Struct, frozen=True, kw_only=True):
