@@ -141,8 +141,11 @@ class SearchVerbs:
         """Part of the transaction that deletes an event, or gives it another payload."""
         await db.execute(SQL["mark_stale"], organization, event, now)
 
-    async def changed(self, db: Connection, organization: Key, event: Key) -> None:
-        """Part of the transaction that changes an event's payload: searches look at it each time."""
+    async def changed(self, db: Connection, organization: Key, event: Key, *, now: int) -> None:
+        """Part of the transaction that gives an event another payload.
+
+        Until its part is mended every search looks at it.
+        """
         # What was read before and is not saved yet has the old one: that is read again.
         await db.execute(SQL["revoke_index"])
         number_ = event.int if isinstance(event, UUID) else int(event, 16)
@@ -151,6 +154,7 @@ class SearchVerbs:
             if number_ in events:
                 marked = with_place(whole, events.index(number_))
                 await db.execute(SQL["save_whole"], organization, part, marked)
+        await db.execute(SQL["mark_stale"], organization, event, now)
 
     async def stale_part(self, db: Connection, before: int) -> StalePart | None:
         """The one that has been stale for the longest time."""
