@@ -137,8 +137,8 @@ class SearchVerbs:
             [body for _, body in blocks],
         )
 
-    async def changed(self, db: Connection, organization: Key, event: Key, *, now: int) -> None:
-        """Part of the transaction that deletes an event, or gives it another payload."""
+    async def erased(self, db: Connection, organization: Key, event: Key, *, now: int) -> None:
+        """Part of the transaction that deletes an event."""
         await db.execute(SQL["mark_stale"], organization, event, now)
 
     async def changed(self, db: Connection, organization: Key, event: Key, *, now: int) -> None:

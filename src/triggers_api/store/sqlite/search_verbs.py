@@ -192,8 +192,8 @@ class SearchVerbs(Tables):
             db, "save_blocks", [(first | at, body) for at, body in sorted(part.blocks.items())]
         )
 
-    def changed(self, db: apsw.Connection, organization: int, event: int, *, now: int) -> None:
-        """Part of the transaction that deletes an event, or gives it another payload."""
+    def erased(self, db: apsw.Connection, organization: int, event: int, *, now: int) -> None:
+        """Part of the transaction that deletes an event."""
         self._erased += 1
         db.execute(SQL["mark_stale"], (organization, event, now))
 
