@@ -49,6 +49,7 @@ _SETTING: Final = "VALUE"
 
 _TAGS: Final = (
     "Events",
+    "Inbox",
     "Subscriptions",
     "Hooks",
     "Deliveries",

@@ -15,6 +15,7 @@ _COMMANDS: Final = {
     "trigger": ("trigger", "Send an event."),
     "search": ("search", "Find events by what they are and what is in them."),
     "tail": ("tail", "Print events as they come in."),
+    "inbox": ("inbox", "Look into an inbox, pull from it, acknowledge."),
     "explain": ("explain", "Say why a subscription gets an event, or why not."),
     "listen": ("listen", "Have events forwarded to a server on this machine."),
     "cancel": ("cancel", "Call off an event that is scheduled or queued."),
