@@ -15,8 +15,8 @@ from triggers_api import __version__
 from triggers_api.cli.main import group
 
 COMMANDS: Final = [
-    "serve", "worker", "trigger", "search", "tail", "explain", "listen", "cancel", "delete", "replay",
-    "migrate", "encrypt", "copy", "doctor", "bench",
+    "serve", "worker", "trigger", "search", "tail", "inbox", "explain", "listen", "cancel",
+    "delete", "replay", "migrate", "encrypt", "copy", "doctor", "bench",
 ]  # fmt: skip
 
 HELP_SECONDS: Final = 0.4

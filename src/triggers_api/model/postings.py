@@ -9,7 +9,7 @@ first bits, so that a search reads one block for each term. A block is, all numb
     places          of each term: 2 bytes each, rising, or a bit map of all places where that is shorter
 """
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from struct import Struct as Layout
 from struct import pack, unpack_from
 from typing import Final
@@ -143,6 +143,14 @@ def places_of(block: bytes | None, term: int) -> int:
 def places_in(whole: bytes) -> int:
     """A bit map as a number."""
     return int.from_bytes(whole, "little")
+
+
+def places_at(mask: int) -> Iterator[int]:
+    """The places in a bit map that is a number, rising."""
+    while mask:
+        lowest = mask & -mask
+        yield lowest.bit_length() - 1
+        mask ^= lowest
 
 
 def with_place(whole: bytes, place: int) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from triggers_api.model.event import Event, EventStatus
-from triggers_api.model.postings import block_of, places_in, places_of
+from triggers_api.model.postings import block_of, places_at, places_in, places_of
 from triggers_api.model.search import Asked, asked_terms
 from triggers_api.store.base import EventFilter, FoundEvents
 
@@ -179,9 +179,9 @@ class Blocks(msgspec.Struct, frozen=True):
 
 
 class Ids(msgspec.Struct, frozen=True):
-    """The events of each part, by their places."""
+    """The events of parts at the places in a bit map: for each part their ids by their places."""
 
-    parts: Sequence[int]
+    places: Mapping[int, int]
 
 
 Ask = Bound | Rows | RowsOf | QueueIsShort | Behind | Parts | Blocks | Ids
@@ -364,13 +364,13 @@ class _Search:
                     del masks[number]
             if not masks:
                 return []
-        ids: Mapping[int, Sequence[int]] = yield Ids(list(masks))
+        ids: Mapping[int, Sequence[int] | Mapping[int, int]] = yield Ids(masks)
         return [
             found
             for number, mask in masks.items()
             if number in ids
-            for found in _at_places(ids[number], mask)
-            if found in span
+            for place in places_at(mask)
+            if (found := ids[number][place]) in span
         ]
 
     def _reach(self, parts: Sequence[IndexPart], at: int) -> int | None:
@@ -401,12 +401,3 @@ class _Search:
         found.sort(key=lambda each: each.id, reverse=not self._upward)
         self._found = found
         return self._page(go_on=last if go_on else None)
-
-
-def _at_places(ids: Sequence[int], mask: int) -> list[int]:
-    found = []
-    while mask:
-        lowest = mask & -mask
-        found.append(ids[lowest.bit_length() - 1])
-        mask ^= lowest
-    return found

@@ -1,14 +1,14 @@
 """Searching for events, and the index that searches read, made beside everything else."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from asyncpg import Record
 
 from triggers_api.model import ids
-from triggers_api.model.postings import Part, with_place
+from triggers_api.model.postings import Part, places_at, with_place
 from triggers_api.model.search import Matcher, needles
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
@@ -42,6 +42,8 @@ from triggers_api.store.searching import (
 )
 
 _ID_BYTES: Final = 16
+_FEW: Final = 64
+"""Places of a part whose ids are read one by one."""
 _PAYLOAD: Final = 2
 _LONG_BYTES: Final = 128 << 10
 _STATEMENTS: Final = {
@@ -272,9 +274,31 @@ class _Look:
                     [block for _, block in wanted],
                 )
                 return {(part, block): body for part, block, body in rows}
-            case Ids(parts):
-                rows = await db.fetch(SQL["search_ids"], organization, parts)
-                return {at: _unpacked(packed) for at, packed in rows}
+            case Ids(places):
+                return await self._ids(places)
+
+    async def _ids(self, places: Mapping[int, int]) -> dict[int, Any]:
+        whole = [part for part, mask in places.items() if mask.bit_count() > _FEW]
+        found: dict[int, Any] = {}
+        if whole:
+            rows = await self._db.fetch(SQL["search_ids"], self._organization, whole)
+            found = {part: _unpacked(packed) for part, packed in rows}
+        few = [
+            (part, place)
+            for part, mask in places.items()
+            if mask.bit_count() <= _FEW
+            for place in places_at(mask)
+        ]
+        if few:
+            rows = await self._db.fetch(
+                SQL["search_places"],
+                self._organization,
+                [part for part, _ in few],
+                [place for _, place in few],
+            )
+            for part, place, packed in rows:
+                found.setdefault(part, {})[place] = int.from_bytes(packed, "big")
+        return found
 
     async def _rows(self, ask: Rows) -> Looked:
         name = "events_by_dedup_id"

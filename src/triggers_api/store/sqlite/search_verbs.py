@@ -320,8 +320,8 @@ class _Look:
                 return [IndexPart(*row) for row in rows]
             case Blocks(wanted):
                 return _blocks(db, wanted)
-            case Ids(parts):
-                return _ids(db, parts)
+            case Ids(places):
+                return _ids(db, list(places))
 
     def _rows(self, ask: Rows) -> Looked:
         between = _between(ask.span)

@@ -34,8 +34,8 @@ WHERE true
           ELSE 0 END)
   -- What may hold it although it is not there as it is written: escapes, and letters beyond ASCII.
   AND ($11::text IS NULL
-       OR strpos(lower(encode(e.payload, 'escape') COLLATE "C"), $11) > 0
-       OR ($12::text IS NOT NULL AND strpos(lower(encode(e.payload, 'escape') COLLATE "C"), $12) > 0)
-       OR strpos(encode(e.payload, 'escape'), '\') > 0)
+       OR (SELECT strpos(p.text, $11) > 0 OR strpos(p.text, '\') > 0
+                  OR ($12::text IS NOT NULL AND strpos(p.text, $12) > 0)
+           FROM (SELECT lower(encode(e.payload, 'escape') COLLATE "C") AS text OFFSET 0) AS p))
 ORDER BY asked.id
 LIMIT $4
