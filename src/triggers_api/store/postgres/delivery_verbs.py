@@ -29,19 +29,7 @@ from triggers_api.store.base import (
     Settled,
     Settlement,
 )
-from triggers_api.store.choice import (
-    CLAIMED_BYTES,
-    LANES_AT_ONCE,
-    Ahead,
-    Allowed,
-    Among,
-    Behind,
-    Chosen,
-    Due,
-    Lane,
-    Within,
-    choose,
-)
+from triggers_api.store.choice import CLAIMED_BYTES, choose
 from triggers_api.store.endpoint_health import at_another_url
 from triggers_api.store.passed import Passed
 from triggers_api.store.postgres import lines
@@ -51,6 +39,17 @@ from triggers_api.store.postgres.notice_verbs import write_notices
 from triggers_api.store.postgres.quarantine_verbs import reveal
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
 from triggers_api.store.postgres.tables import SQL, first_at, number, text
+from triggers_api.store.questions import (
+    LANES_AT_ONCE,
+    Ahead,
+    Allowed,
+    Among,
+    Behind,
+    Chosen,
+    Due,
+    Lane,
+    Within,
+)
 from triggers_api.store.turns import Turns
 
 CANCELLED_AT_ONCE: Final = 5000
