@@ -61,7 +61,7 @@ _FILL: Final = {
     "event_states": (
         ROWS,
         "organization_id, event_id, status, status_at",
-        f"{ORGANIZATION}, {EVENT}, CASE WHEN i % 1000 BETWEEN 3 AND 6 THEN i % 1000 ELSE 1 END, i",
+        f"{ORGANIZATION}, {EVENT}, 1 + i % 6, i",
     ),
     "deliveries": (
         ROWS,

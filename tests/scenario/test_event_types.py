@@ -476,7 +476,7 @@ def test_an_example_is_what_a_test_event_of_its_type_holds(ask: Ask, receiver: R
     ask.do("POST", path, {"type": "order.created"})
     ask.do("POST", path, {"type": "order.created", "payload": 1})
     ask.run(ask.service.drain())
-    assert [each.body for each in receiver.requests] == [b'{ "id" : 42 }', b"1"]
+    assert {each.body for each in receiver.requests} == {b'{ "id" : 42 }', b"1"}
 
 
 def test_an_example_is_the_sample_of_a_type_that_has_no_events_yet(ask: Ask) -> None:

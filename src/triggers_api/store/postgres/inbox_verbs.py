@@ -736,9 +736,12 @@ class InboxVerbs:
         rows = await db.fetch(
             SQL["inbox_hidden"], organization, str(position.xid), position.event, now
         )
-        withheld = await db.fetch(
-            SQL["inbox_withheld_before"], organization, str(position.xid), position.event
-        )
+        withheld: list[Any] = []
+        place = str(position.xid), position.event
+        last = FIRST
+        while some := await db.fetch(SQL["inbox_withheld_before"], organization, *place, last):
+            withheld += [row[:3] for row in some if row[3]]
+            last = some[-1][1]
         await self._save(
             db,
             organization,

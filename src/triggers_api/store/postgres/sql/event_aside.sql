@@ -3,4 +3,4 @@ FROM event_states AS s
 CROSS JOIN LATERAL (
     SELECT e.type FROM events AS e WHERE e.organization_id = s.organization_id AND e.id = s.event_id LIMIT 1
 ) AS e
-WHERE s.event_id = $1 AND s.status IN (3, 4)
+WHERE s.event_id = $1 AND s.status IN (3, 4) AND s.reason IS NOT NULL
