@@ -50,6 +50,7 @@ _SETTING: Final = "VALUE"
 
 _TAGS: Final = (
     "Events",
+    "Inbox",
     "Subscriptions",
     "Hooks",
     "Deliveries",
@@ -319,7 +320,8 @@ def command_options(name: str) -> Table:
             spelled = ", ".join(f"`{option}`" for option in parameter.opts)
             rows.append((spelled, _values(parameter), _default(parameter), parameter.help or ""))
         else:
-            rows.append((f"`{parameter.make_metavar(click.Context(group))}`", "", "", "Required."))
+            needed = "Required." if parameter.required else "May be left out."
+            rows.append((f"`{parameter.make_metavar(click.Context(group))}`", "", "", needed))
     return Table(("option", "takes", "default", "meaning"), rows)
 
 

@@ -187,7 +187,7 @@ def test_an_organization_with_many_lanes_and_no_room_costs_others_no_turn(
     monkeypatch: pytest.MonkeyPatch,
     room: int,
 ) -> None:
-    monkeypatch.setattr("triggers_api.store.choice.LANES_PER_CLAIM", 70)
+    monkeypatch.setattr("triggers_api.store.walk.LANES_PER_CLAIM", 70)
     flooding = [world.subscription(organization) for _ in range(200)]
     world.append(*[world.event(organization, to=flooding) for _ in range(2)])
     clock.advance(seconds=1)
@@ -216,7 +216,7 @@ def test_every_lane_of_an_organization_with_little_room_has_its_turn(
 def test_organizations_take_turns_when_so_much_is_in_the_way_that_lanes_are_walked(
     world: World, organization: str, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triggers_api.store.choice._READ_AHEAD", 0)
+    monkeypatch.setattr("triggers_api.store.front.READ_AHEAD", 0)
     hide_the_front(world, organization, clock)
     tenants = [world.organization(f"Tenant {number}") for number in range(6)]
     for tenant in tenants:
@@ -249,7 +249,7 @@ def test_a_look_that_did_not_see_everybody_says_so_and_the_next_ones_see_the_res
     monkeypatch: pytest.MonkeyPatch,
     place: int,
 ) -> None:
-    monkeypatch.setattr("triggers_api.store.choice.LANES_PER_CLAIM", 70)
+    monkeypatch.setattr("triggers_api.store.walk.LANES_PER_CLAIM", 70)
     lanes = [world.subscription(organization) for _ in range(301)]
     free = lanes.pop(place)
     world.append(*[world.event(organization, to=lanes)])
@@ -272,7 +272,7 @@ def test_however_many_are_held_one_look_goes_past_them(
     monkeypatch: pytest.MonkeyPatch,
     status: SubscriptionStatus,
 ) -> None:
-    monkeypatch.setattr("triggers_api.store.choice.LANES_PER_CLAIM", 70)
+    monkeypatch.setattr("triggers_api.store.walk.LANES_PER_CLAIM", 70)
     held = [world.subscription(organization) for _ in range(300)]
     world.append(world.event(organization, to=held))
     for each in held:

@@ -10,7 +10,9 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triggers_api.store.choice import (
+from triggers_api.store.choice import choose
+from triggers_api.store.passed import Passed, Place
+from triggers_api.store.questions import (
     LANES_AT_ONCE,
     Ahead,
     Allowed,
@@ -20,9 +22,7 @@ from triggers_api.store.choice import (
     Due,
     Lane,
     Within,
-    choose,
 )
-from triggers_api.store.passed import Passed, Place
 from triggers_api.store.turns import Turns
 
 if TYPE_CHECKING:
@@ -239,8 +239,8 @@ def test_whatever_was_passed_a_claim_leaves_nothing_that_it_has_room_for(
 ) -> None:
     model = Model(lanes_passed=lanes_passed)
     with (
-        mock.patch("triggers_api.store.choice._WORTH_PASSING", 2),
-        mock.patch("triggers_api.store.choice._READ_AHEAD", 12),
+        mock.patch("triggers_api.store.front.WORTH_PASSING", 2),
+        mock.patch("triggers_api.store.front.READ_AHEAD", 12),
     ):
         for adds, time, turned, given_back, run_out, *claim in history:
             for add in adds:

@@ -122,7 +122,7 @@ def test_of_one_that_has_ended_nothing_is_fetched_and_what_waited_is_cancelled(
     clock.advance(seconds=60)
     for each in (expiring, deleted):
         assert ids_of(fetched(world, organization, each)) == []
-    world.run(world.store.reap())
+    world.run(world.store.end_expired(()))
     assert [world.status_of(organization, each) for each in (late, gone)] == ["cancelled"] * 2
 
 

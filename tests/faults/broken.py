@@ -159,6 +159,17 @@ def replays_after_its_place() -> None:
     SqliteStore.advance_job = broken  # type: ignore[method-assign]
 
 
+def believes_every_receipt() -> None:
+    """Whoever has a receipt of an inbox may acknowledge with it, whatever became of its lease."""
+    from triggers_api.model.inbox import InboxStatus, Settling  # noqa: PLC0415
+    from triggers_api.store.sqlite import inbox_verbs  # noqa: PLC0415
+
+    def broken(*_: Any, **__: Any) -> Settling:  # noqa: ANN401
+        return Settling(InboxStatus.ACKED, drop=True)
+
+    vars(inbox_verbs)["settle_lease"] = broken
+
+
 def _migrated(statements: str) -> None:
     """Run statements when a database has just been made."""
     from triggers_api.store.sqlite import schema  # noqa: PLC0415
@@ -242,6 +253,11 @@ def postgres_replays_after_its_place() -> None:
 
     JobVerbs._insert = later  # type: ignore[method-assign,assignment]
     PostgresStore.advance_job = broken  # type: ignore[method-assign]
+
+
+def pulls_at_once() -> None:
+    """Nobody holds the inbox while it looks what comes next."""
+    _postgres_sql("hold_inbox", "FOR UPDATE", "")
 
 
 def never_raises_synchronous_commit() -> None:
@@ -346,6 +362,7 @@ BREAKS: Final[dict[str, Callable[[], None]]] = {
         answers_before_the_commit,
         never_syncs,
         settles_without_a_fence,
+        believes_every_receipt,
         has_no_unique_index,
         follows_redirects,
         limits_nothing,
@@ -355,6 +372,7 @@ BREAKS: Final[dict[str, Callable[[], None]]] = {
         postgres_answers_before_the_commit,
         calls_a_lost_answer_a_refusal,
         postgres_settles_without_a_fence,
+        pulls_at_once,
         postgres_has_no_unique_index,
         postgres_replays_after_its_place,
         never_raises_synchronous_commit,

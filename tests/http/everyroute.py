@@ -30,6 +30,8 @@ OURS: Final = {
 
 NARROWER: Final = {
     ("/api/listen/", "subscription_id"): "session_id",
+    ("/api/inboxes/", "name"): "inbox_name",
+    ("/api/inbox", "receipts"): "inbox_receipt",
 }
 """Where the same name stands for some of them only: the beginning of the path, and the member."""
 
@@ -44,6 +46,7 @@ NOT_OURS: Final = {
 
 CREATED_BY: Final = {
     "POST /api/hooks": "what is subscribed need not be anybody's yet",
+    "PUT /api/inboxes/{name}": "everybody has names of their own",
 }
 """Routes whose members are no reference to what is there."""
 
@@ -57,7 +60,11 @@ _VALUES: Final[Mapping[str, Any]] = {
     "dry_run": True,
     "status_code": 200,
     "receipt": "nonsense",
+    "to": "start",
+    "ids": ["evt_nothing"],
 }
+_INSTEAD_OF: Final = {"receipts": "ids"}
+"""Members of which there may be only one."""
 _OF_A_TYPE: Final[Mapping[str, Any]] = {
     "string": "x", "integer": 1, "number": 1, "boolean": True, "null": None,
 }  # fmt: skip
@@ -207,6 +214,7 @@ class Document:
             }
             if pointer:
                 wanted.add(pointer[0])
+                wanted.discard(_INSTEAD_OF.get(pointer[0], ""))
             return {
                 name: self._member(members[name], name, pointer, chosen)
                 for name in members
@@ -236,11 +244,13 @@ def _kind(name: str, *, of: Route) -> str | None:
     Raises:
         UnknownKind: nobody has said it.
     """
+    if of.name in CREATED_BY:
+        return None
     for (path, member), kind in NARROWER.items():
         if member == name and of.path.startswith(path):
             return kind
     if name in OURS:
-        return None if of.name in CREATED_BY else OURS[name]
+        return OURS[name]
     if name in NAMES or name in NOT_OURS:
         return None
     if name in of.in_path or _SOUNDS_LIKE_AN_ID.search(name):

@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triggers_api.errors import InvalidEncoding, InvalidJson, Problem, TooLarge, ValidationFailed
-from triggers_api.ingest.batch import BATCH_LIMIT, ITEMS_LIMIT, Lines, items_of, read_item
+from triggers_api.ingest.batch import (
+    BATCH_LIMIT,
+    ITEMS_LIMIT,
+    Lines,
+    items_of,
+    quick_draft,
+    read_item,
+    requests_of,
+)
 from triggers_api.ingest.draft import BODY_LIMIT, Draft, read_draft
 
 ODD: Final = b'{"big":10000000000000000000001,"a":1,"a":2,"nul":"\\u0000", "s" : "\\/\xc3\xa9"}'
@@ -40,6 +48,47 @@ def test_items_are_the_bytes_that_were_sent(body: bytes) -> None:
 def test_what_is_no_batch_is_refused_as_a_whole(body: bytes, problem: type[Problem]) -> None:
     with pytest.raises(problem):
         items_of(body)
+
+
+GOOD: Final = (
+    b'{"type":"a","payload":%b}' % ODD,
+    b' {"event_type" : "a", "data":null , "external_id":"x"}',
+    b'{"type":"a","payload":"\xc3\xa9","metadata":{"k":"v"},"key":"k","occurred_at":null}',
+    b'{"type":"a","payload":%b1%b,"deliver_at":"2030-01-01T00:00:00Z"}' % (b"[" * 64, b"]" * 64),
+)
+BAD: Final = (
+    b"1",
+    b"null",
+    b"{}",
+    b'{"type":"a"}',
+    b'{"type":"a","payload":1,"more":1}',
+    b'{"type":"a b","payload":1}',
+    b'{"type":"a","payload":"\xc3"}',
+    b'{"type":"a","payload":1,"occurred_at":"yesterday"}',
+    b'{"type":"a","payload":%b1%b}' % (b"[" * 65, b"]" * 65),
+    b'{"type":"a","payload":%b1%b}' % (b"[" * 5000, b"]" * 5000),
+)
+
+
+@pytest.mark.parametrize("around", [b"[%b]", b' {"events":[%b]}', b"\n[ %b ]"])
+@given(items=st.lists(st.sampled_from(GOOD), min_size=1))
+def test_events_decoded_at_once_are_those_that_are_read_alone(
+    around: bytes, items: list[bytes]
+) -> None:
+    body = around % b",".join(items)
+    assert [quick_draft(each) for each in requests_of(body)] == [
+        read_item(item, read_draft) for item in items_of(body)
+    ]
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_an_item_that_is_no_event_has_each_read_alone(bad: bytes) -> None:
+    requests = requests_of(b"[%b,%b]" % (GOOD[0], bad))
+    assert not requests or None in [quick_draft(each) for each in requests]
+
+
+def test_of_too_many_events_decoded_at_once_there_is_one_more_than_the_limit() -> None:
+    assert len(requests_of(b"[%b]" % b",".join([b"{}"] * 5000))) == ITEMS_LIMIT + 1
 
 
 @given(

@@ -47,6 +47,30 @@ def test_ids_sort_as_texts_in_the_order_of_their_sequences(made: list[tuple[int,
     assert [sequence_of(text) for text in sorted(texts)] == sorted(distinct)
 
 
+@given(prefixes, st.integers(1, (1 << 63) - 1000), tails)
+def test_a_generator_with_a_tail_writes_ids_like_any_other(
+    prefix: str, sequence: int, tail: int
+) -> None:
+    generator = ids.IdGenerator(lambda: 0, tail=tail, after=sequence - 1)
+    assert generator.new(prefix) == ids.text(prefix, sequence, tail)
+    assert generator.several(prefix, 300) == [
+        ids.text(prefix, sequence + number, tail) for number in range(1, 301)
+    ]
+
+
+@given(st.lists(st.tuples(st.integers(0, (1 << 43) - 1), st.integers(0, 5))), st.none() | tails)
+def test_several_ids_rise_like_single_ones(asked: list[tuple[int, int]], tail: int | None) -> None:
+    readings = iter([moment for moment, _ in asked for _ in range(2)])
+    generator = ids.IdGenerator(lambda: next(readings), tail=tail)
+    made = []
+    for _, count in asked:
+        made += [generator.new(ids.EVENT), *generator.several(ids.EVENT, count)]
+        if not count:
+            next(readings)
+    assert made == sorted(set(made))
+    assert len(made) == sum(1 + count for _, count in asked)
+
+
 @given(
     st.lists(st.integers(0, (1 << 43) - 1), min_size=1, max_size=50),
     st.none() | tails,

@@ -54,6 +54,19 @@ def test_a_sweep_frees_what_a_lost_worker_held_and_counts_it(
     assert len(receiver.requests) == 4
 
 
+def test_a_sweep_takes_away_what_inboxes_left_piece_by_piece(
+    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggers_api.operate.reaper._AT_ONCE", 2)
+    for number in range(5):
+        run(service.send("a", number))
+    assert len(run(service.call("POST", "/api/inbox/pull", {})).json["data"]) == 5
+    run(service.call("POST", "/api/inbox/seek", {"to": "start"}))
+    run(service.app.reaper.run_once())
+    assert run(service.app.store.prune_inboxes(10)) == 0
+    assert len(run(service.call("POST", "/api/inbox/pull", {})).json["data"]) == 5
+
+
 def test_an_old_backlog_is_not_stuck(service: Service, run: Run, clock: FrozenClock) -> None:
     for number in range(3):
         run(service.send("a", number))

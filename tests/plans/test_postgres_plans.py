@@ -399,7 +399,10 @@ PLANS: Final = {
     "hold_queue_row": [EVENT_IN_QUEUE],
     "event_standing": [EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE, DELIVERIES_OF_EVENT],
     # retention
-    "hold_old_events": ["events_pkey (id <, id >, organization_id =)", EVENT_BY_ID],
+    "hold_old_events": [
+        "events_pkey (id <, id >, organization_id =)", EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE,
+        DELIVERIES_OF_EVENT,
+    ],
     "prune_events": [
         EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE, DELIVERIES_OF_EVENT, ATTEMPTS, DEAD_LETTER,
         "events by place", "event_states by place", "deliveries by place", "attempts by place",

@@ -152,6 +152,11 @@ PLANS: Final = {
         SUBSCRIPTION,
         HEALTH,
     ],
+    "claim_due_same": [
+        "SEARCH d USING INDEX deliveries_due (priority=? AND due_at=? AND rowid>?)",
+        SUBSCRIPTION,
+        HEALTH,
+    ],
     "claim_lanes_passed": [SUBSCRIPTION, HEALTH],
     "claim_ran_out": ["SEARCH deliveries USING COVERING INDEX deliveries_leased (lease_until<?)"],
     "claim_lane": [IN_A_LANE, "SCAN (subquery-1)", IN_A_LANE, "SCAN (subquery-3)"],
@@ -303,6 +308,7 @@ PLANS: Final = {
         "SEARCH inboxes USING PRIMARY KEY (organization_id=?)",
     ],
     "prune_payloads": ["SEARCH event_payloads USING INTEGER PRIMARY KEY (rowid=?)"],
+    "prune_failures": ["SEARCH event_failures USING INTEGER PRIMARY KEY (rowid=?)"],
     "prune_events": ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"],
     # inboxes
     "inbox_again": [

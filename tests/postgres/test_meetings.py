@@ -95,7 +95,7 @@ def test_a_delivery_that_is_freed_while_it_is_claimed_is_leased_to_one_only(
         organization = await database.organization(gone)
         room = {}
         if statement == "claim_lane":  # which is asked when too much is in the way at the front
-            monkeypatch.setattr("triggers_api.store.choice._READ_AHEAD", 0)
+            monkeypatch.setattr("triggers_api.store.front.READ_AHEAD", 0)
             full = await subscribed(gone, organization)
             room[full] = 0
             await due(gone, organization, full, 3)

@@ -347,18 +347,24 @@ def test_with_the_background_parts_running_a_subscription_ends_by_itself(
     enter: Enter, make_service: MakeService, run: Run, receiver: Receiver
 ) -> None:
     service = enter(make_service())
-    soon = service.app.store.now().after(seconds=1.5)
     receiver.always(500)
 
-    async def main() -> dict[str, Any]:
-        await service.subscribe(receiver.url, expires_at=str(soon), retry_schedule=[600])
-        event = (await service.send(EVENT)).json["id"]
+    async def until(event: str, status: str) -> dict[str, Any]:
         while True:
             found = await service.call("GET", f"/api/deliveries?event_id={event}")
             for delivery in found.json["data"]:
-                if delivery["status"] == "cancelled":
+                if delivery["status"] == status:
                     ended: dict[str, Any] = delivery
                     return ended
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
+
+    async def main() -> dict[str, Any]:
+        made = await service.subscribe(receiver.url, retry_schedule=[600])
+        event = (await service.send(EVENT)).json["id"]
+        await until(event, "retrying")
+        now = {"expires_at": str(service.app.store.now())}
+        changed = await service.call("PATCH", f"/api/subscriptions/{made['id']}", now)
+        assert changed.json["status"] == "expired"
+        return await until(event, "cancelled")
 
     assert run(main())["reason"] == "the subscription has ended"

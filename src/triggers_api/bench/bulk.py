@@ -36,9 +36,12 @@ def insert(db: apsw.Connection, *, batches: int, size: int, payload_bytes: int) 
                     (each, _ORGANIZATION, 0, now, _TYPE, None, None, None, None, None, None)
                     for each in numbers
                 ],
+                none=(0,) * 11,
             )
-            run_many(db, "append_payloads", [(each, bodies[each % 64]) for each in numbers])
-            run_many(db, "append_queue", [(now, each, now, tokens.NOBODY, 0) for each in numbers])
+            payloads_of = [(each, bodies[each % 64]) for each in numbers]
+            run_many(db, "append_payloads", payloads_of, none=(0,) * 2)
+            queued = [(now, each, now, tokens.NOBODY, 0) for each in numbers]
+            run_many(db, "append_queue", queued, none=(0,) * 5)
     return time.perf_counter() - began
 
 

@@ -8,6 +8,7 @@ from triggers_api.bench.batch import Batch
 from triggers_api.bench.books import Accounting
 from triggers_api.bench.delivery import Delivery
 from triggers_api.bench.idle import Idle
+from triggers_api.bench.inbox import Inbox
 from triggers_api.bench.ingest import Ingest
 from triggers_api.bench.machine import CoreUse, Machine
 from triggers_api.bench.neighbours import ENDPOINTS, FAILING, HANGING, Neighbours
@@ -53,6 +54,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery | None = None
     order: Order | None = None
     search: Search | None = None
+    inbox: Inbox | None = None
     volume: Volume | None = None
     exit_code: int = 0
 
@@ -67,6 +69,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "delivery": self.delivery,
             "order": self.order,
             "search": self.search,
+            "inbox": self.inbox,
             "volume": self.volume,
             "idle": self.idle,
         }
@@ -111,6 +114,8 @@ def as_text(report: Report) -> str:
         lines += _order(report.order)
     if report.search is not None:
         lines += _search(report.search)
+    if report.inbox is not None:
+        lines += _inbox(report.inbox)
     if report.volume is not None:
         lines += _volume(report.volume)
     if report.idle is not None:
@@ -267,6 +272,25 @@ def _order(measured: Order) -> Iterator[str]:
         ("by key", _rates(measured.ordered_rates)),
         ("by key / in no order", _number(measured.ratio)),
     )
+
+
+def _inbox(measured: Inbox) -> Iterator[str]:
+    yield from _title(f"inbox - pulls of {measured.size}, milliseconds, by how many are stored")
+    rows: list[Row] = [("stored", "pull p50", "p95", "p99", "ack p50", "p95", "p99")]
+    rows += [
+        (
+            f"{each.stored:,}",
+            *(
+                _milliseconds(latency, name)
+                for latency in (each.pull, each.ack)
+                for name in ("p50", "p95", "p99")
+            ),
+        )
+        for each in measured.pulls
+    ]
+    yield from table(rows, "rrrrrrr")
+    yield ""
+    yield from _facts(("pull p99, most / fewest stored", _number(measured.ratio)))
 
 
 def _rates(rates: Sequence[float]) -> str:

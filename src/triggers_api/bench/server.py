@@ -127,6 +127,7 @@ def own_server(
         "TRIGGERS_ADMIN_KEY": admin_key,
         "TRIGGERS_ALLOW_CIDRS": "127.0.0.0/8",
         "TRIGGERS_RATE_LIMIT": "0",
+        "TRIGGERS_RETENTION_DAYS": "0",
         "TRIGGERS_LOG_LEVEL": "warning",
         "TRIGGERS_LOG_FORMAT": "json",
     }

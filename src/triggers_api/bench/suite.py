@@ -15,6 +15,7 @@ from triggers_api import __version__
 from triggers_api.bench.batch import measure_batch
 from triggers_api.bench.delivery import measure_delivery
 from triggers_api.bench.idle import measure_idle
+from triggers_api.bench.inbox import measure_inbox
 from triggers_api.bench.ingest import measure_ingest
 from triggers_api.bench.machine import (
     Cores,
@@ -47,6 +48,7 @@ class Profile(StrEnum):
     DELIVERY = "delivery"
     ORDER = "order"
     SEARCH = "search"
+    INBOX = "inbox"
     VOLUME = "volume"
 
 
@@ -85,6 +87,7 @@ def measure(options: Options, profiles: Sequence[Profile]) -> Report:
                 delivery=measure_delivery(run) if Profile.DELIVERY in profiles else None,
                 order=measure_order(run) if Profile.ORDER in profiles else None,
                 search=measure_search(run) if Profile.SEARCH in profiles else None,
+                inbox=measure_inbox(run) if Profile.INBOX in profiles else None,
                 volume=measure_volume(run) if Profile.VOLUME in profiles else None,
             )
     finally:

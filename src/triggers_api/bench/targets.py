@@ -110,6 +110,12 @@ BATCH_RATIO: Final = Goal(
 ORDER_RATIO: Final = Goal(
     "deliveries in the order of 1,000 keys, as a share of those in no order,", Bound.AT_LEAST, 0.7
 )
+INBOX_P99: Final = Goal("pulls of 100 from an inbox, p99", Bound.AT_MOST, 20, "ms")
+INBOX_FLAT: Final = Goal(
+    "their p99 with a million events stored, as a multiple of that with a thousand,",
+    Bound.AT_MOST,
+    1.5,
+)
 SEARCH_P95: Final = Goal(
     "p95 of searches among a million events, of each kind that is indexed,", Bound.AT_MOST, 50, "ms"
 )
@@ -120,6 +126,7 @@ NOT_FOUND: Final = Goal("sampled accepted events that GET does not find", Bound.
 UNEXPLAINED: Final = Goal("stored events that nobody was told about", Bound.AT_MOST, 0)
 WRONG_DUPLICATES: Final = Goal("duplicates answered with another event's id", Bound.AT_MOST, 0)
 NOT_RECEIVED: Final = Goal("accepted events that were not received", Bound.AT_MOST, 0)
+NOT_ACKED: Final = Goal("pulled events that could not be acknowledged", Bound.AT_MOST, 0)
 NOT_SETTLED: Final = Goal("accepted events whose delivery is not settled", Bound.AT_MOST, 0)
 NOT_AT_ONCE: Final = Goal(
     "searches that do not find an event as soon as it was confirmed", Bound.AT_MOST, 0

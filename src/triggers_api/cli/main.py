@@ -14,6 +14,7 @@ _COMMANDS: Final = {
     "worker": ("worker", "Route and deliver beside other processes, on PostgreSQL."),
     "trigger": ("trigger", "Send an event."),
     "tail": ("tail", "Print events as they come in."),
+    "inbox": ("inbox", "Look into an inbox, pull from it, acknowledge."),
     "explain": ("explain", "Say why a subscription gets an event, or why not."),
     "listen": ("listen", "Have events forwarded to a server on this machine."),
     "cancel": ("cancel", "Call off an event that is scheduled or queued."),

@@ -14,9 +14,17 @@ from triggers_api.http.parameters import check_query
 from triggers_api.http.protocol import Answer
 from triggers_api.http.wire import JSON, Send, answer, to_json
 from triggers_api.ingest.accept import Ingest
-from triggers_api.ingest.batch import BATCH_LIMIT, ITEMS_LIMIT, Lines, items_of, read_item
+from triggers_api.ingest.batch import (
+    BATCH_LIMIT,
+    ITEMS_LIMIT,
+    Lines,
+    items_of,
+    quick_draft,
+    read_item,
+    requests_of,
+)
 from triggers_api.ingest.cloudevents import BATCH, read_structured
-from triggers_api.ingest.draft import DEDUP_HEADER, Draft, read_draft
+from triggers_api.ingest.draft import DEDUP_HEADER, Draft, EventRequest, read_draft
 from triggers_api.model.event import FirstEvent, NewEvent
 from triggers_api.telemetry.metrics import Metrics
 
@@ -92,11 +100,26 @@ class PostBatch:
             raise ValidationFailed.of(
                 DEDUP_HEADER, "unknown-field", "names one event; give each item a dedup_id"
             )
-        items = await _items(kind, receive, headers.get(b"content-length"))
-        if not items:
+        length = headers.get(b"content-length")
+        requests: list[EventRequest] = []
+        if kind in _LINES:
+            items = await _lines(receive, length)
+        else:
+            body = await read_body(receive, limit=BATCH_LIMIT, content_length=length)
+            if kind == JSON:
+                requests = requests_of(body)
+            items = [] if requests else items_of(body)
+        count = len(requests) or len(items)
+        _check_count(count)
+        if not count:
             raise ValidationFailed.of("/events", "invalid-length", "must have at least one event")
-        self._admission.charge(organization_id, len(items), request.limit_headers)
-        read = await _read(items, read_structured if kind == BATCH else read_draft)
+        self._admission.charge(organization_id, count, request.limit_headers)
+        read: Sequence[Draft | Problem] | None = None
+        if requests:
+            read = await _read_quickly(requests)
+            items = [] if read else items_of(body)
+        if not read:
+            read = await _read(items, read_structured if kind == BATCH else read_draft)
         drafts = [each for each in read if isinstance(each, Draft)]
         since = perf_counter()
         events: list[NewEvent] = []
@@ -142,27 +165,23 @@ class PostBatch:
         return status, headers, body
 
 
-async def _items(kind: bytes, receive: Receive, length: bytes | None) -> list[bytes]:
-    """The items, each as its bytes.
+async def _lines(receive: Receive, length: bytes | None) -> list[bytes]:
+    """The lines of a body, each as its bytes.
 
     Raises:
         TooLarge: too many, or too long together.
     """
-    if kind not in _LINES:
-        items = items_of(await read_body(receive, limit=BATCH_LIMIT, content_length=length))
-        _check_count(items)
-        return items
-    lines, items = Lines(), []
+    lines = Lines()
+    items: list[bytes] = []
     async for part in body_parts(receive, limit=BATCH_LIMIT, content_length=length):
         items += lines.feed(part)
-        _check_count(items)
+        _check_count(len(items))
     items += lines.end()
-    _check_count(items)
     return items
 
 
-def _check_count(items: Sequence[bytes]) -> None:
-    if len(items) > ITEMS_LIMIT:
+def _check_count(count: int) -> None:
+    if count > ITEMS_LIMIT:
         raise TooLarge(f"a batch may have at most {ITEMS_LIMIT} events")
 
 
@@ -172,6 +191,20 @@ async def _read(items: Sequence[bytes], read: Callable[[bytes], Draft]) -> list[
         if start:
             await asyncio.sleep(0)
         found += [read_item(item, read) for item in items[start : start + _READ_AT_ONCE]]
+    return found
+
+
+async def _read_quickly(requests: Sequence[EventRequest]) -> list[Draft] | None:
+    """What :func:`_read` would find; ``None`` where it has to be asked, because something is wrong."""
+    found: list[Draft] = []
+    for start in range(0, len(requests), _READ_AT_ONCE):
+        if start:
+            await asyncio.sleep(0)
+        for request in requests[start : start + _READ_AT_ONCE]:
+            draft = quick_draft(request)
+            if draft is None:
+                return None
+            found.append(draft)
     return found
 
 

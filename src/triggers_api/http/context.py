@@ -1,6 +1,7 @@
 """What every route works with, and who is asking."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,12 +24,14 @@ from triggers_api.http.parameters import check_query
 from triggers_api.model.organization import Scope
 from triggers_api.model.worker import Worker
 from triggers_api.settings import Settings
-from triggers_api.store.base import QueueStats, Store
+from triggers_api.store.base import QueueStats, Reached, Store
 from triggers_api.store.connect import StoreOptions
 from triggers_api.store.directory import Directory, Principal
 from triggers_api.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
+
+_HINTS_KEPT = 1000
 
 
 class QueueHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +50,28 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
     checks: dict[str, str]
     queue: QueueHealth
+
+
+class Hints:
+    """How far pulls for some types have looked along the log, so that the next one need not look again.
+
+    Losing one costs a look, nothing else.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, ...], str] = OrderedDict()
+
+    def get(self, key: tuple[str, ...]) -> Reached:
+        """Where to go on."""
+        return Reached(log=self._known.get(key))
+
+    def keep(self, key: tuple[str, ...], reached: Reached) -> None:
+        """For the next one."""
+        if reached.log is not None:
+            self._known[key] = reached.log
+            self._known.move_to_end(key)
+            if len(self._known) > _HINTS_KEPT:
+                self._known.popitem(last=False)
 
 
 class Context:
@@ -111,6 +136,7 @@ class Context:
         self.last_stats = last_stats
         self.worker = worker
         self.ending = ending
+        self.hints = Hints()
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager

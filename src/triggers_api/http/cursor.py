@@ -44,7 +44,7 @@ class Cursors:
         Raises:
             InvalidCursor: it was not made for this organization, list and filters.
         """
-        return Page(limit + 1, None if cursor is None else self._read(cursor, bound_to))
+        return Page(limit + 1, None if cursor is None else self.read(cursor, *bound_to))
 
     def next(
         self, items: Sequence[Item], limit: int, *bound_to: object, go_on: str | None = None
@@ -55,21 +55,27 @@ class Cursors:
         """
         shown = list(items[:limit])
         if len(items) > limit:
-            return shown, self._write(shown[-1].id, bound_to)
-        return shown, None if go_on is None else self._write(go_on, bound_to)
+            return shown, self.write(shown[-1].id, *bound_to)
+        return shown, None if go_on is None else self.write(go_on, *bound_to)
 
-    def _read(self, cursor: str, bound_to: tuple[object, ...]) -> str:
+    def read(self, cursor: str, *bound_to: object) -> str:
+        """What :meth:`write` was given.
+
+        Raises:
+            InvalidCursor: it was not made here, or for something else.
+        """
         try:
             signed = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
             last = signed[_SIGNATURE_BYTES:].decode()
         except (Base64Error, ValueError):
             raise InvalidCursor from None
         # Base64 lets several spellings stand for the same bytes; only ours is one.
-        if not hmac.compare_digest(cursor, self._write(last, bound_to)):
+        if not hmac.compare_digest(cursor, self.write(last, *bound_to)):
             raise InvalidCursor
         return last
 
-    def _write(self, last: str, bound_to: tuple[object, ...]) -> str:
+    def write(self, last: str, *bound_to: object) -> str:
+        """A place, signed; good for what it is bound to."""
         signed = self._sign(last, bound_to) + last.encode()
         return urlsafe_b64encode(signed).rstrip(b"=").decode()
 

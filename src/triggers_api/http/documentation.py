@@ -37,6 +37,7 @@ from triggers_api.model.timestamp import Timestamp
 _SCHEMAS: Final = "#/components/schemas/"
 _PARAMETERS: Final = {
     "event_id": "The event.",
+    "name": "The inbox: 1 to 64 of letters, digits and _ . -",
     "subscription_id": "The subscription.",
     "delivery_id": "The delivery.",
     "job_id": "The job.",

@@ -230,6 +230,31 @@ FIELDS: Final = {
     "username": "At most 2048 characters without controls and colons.",
     "version": "The version in use.",
     "wait_s": "Seconds to wait for the first one: 0 to 20, 20 if not given.",
+    "InboxView.complete": "Everything was counted; otherwise there are at least as many.",
+    "InboxView.created_at": "When it was made; null for the default one until it is used.",
+    "PullAnswer.data": "What was handed out.",
+    "delay_s": "Seconds for which they are put off: 0 to 43200, 0 if not given.",
+    "from": "Where a new one begins: at the first event (start), or now (end).",
+    "ids": "Ids of events; leases do not matter. Up to 1000.",
+    "lease_s": "Seconds: 1 to 43200.",
+    "PullRequest.lease_s": "Seconds for which nobody else gets them: 1 to 43200, 30 if not given.",
+    "PulledEvent.lease_until": "Nobody else gets it before then.",
+    "PullRequest.limit": "How many at the most: 1 to 1000, 50 if not given.",
+    "leased": "Of these, how many are in somebody's hands.",
+    "InboxView.name": "Its name; default is always there.",
+    "InboxView.oldest_age_s": "How long ago the oldest of them was received; null when there is none.",
+    "PulledEvent.receipt": "Names this lease: to acknowledge the event, give it back or keep it.",
+    "InboxResult.receipt": "The receipt, where receipts were given.",
+    "receipts": "Receipts of leases. Up to 1000.",
+    "receive_count": "How often it was handed out, this time included.",
+    "InboxResults.results": "One for each receipt or id, in their order.",
+    "InboxResult.id": "The event's id; null where the receipt names none.",
+    "InboxResult.status": "acked, nacked, extended, lease_lost (not yours any more), or not_found.",
+    "to": "start, end, a moment, or the id of the event that is to be next.",
+    "types": "Event types, in which * is any run of characters; null is all.",
+    "PullRequest.types": "Only events of these types; others stay for others.",
+    "unacked": "Events that were not acknowledged; counted up to 10,000, in a list up to 1,000.",
+    "PullRequest.wait_s": "Seconds to wait for the first one: 0 to 30, 0 if not given.",
     "warn_depth": "The depth above which the level is critical.",
     "webhook_secret": "Signs what is sent to webhook_url; shown when that is set.",
     "webhook_url": "Gets all of the organization's events: a subscription is kept for it.",
@@ -238,6 +263,8 @@ FIELDS: Final = {
 }
 
 _RECEIPT: Final = "dlv_019b796dd9e8700080792d5a01c9671c.1"
+_LEASE: Final = "3s6T1b0X0m7Xb1o4b0RkPjVkZjAxYjE5"
+_EVENT: Final = "evt_019b796dd7d470007f1c2d5a01c9671c"
 _SUBSCRIPTION: Final = "sub_019b796dd600700080f92d5a01c9671c"
 
 EXAMPLES: Final[dict[tuple[str, str], Any]] = {
@@ -280,6 +307,17 @@ EXAMPLES: Final[dict[tuple[str, str], Any]] = {
     ("post", "/api/listen/{subscription_id}/settle"): {
         "results": [{"receipt": _RECEIPT, "status_code": 204, "duration_ms": 12}]
     },
+    ("put", "/api/inboxes/{name}"): {"types": ["order.*"], "from": "start"},
+    ("post", "/api/inbox/pull"): {"limit": 100, "lease_s": 60, "wait_s": 20},
+    ("post", "/api/inbox/ack"): {"receipts": [_LEASE]},
+    ("post", "/api/inbox/nack"): {"receipts": [_LEASE], "delay_s": 30},
+    ("post", "/api/inbox/extend"): {"receipts": [_LEASE], "lease_s": 60},
+    ("post", "/api/inbox/seek"): {"to": _EVENT},
+    ("post", "/api/inboxes/{name}/pull"): {"limit": 100, "lease_s": 60, "wait_s": 20},
+    ("post", "/api/inboxes/{name}/ack"): {"receipts": [_LEASE]},
+    ("post", "/api/inboxes/{name}/nack"): {"receipts": [_LEASE], "delay_s": 30},
+    ("post", "/api/inboxes/{name}/extend"): {"receipts": [_LEASE], "lease_s": 60},
+    ("post", "/api/inboxes/{name}/seek"): {"to": _EVENT},
     ("post", "/api/replays"): {
         "subscription_id": _SUBSCRIPTION,
         "status": "missed",

@@ -81,6 +81,10 @@ class Ingest:
         Of twins among them the first is stored.
         """
         mode = self._admit()
+        if mode is not IngestMode.SYNC:
+            made = zip(self._store.ids.several(ids.EVENT, len(drafts)), drafts, strict=True)
+            events = [self._event(organization_id, *each, None) for each in made]
+            return events, self._store.append(events)
         routed: list[tuple[int, Sequence[Subscription] | None]] = []
         since = perf_counter()
         for draft in drafts:

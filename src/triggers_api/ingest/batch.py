@@ -13,8 +13,8 @@ from triggers_api.errors import (
     TooLarge,
     ValidationFailed,
 )
-from triggers_api.ingest.document import check_json
-from triggers_api.ingest.draft import BODY_LIMIT, Draft, field_error
+from triggers_api.ingest.document import DEPTH_LIMIT, check_json, depth_exceeds
+from triggers_api.ingest.draft import BODY_LIMIT, Draft, EventRequest, checked, field_error
 
 BATCH_LIMIT: Final = 5 << 20
 """Bytes of a batch's request body."""
@@ -40,6 +40,19 @@ _Request: Final = msgspec.defstruct("_Request", [("events", _Items)], forbid_unk
 _object = msgspec.json.Decoder(_Request).decode
 _array = msgspec.json.Decoder(_Items).decode
 
+_Requests: Final = msgspec.defstruct(
+    "_Requests",
+    [
+        (f"item{number}", EventRequest | msgspec.UnsetType, msgspec.UNSET)
+        for number in range(ITEMS_LIMIT + 1)
+    ],
+    array_like=True,
+)
+_Batch: Final = msgspec.defstruct("_Batch", [("events", _Requests)], forbid_unknown_fields=True)
+
+_object_of_requests = msgspec.json.Decoder(_Batch).decode
+_array_of_requests = msgspec.json.Decoder(_Requests).decode
+
 
 def items_of(body: bytes) -> list[bytes]:
     """The items of a JSON array, or of the array ``events`` of a JSON object, each as its bytes.
@@ -54,9 +67,8 @@ def items_of(body: bytes) -> list[bytes]:
     """
     if body.startswith(_BYTE_ORDER_MARK):
         raise InvalidEncoding("the body begins with a byte order mark")
-    is_object = body.lstrip(b" \t\r\n").startswith(b"{")
     try:
-        found = getattr(_object(body), "events") if is_object else _array(body)  # noqa: B009
+        found = getattr(_object(body), "events") if _is_object(body) else _array(body)  # noqa: B009
     except msgspec.ValidationError as error:
         check_json(body)
         raise ValidationFailed("the batch is not acceptable", errors=[field_error(error)]) from None
@@ -66,6 +78,44 @@ def items_of(body: bytes) -> list[bytes]:
         raise TooDeep from None
     items = msgspec.structs.astuple(found)
     return [bytes(item) for item in items if item is not msgspec.UNSET]
+
+
+def _is_object(body: bytes) -> bool:
+    return body[:1] == b"{" or (body[:1] != b"[" and body.lstrip(b" \t\r\n").startswith(b"{"))
+
+
+def requests_of(body: bytes) -> list[EventRequest]:
+    """The items of :func:`items_of`, all decoded at once.
+
+    None where one of them may not be an event, or the body is none of the usual ones: then each is to
+    be read alone, which says what is wrong with which.
+    """
+    if len(body) > BODY_LIMIT:
+        return []
+    try:
+        if not body.isascii():
+            body.decode()
+        if _is_object(body):
+            found = getattr(_object_of_requests(body), "events")  # noqa: B009
+        else:
+            found = _array_of_requests(body)
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
+        return []
+    return [item for item in msgspec.structs.astuple(found) if item is not msgspec.UNSET]
+
+
+def quick_draft(request: EventRequest) -> Draft | None:
+    """An event of :func:`requests_of`; ``None`` where it is to be read alone, because it is none."""
+    try:
+        draft = checked(request, None)
+    except Problem:
+        return None
+    payload = draft.payload
+    if payload.count(b"[") + payload.count(b"{") > DEPTH_LIMIT and depth_exceeds(
+        payload, DEPTH_LIMIT
+    ):
+        return None
+    return draft
 
 
 class Lines:

@@ -1,8 +1,9 @@
 """Frees what is held by leases that ran out. Claims take such rows over by themselves; the sweep is
-for those that nobody claims, and it is what counts them.
+for those that nobody claims, and it is what counts them. It also takes away what inboxes left behind.
 """
 
 import asyncio
+from typing import Final
 
 import structlog
 
@@ -10,6 +11,10 @@ from triggers_api.store.base import Store
 from triggers_api.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
+
+_AT_ONCE: Final = 1000
+"""How many rows of inboxes that were left are deleted in one transaction."""
+_BREATH_S: Final = 0.05
 
 
 class Reaper:
@@ -35,6 +40,10 @@ class Reaper:
                 cancelled=reaped.cancelled,
                 mended=reaped.mended,
             )
+        pruned = _AT_ONCE
+        while pruned == _AT_ONCE:
+            pruned = await self._store.prune_inboxes(_AT_ONCE)
+            await asyncio.sleep(_BREATH_S)
         return self._sweep_s
 
     async def wait(self, timeout_s: float) -> None:

@@ -581,12 +581,13 @@ class Pulled(msgspec.Struct, frozen=True, kw_only=True):
 class InboxPage(msgspec.Struct, frozen=True):
     """Some of what is in an inbox, and the position behind the part that was looked at.
 
-    ``unfinished``: there may be more behind it.
+    ``unfinished``: there may be more behind it. ``late``: an event is stored that cannot be told yet.
     """
 
     events: list[Event]
     position: str | None
     unfinished: bool
+    late: bool = False
 
 
 class InboxSeek(msgspec.Struct, frozen=True, kw_only=True):

@@ -197,6 +197,23 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self.inbox_waiting = Gauge(
+            "triggers_inbox_waiting", "Requests that wait for events in inboxes.", registry=registry
+        )
+        self.inbox_pulled = Counter(
+            "triggers_inbox_pulled", "Events that inboxes handed out.", registry=registry
+        )
+        self.inbox_pulled_again = Counter(
+            "triggers_inbox_pulled_again",
+            "Of these, how many had been handed out before: their lease ran out, or they came back.",
+            registry=registry,
+        )
+        self.inbox_settled = Counter(
+            "triggers_inbox_settled",
+            "Events that consumers acknowledged, gave back or kept for longer, by what came of it.",
+            ["status"],
+            registry=registry,
+        )
         self.unindexed = Gauge(
             "triggers_search_unindexed_events",
             "Events that searches look at themselves because the index does not have them yet, "

@@ -12,7 +12,10 @@ from tests.servers.postgres import GIVEN, PostgresServer
 
 # Before it is imported, or a check that fails would not show its values.
 pytest.register_assert_rewrite(
-    "tests.faults.postgres.fleet", "tests.faults.postgres.scenarios", "tests.faults.order"
+    "tests.faults.postgres.fleet",
+    "tests.faults.postgres.scenarios",
+    "tests.faults.order",
+    "tests.faults.inbox",
 )
 
 if TYPE_CHECKING:

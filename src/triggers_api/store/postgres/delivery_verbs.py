@@ -29,8 +29,16 @@ from triggers_api.store.base import (
     Settled,
     Settlement,
 )
-from triggers_api.store.choice import (
-    CLAIMED_BYTES,
+from triggers_api.store.choice import CLAIMED_BYTES, choose
+from triggers_api.store.endpoint_health import at_another_url
+from triggers_api.store.passed import Passed
+from triggers_api.store.postgres import lines
+from triggers_api.store.postgres.connection import Connection
+from triggers_api.store.postgres.health_verbs import Endpoint, HealthVerbs
+from triggers_api.store.postgres.notice_verbs import write_notices
+from triggers_api.store.postgres.settings_verbs import SettingsVerbs
+from triggers_api.store.postgres.tables import SQL, first_at, number, text
+from triggers_api.store.questions import (
     LANES_AT_ONCE,
     Ahead,
     Allowed,
@@ -40,16 +48,7 @@ from triggers_api.store.choice import (
     Due,
     Lane,
     Within,
-    choose,
 )
-from triggers_api.store.endpoint_health import at_another_url
-from triggers_api.store.passed import Passed
-from triggers_api.store.postgres import lines
-from triggers_api.store.postgres.connection import Connection
-from triggers_api.store.postgres.health_verbs import Endpoint, HealthVerbs
-from triggers_api.store.postgres.notice_verbs import write_notices
-from triggers_api.store.postgres.settings_verbs import SettingsVerbs
-from triggers_api.store.postgres.tables import SQL, first_at, number, text
 from triggers_api.store.turns import Turns
 
 CANCELLED_AT_ONCE: Final = 5000

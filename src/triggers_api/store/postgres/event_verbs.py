@@ -49,7 +49,7 @@ class EventVerbs:
         if not await db.fetchval(SQL["sweep_alone"]):
             return None
         row = await db.fetchrow(
-            SQL["hold_old_events"], organization, after, first_at(before), limit
+            SQL["hold_old_events"], organization, after, first_at(before), limit, before
         )
         assert row is not None
         seen, last, held = row

@@ -616,6 +616,7 @@ class InboxVerbs:
             [found[event] for event in chosen if event in found],
             after if place == _START else str(place),
             looked == most,
+            late=looked < most and await db.fetchval(SQL["inbox_late"], organization),
         )
 
     async def _unacked(

@@ -907,7 +907,8 @@ class PostgresStore:
         )
         total = PrunedEvents()
         for (owner,) in organizations[:_ORGANIZATIONS_AT_ONCE]:
-            found = await self._write(
+            found = await self._hot(
+                "prune_events",
                 partial(
                     self._events.prune,
                     organization=owner,

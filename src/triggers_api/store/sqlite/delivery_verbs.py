@@ -32,8 +32,10 @@ from triggers_api.store.base import (
     Settled,
     Settlement,
 )
-from triggers_api.store.choice import (
-    CLAIMED_BYTES,
+from triggers_api.store.choice import CLAIMED_BYTES, choose
+from triggers_api.store.endpoint_health import at_another_url
+from triggers_api.store.passed import Passed, Place
+from triggers_api.store.questions import (
     FIRST,
     LANES_AT_ONCE,
     LATER,
@@ -45,10 +47,7 @@ from triggers_api.store.choice import (
     Due,
     Lane,
     Within,
-    choose,
 )
-from triggers_api.store.endpoint_health import at_another_url
-from triggers_api.store.passed import Passed
 from triggers_api.store.sqlite import lines
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
 from triggers_api.store.sqlite.keys import Keys
@@ -175,13 +174,11 @@ class DeliveryVerbs(Tables):
     ) -> list[Any]:
         match asked:
             case Ahead():
+                lines_asked = zip((FIRST, LATER), asked.after, asked.most, strict=True)
                 return [
-                    Due(*row)
-                    for line, after, most in zip(
-                        (FIRST, LATER), asked.after, asked.most, strict=True
-                    )
-                    if most
-                    for row in db.execute(SQL["claim_due"], (now, most, line, *after))
+                    due
+                    for line, after, most in lines_asked
+                    for due in self._ahead(db, line, after, most, now)
                 ]
             case Within():
                 return [due for each in asked.lanes for due in self._within(db, each, now)]
@@ -192,6 +189,20 @@ class DeliveryVerbs(Tables):
                 behind = (asked.organization, asked.subscription, LANES_AT_ONCE)
                 rows = db.execute(SQL["claim_lanes"], (now, *behind, numbers(asked.full)))
                 return [Lane(*row) for row in rows]
+
+    @staticmethod
+    def _ahead(
+        db: apsw.Connection, line: int, after: Place[int], most: int, now: int
+    ) -> list[Due[int]]:
+        """Up to so many of a line behind a place."""
+        moment, delivery = after
+        rows: list[Any] = []
+        if most and moment:
+            # Apart: compared as pairs, all that became due in that millisecond would be read.
+            rows += db.execute(SQL["claim_due_same"], (now, most, line, moment, delivery))
+        if len(rows) < most:
+            rows += db.execute(SQL["claim_due"], (now, most - len(rows), line, moment))
+        return [Due(*row) for row in rows]
 
     @staticmethod
     def _within(db: apsw.Connection, asked_of: tuple[Lane[int], int], now: int) -> list[Due[int]]:

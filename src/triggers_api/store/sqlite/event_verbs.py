@@ -78,7 +78,7 @@ class EventVerbs(Tables):
             attempts += db.changes() if sent else 0
             for statement, rows in (
                 ("purge_deliveries", numbers(sent)), ("prune_payloads", gone),
-                ("prune_events", gone),
+                ("prune_failures", gone), ("prune_events", gone),
             ):  # fmt: skip
                 db.execute(SQL[statement], (rows,))
             db.execute(SQL["prune_items_of_events"], (organization, gone))

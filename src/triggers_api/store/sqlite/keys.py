@@ -8,6 +8,7 @@ class Keys:
 
     def __init__(self, tail: int) -> None:
         self._tail = tail
+        self._ends = ids.ends(tail)
 
     def of(self, identifier: str) -> int:
         """The number of an id that this database made."""
@@ -21,24 +22,24 @@ class Keys:
 
     def event(self, number: int) -> str:
         """An event's id."""
-        return ids.text(ids.EVENT, number, self._tail)
+        return ids.joined(ids.EVENT, number, self._ends)
 
     def delivery(self, number: int) -> str:
         """A delivery's id."""
-        return ids.text(ids.DELIVERY, number, self._tail)
+        return ids.joined(ids.DELIVERY, number, self._ends)
 
     def subscription(self, number: int) -> str:
         """A subscription's id."""
-        return ids.text(ids.SUBSCRIPTION, number, self._tail)
+        return ids.joined(ids.SUBSCRIPTION, number, self._ends)
 
     def attempt(self, number: int) -> str:
         """An attempt's id."""
-        return ids.text(ids.ATTEMPT, number, self._tail)
+        return ids.joined(ids.ATTEMPT, number, self._ends)
 
     def organization(self, number: int) -> str:
         """An organization's id."""
-        return ids.text(ids.ORGANIZATION, number, self._tail)
+        return ids.joined(ids.ORGANIZATION, number, self._ends)
 
     def job(self, number: int) -> str:
         """A job's id."""
-        return ids.text(ids.JOB, number, self._tail)
+        return ids.joined(ids.JOB, number, self._ends)

@@ -58,8 +58,11 @@ class QueueVerbs(Tables):
         """Store the events of several calls; the answer is shaped like the input."""
         numbered = [(self.keys.of(event.id), event) for call in calls for event in call]
         holders = self._insert(db, numbered, now)
-        taken = [(number, event) for number, event in numbered if number not in holders]
-        run_many(db, "append_payloads", [(number, event.payload) for number, event in taken])
+        taken = numbered
+        if holders:
+            taken = [(number, event) for number, event in numbered if number not in holders]
+        payloads = [(number, event.payload) for number, event in taken]
+        run_many(db, "append_payloads", payloads, none=(0,) * 2)
         own = [number for number, event in taken if event.operational]
         if own:
             db.execute(SQL["mark_operational"], (numbers(own),))
@@ -83,7 +86,7 @@ class QueueVerbs(Tables):
             if ended:
                 raise InvalidState("the subscription has ended: it was disabled or expired")
             db.execute(SQL["append_test"], (number, organization, now, event.type))
-            run_many(db, "append_payloads", [(number, event.payload)])
+            run_many(db, "append_payloads", [(number, event.payload)], none=(0,) * 2)
             db.execute(SQL["count_accepted"], (organization, 1, 0))
             self._insert_deliveries(
                 db, self.delivery_rows(number, organization, (delivery,), now, origin=Origin.TEST)
@@ -113,7 +116,7 @@ class QueueVerbs(Tables):
             for number, event in numbered
         ]
         before = db.total_changes()
-        run_many(db, "append_events", rows)
+        run_many(db, "append_events", rows, none=(0,) * 11)
         if db.total_changes() - before == len(rows):
             return {}
         holders: dict[int, int] = {}
@@ -125,21 +128,30 @@ class QueueVerbs(Tables):
         return holders
 
     def _queue(self, db: apsw.Connection, taken: Sequence[tuple[int, NewEvent]]) -> None:
-        queued, routed = [], []
+        queued = [
+            (
+                received if event.deliver_at is None else max(received, event.deliver_at),
+                number,
+                received,
+                tokens.NOBODY,
+                0,
+            )
+            for number, event in taken
+            if event.deliveries is None and (received := number >> 20)
+        ]
+        run_many(db, "append_queue", queued, none=(0,) * 5)
+        if len(queued) == len(taken):
+            return
+        routed: list[lines.Row] = []
         for number, event in taken:
-            received = number >> 20
-            if event.deliveries is None:
-                due = received if event.deliver_at is None else max(received, event.deliver_at)
-                queued.append((due, number, received, tokens.NOBODY, 0))
-            else:
-                routed += self.delivery_rows(
-                    number, self._organizations[event.organization_id], event.deliveries, received
-                )
-        run_many(db, "append_queue", queued)
+            if event.deliveries is not None:
+                organization = self._organizations[event.organization_id]
+                routed += self.delivery_rows(number, organization, event.deliveries, number >> 20)
         self._insert_deliveries(db, routed)
 
     def _count(self, db: apsw.Connection, taken: Sequence[tuple[int, NewEvent]]) -> None:
-        for organization, count in Counter(event.organization_id for _, event in taken).items():
+        counts = Counter([event.organization_id for _, event in taken])
+        for organization, count in counts.items():
             db.execute(SQL["count_accepted"], (self._organizations[organization], count, 0))
 
     def _first(self, db: apsw.Connection, holder: int, event: NewEvent, now: int) -> FirstEvent:

@@ -14,7 +14,7 @@ from triggers_api.store.sqlite.keys import Keys
 SQL: Final = Statements("triggers_api.store.sqlite")
 
 _ROWS_AT_ONCE: Final = 50
-_PADDED_TO: Final = (1, 2, 4, 8, 16, 32, 50)
+_PADDED_TO: Final = (1, 2, 3, 4, 6, 8, 12, 16, 20, 25, 32, 40, 50)
 
 
 def numbers(values: Iterable[int]) -> object:

@@ -1,2 +1,5 @@
+-- A row with the number 0 is none.
 INSERT INTO event_payloads (event_id, payload)
-VALUES (?, ?) /* rows */
+SELECT *
+FROM (VALUES (?, ?) /* rows */)
+WHERE column1 <> 0

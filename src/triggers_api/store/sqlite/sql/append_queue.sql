@@ -1,2 +1,5 @@
+-- A row with the number 0 is none.
 INSERT INTO event_queue (due_at, event_id, lease_until, lease_token, attempts)
-VALUES (?, ?, ?, ?, ?) /* rows */
+SELECT *
+FROM (VALUES (?, ?, ?, ?, ?) /* rows */)
+WHERE column2 <> 0

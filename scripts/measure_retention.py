@@ -1,0 +1,223 @@
+# ruff: noqa: INP001, S603, S608, T201
+"""What it costs ingest that old events are deleted beside it.
+
+    .venv/bin/python scripts/measure_retention.py [--events 1000000] [--database-url postgresql://…]
+
+Fills a database with old events, each routed and delivered once, and measures the latency of events that
+come in at a steady rate: without retention, and while the old ones are deleted. A database that is given
+is one that nobody has used yet. With --folder it is kept, and --filled measures it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import apsw
+import asyncpg
+
+KEY: Final = "a-key-for-the-measurement"
+ADMIN: Final = "a-key-for-its-operator"
+PAYLOAD: Final = b'{"text":"' + b"x" * 480 + b'"}'
+DAY_MS: Final = 86_400_000
+_AT_ONCE: Final = 50_000
+
+_COUNTED: Final = (
+    "WITH RECURSIVE n (i) AS (SELECT ?1 UNION ALL SELECT i + 1 FROM n WHERE i < ?2 - 1)"
+)
+_FILL_FILE: Final = (
+    "INSERT INTO events (id, organization_id, status, status_at, type, dedup_id)"
+    " SELECT (?3 + i) << 20, ?4, 1, ?3 + i, 'order.created', 'old-' || i FROM n",
+    "INSERT INTO event_payloads (event_id, payload) SELECT (?3 + i) << 20, ?5 FROM n WHERE ?4 > 0",
+    "INSERT INTO deliveries (id, organization_id, event_id, subscription_id, origin, origin_id, status,"
+    " status_at, attempt_count, attempt_base, lease_until, lease_token)"
+    " SELECT ((?3 + i) << 20) + 1, ?4, (?3 + i) << 20, 1, 0, 0, 5, ?3 + i, 1, 0, 0, 0 FROM n",
+    "INSERT INTO attempts (id, delivery_id, number, started_at, duration_ms, status_code)"
+    " SELECT ((?3 + i) << 20) + 2, ((?3 + i) << 20) + 1, 1, ?3 + i, 3, 200 FROM n WHERE ?4 > 0",
+)
+_ID: Final = (
+    "(lpad(to_hex($3 + i), 12, '0') || '7000' || '8000' || lpad(to_hex({} + i), 12, '0'))::uuid"
+)
+_FILL_DATABASE: Final = (
+    "INSERT INTO events (organization_id, id, type, dedup_id, payload)"
+    f" SELECT o.id, {_ID.format('1::bigint')}, 'order.created', 'old-' || i, $4::bytea"
+    " FROM organizations AS o, generate_series($1::bigint, $2::bigint - 1) AS i",
+    "INSERT INTO deliveries (organization_id, id, event_id, subscription_id, origin, origin_id, status,"
+    " status_at, attempt_count, attempt_base)"
+    f" SELECT o.id, {_ID.format('(1::bigint << 40)')}, {_ID.format('1::bigint')},"
+    f" '{'0' * 31}1'::uuid, 0, '{'0' * 32}'::uuid, 5, $3 + i, 1, 0"
+    " FROM organizations AS o, generate_series($1::bigint, $2::bigint - 1) AS i"
+    " WHERE $4::bytea IS NOT NULL",
+    "INSERT INTO attempts (organization_id, delivery_id, number, id, started_at, duration_ms,"
+    f" status_code) SELECT o.id, {_ID.format('(1::bigint << 40)')}, 1,"
+    f" {_ID.format('(1::bigint << 41)')}, $3 + i, 3, 200"
+    " FROM organizations AS o, generate_series($1::bigint, $2::bigint - 1) AS i"
+    " WHERE $4::bytea IS NOT NULL",
+)
+
+
+def fill_file(path: Path, events: int, first: int) -> None:
+    """Old events in the embedded engine's file."""
+    db = apsw.Connection(str(path))
+    ((owner,),) = db.execute("SELECT id FROM organizations")
+    for start in range(0, events, _AT_ONCE):
+        end = min(start + _AT_ONCE, events)
+        with db:
+            for statement in _FILL_FILE:
+                given = (start, end, first, owner, PAYLOAD)[: 5 if "?5" in statement else 4]
+                db.execute(f"{_COUNTED} {statement}", given)
+    db.execute(
+        "INSERT INTO accounts (organization_id, events, deliveries) VALUES (?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (owner, events, events),
+    )
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+
+
+async def fill_database(url: str, events: int, first: int) -> None:
+    """Old events in PostgreSQL."""
+    db = await asyncpg.connect(url)
+    for start in range(0, events, _AT_ONCE):
+        end = min(start + _AT_ONCE, events)
+        for statement in _FILL_DATABASE:
+            await db.execute(statement, start, end, first, PAYLOAD, timeout=600)
+    await db.execute(
+        "INSERT INTO accounts (organization_id, slot, events, deliveries)"
+        " SELECT id, 0, $1, $1 FROM organizations"
+        " ON CONFLICT (organization_id, slot) DO UPDATE SET events = accounts.events + $1,"
+        " deliveries = accounts.deliveries + $1",
+        events,
+    )
+    await db.execute("VACUUM ANALYZE", timeout=600)
+    await db.close()
+
+
+@contextmanager
+def serving(folder: Path, database_url: str, *, days: int) -> Iterator[str]:
+    """The service, with its retention; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environ = os.environ | {
+        "TRIGGERS_DATABASE_URL": database_url,
+        "TRIGGERS_API_KEY": KEY,
+        "TRIGGERS_ADMIN_KEY": ADMIN,
+        "TRIGGERS_PORT": str(port),
+        "TRIGGERS_RATE_LIMIT": "0",
+        "TRIGGERS_RETENTION_DAYS": str(days),
+        "TRIGGERS_LOG_LEVEL": "warning",
+    }
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "triggers_api", "serve"]
+    process = subprocess.Popen(command, env=environ, cwd=folder, stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(600):
+            with suppress(OSError), urllib.request.urlopen(f"{url}/readyz"):  # noqa: S310 - our own
+                break
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def latencies(url: str, *, rate: float, seconds: float) -> list[float]:
+    """Milliseconds from when each event was to be sent to its answer, at a steady rate."""
+    took: list[float] = []
+    body = b'{"type":"order.created","payload":%b}' % PAYLOAD
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    connector = aiohttp.TCPConnector(limit=64)
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+
+        async def post(due: float) -> None:
+            async with session.post(f"{url}/api/events", data=body) as answer:
+                await answer.read()
+                if answer.status != 202:
+                    raise SystemExit(f"refused: {answer.status}")
+            took.append((time.perf_counter() - due) * 1000)
+
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(round(rate * seconds)):
+                due = began + number / rate
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                tasks.create_task(post(due))
+    return sorted(took)
+
+
+def pruned(url: str) -> int:
+    """How many events were deleted for their age, by the metrics."""
+    with urllib.request.urlopen(f"{url}/metrics") as answer:  # noqa: S310 - our own
+        for line in answer.read().decode().splitlines():
+            if line.startswith('triggers_pruned_total{kind="event"}'):
+                return int(float(line.rpartition(" ")[2]))
+    return 0
+
+
+def fill(folder: Path, database_url: str, events: int) -> None:
+    """Old events, once the service has made its tables."""
+    path = folder / "triggers.db"
+    with serving(folder, database_url, days=0):
+        pass
+    began = time.monotonic()
+    first = int(time.time() * 1000) - 30 * DAY_MS
+    if database_url.startswith("sqlite"):
+        fill_file(path, events, first)
+    else:
+        asyncio.run(fill_database(database_url, events, first))
+    print(f"filled with {events:,} events in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def measure(folder: Path, database_url: str, options: argparse.Namespace) -> None:
+    """Both, in turn."""
+    for what, days in (("without", 0), ("beside", 7)) * options.rounds:
+        with serving(folder, database_url, days=days) as url:
+            asyncio.run(latencies(url, rate=options.rate, seconds=2))
+            before, at = pruned(url), time.monotonic()
+            took = asyncio.run(latencies(url, rate=options.rate, seconds=options.seconds))
+            per_s = (pruned(url) - before) / (time.monotonic() - at)
+        found = {
+            "p50_ms": round(took[len(took) // 2], 2),
+            "p99_ms": round(took[int(len(took) * 0.99)], 2),
+            "max_ms": round(took[-1], 1),
+            "pruned_per_s": round(per_s),
+        }
+        print(what, json.dumps(found), flush=True)
+
+
+def main() -> None:
+    """As the module says."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--rate", type=float, default=300.0, help="events a second")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--database-url")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--filled", action="store_true", help="measure what is there")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.folder or Path(scratch)
+        url = options.database_url or f"sqlite:///{folder / 'triggers.db'}"
+        if not options.filled:
+            fill(folder, url, options.events)
+        if options.rounds:
+            measure(folder, url, options)
+
+
+if __name__ == "__main__":
+    main()
