@@ -138,7 +138,8 @@ class AsyncConsumer:
         if self._in_hand is not None:
             self._failed(self._in_hand)
             self._in_hand = None
-        self._closing = self._stopping = True
+        self.stop()
+        self._closing = True
         if self._fetcher is not None:
             self._fetcher.cancel()
             await asyncio.wait([self._fetcher])
@@ -241,7 +242,7 @@ class AsyncConsumer:
     # ── beside it ─────────────────────────────────────────────────────────────────────────────
 
     def _start(self) -> None:
-        if self._fetcher is not None or self._closing:
+        if self._fetcher is not None or self._stopping:
             return
         self._loop = asyncio.get_running_loop()
         if threading.current_thread() is threading.main_thread():

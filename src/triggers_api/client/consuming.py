@@ -108,7 +108,8 @@ class Consumer:
         self._changed = threading.Condition()
         self._ready: SimpleQueue[None] = SimpleQueue()
         self._interrupt = Interrupt()
-        self._threads: list[threading.Thread] = []
+        self._fetcher: threading.Thread | None = None
+        self._keeper: threading.Thread | None = None
         self._before: dict[Signals, _Handler] = {}
         self._in_hand: Held | None = None
         self._failure: BaseException | None = None
@@ -140,14 +141,19 @@ class Consumer:
         if self._in_hand is not None:
             self._failed(self._in_hand)
             self._in_hand = None
+        self.stop()
+        self._interrupt.set()
         with self._changed:
-            self._closing = self._stopping = True
+            self._changed.notify_all()
+        if self._fetcher is not None:
+            self._fetcher.join()
+        # Nothing comes any more: what is told now is all.
+        with self._changed:
+            self._closing = True
             self._holding.release()
             self._changed.notify_all()
-        self._interrupt.set()
-        for thread in self._threads:
-            thread.join()
-        self._threads = []
+        if self._keeper is not None:
+            self._keeper.join()
         self._restore_signals()
 
     def __enter__(self) -> Self:
@@ -249,19 +255,20 @@ class Consumer:
     # ── beside it ─────────────────────────────────────────────────────────────────────────────
 
     def _start(self) -> None:
-        if self._threads or self._closing:
+        if self._fetcher is not None or self._stopping:
             return
         if threading.current_thread() is threading.main_thread():
             for each in self._plan.stop_on:
                 self._before[each] = signal.signal(each, self._on_signal)
-        self._threads = [
-            threading.Thread(
-                target=self._guarded, args=(loop,), name=f"triggers-{name}", daemon=True
-            )
-            for name, loop in (("fetcher", self._fetch), ("keeper", self._keep))
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._fetcher = self._beside("fetcher", self._fetch)
+        self._keeper = self._beside("keeper", self._keep)
+
+    def _beside(self, name: str, loop: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(
+            target=self._guarded, args=(loop,), name=f"triggers-{name}", daemon=True
+        )
+        thread.start()
+        return thread
 
     def _on_signal(self, *_: object) -> None:
         self._restore_signals()  # the second one does what it always did
@@ -287,7 +294,8 @@ class Consumer:
             with self._changed:
                 wanted = self._holding.wanted()
                 if not wanted:
-                    self._changed.wait(self._plan.lease_s)
+                    if not self._stopping:
+                        self._changed.wait(self._plan.lease_s)
                     continue
             call = requests.pull(
                 self._plan.name,
