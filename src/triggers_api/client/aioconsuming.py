@@ -15,7 +15,15 @@ from typing import Any, Final, Literal, Self, TypeVar
 from triggers_api.client import requests
 from triggers_api.client.aiocarrier import AioCarrier, AsyncListing
 from triggers_api.client.errors import ClientError, LeaseLost
-from triggers_api.client.holding import EMPTY_S, Consumption, Held, Holding, may_pass, retry_delay_s
+from triggers_api.client.holding import (
+    EMPTY_S,
+    GRACE_S,
+    Consumption,
+    Held,
+    Holding,
+    may_pass,
+    retry_delay_s,
+)
 from triggers_api.client.models import Event, InboxItem, InboxResult, InboxState
 
 T = TypeVar("T")
@@ -139,10 +147,14 @@ class AsyncConsumer:
             self._failed(self._in_hand)
             self._in_hand = None
         self.stop()
-        self._closing = True
         if self._fetcher is not None:
+            # What is being handed out arrives, to be given back; what nobody sends is not waited for.
+            self._room.set()
+            await asyncio.wait([self._fetcher], timeout=GRACE_S)
             self._fetcher.cancel()
             await asyncio.wait([self._fetcher])
+        # Nothing comes any more: what is told now is all.
+        self._closing = True
         self._holding.release()
         self._changed.set()
         if self._keeper is not None:

@@ -16,7 +16,15 @@ from typing import Any, Final, Literal, Self, TypeVar
 from triggers_api.client import requests
 from triggers_api.client.carrier import Carrier, Interrupted, Listing
 from triggers_api.client.errors import ClientError, LeaseLost
-from triggers_api.client.holding import EMPTY_S, Consumption, Held, Holding, may_pass, retry_delay_s
+from triggers_api.client.holding import (
+    EMPTY_S,
+    GRACE_S,
+    Consumption,
+    Held,
+    Holding,
+    may_pass,
+    retry_delay_s,
+)
 from triggers_api.client.models import Event, InboxItem, InboxResult, InboxState
 from triggers_api.client.sockets import Interrupt
 
@@ -142,11 +150,14 @@ class Consumer:
             self._failed(self._in_hand)
             self._in_hand = None
         self.stop()
-        self._interrupt.set()
         with self._changed:
             self._changed.notify_all()
         if self._fetcher is not None:
+            # What is being handed out arrives, to be given back; what nobody sends is not waited for.
+            self._fetcher.join(GRACE_S)
+            self._interrupt.set()
             self._fetcher.join()
+        self._interrupt.set()
         # Nothing comes any more: what is told now is all.
         with self._changed:
             self._closing = True

@@ -19,6 +19,8 @@ AT_ONCE: Final = 1000
 
 EMPTY_S: Final = 0.25
 """Between two pulls of which the first brought nothing, whatever the service makes of ``wait_s``."""
+GRACE_S: Final = 0.5
+"""How long a pull that is under way may take when a consumer ends."""
 
 _HALF: Final = 0.5
 _SURE: Final = 0.9
