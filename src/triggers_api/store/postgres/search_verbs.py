@@ -141,12 +141,14 @@ class SearchVerbs:
 
     async def changed(self, db: Connection, organization: Key, event: Key, *, now: int) -> None:
         """Part of the transaction that deletes an event, or gives it another payload."""
+        mended = await db.fetchval(SQL["has_payload"], organization, event)
+        if mended:
+            # What was read before and is not saved yet has the old one: that is read again.
+            await db.execute(SQL["revoke_index"])
         await db.execute(SQL["mark_stale"], organization, event, now)
-        if not await db.fetchval(SQL["has_payload"], organization, event):
+        if not mended:
             return
-        # Until its part is mended every search looks at it. What was read before and is not saved yet
-        # has the old one: that is read again.
-        await db.execute(SQL["revoke_index"])
+        # Until its part is made anew every search looks at it.
         value = event.int if isinstance(event, UUID) else int(event, 16)
         for part, whole, packed in await db.fetch(SQL["parts_with"], organization, event):
             events = _unpacked(packed)
