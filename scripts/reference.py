@@ -29,6 +29,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from triggers_api.cli.main import group
+from triggers_api.client.requests import PAGE_SIZE
 from triggers_api.http.documentation import problem_classes
 from triggers_api.model.organization import ORGANIZATION_SCOPES, Scope
 from triggers_api.model.outcome import ERRORS
@@ -52,6 +53,7 @@ _TAGS: Final = (
     "Inbox",
     "Subscriptions",
     "Hooks",
+    "Event types",
     "Deliveries",
     "Jobs",
     "Organization",
@@ -208,6 +210,12 @@ def problems() -> Table:
     return Table(("code", "status", "retryable", "meaning", "what to do"), rows, kept=True)
 
 
+_FAULTS: Final = {"FieldError", "ValidationFailed.of", "_schema_fault", "_payload_fault"}
+"""What makes one, with its code as the second argument."""
+_NAMED_IN: Final = ("triggers_api.deliver.egress", "triggers_api.model.schema")
+"""Where codes are that have names."""
+
+
 def field_codes() -> Table:
     """Every ``code`` in the ``errors`` of a refusal."""
     found: set[str] = set()
@@ -221,7 +229,7 @@ def field_codes() -> Table:
 
 def _field_code(node: ast.Call) -> Iterator[str]:
     called = ast.unparse(node.func)
-    if called in {"FieldError", "ValidationFailed.of"} and len(node.args) > 1:
+    if called in _FAULTS and len(node.args) > 1:
         place = 1
     elif called in {"EgressRefused", "ExpressionFault"} and node.args:
         place = 0
@@ -231,7 +239,13 @@ def _field_code(node: ast.Call) -> Iterator[str]:
     if isinstance(code, ast.Constant):
         yield str(code.value)
     elif isinstance(code, ast.Name) and code.id.isupper():
-        yield str(getattr(sys.modules["triggers_api.deliver.egress"], code.id))
+        yield next(
+            str(getattr(sys.modules[name], code.id))
+            for name in _NAMED_IN
+            if hasattr(sys.modules[name], code.id)
+        )
+    elif isinstance(code, ast.JoinedStr):  # named after the keyword of a schema
+        yield ast.unparse(code)[2:-1].replace("{keyword}", "*")
     elif ast.unparse(code) == "code":  # field_error(): one of these two
         yield from ("missing-field", "invalid-type")
     elif ast.unparse(code) not in {"refused.code", "fault.code"}:  # found where it is raised
@@ -363,6 +377,116 @@ def commands() -> Table:
     return Table(("command", "what it does"), rows)
 
 
+_CLIENT: Final = SOURCE / "client"
+_CALLED: Final = {
+    "Client": "client",
+    "Inbox": "inbox",
+    "Listing": "listing",
+    "Consumer": "messages",
+    "Message": "message",
+}
+"""What an object of a class is called where its methods are shown."""
+
+
+def _classes(*files: str) -> Iterator[ast.ClassDef]:
+    for file in files:
+        for node in ast.parse((_CLIENT / file).read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                yield node
+
+
+def _public(node: ast.ClassDef) -> Iterator[ast.FunctionDef]:
+    for each in node.body:
+        if isinstance(each, ast.FunctionDef) and not each.name.startswith("_"):
+            yield each
+
+
+def client_calls() -> Table:
+    """Every method of the client, its parts, and what they return."""
+    classes = {each.name: each for each in _classes("blocking.py", "consuming.py", "carrier.py")}
+    keywords = {each.name: each for each in _classes("requests.py")}
+    called = _CALLED | _parts(classes["Client"])
+    rows = []
+    for name, prefix in called.items():
+        for method in _public(classes[name]):
+            spelled = f"{prefix}.{method.name}"
+            if not any(ast.unparse(each) == "property" for each in method.decorator_list):
+                spelled += f"({', '.join(_parameters(method.args, keywords))})"
+            answer = ast.unparse(method.returns) if method.returns else "None"
+            answer = answer.strip("'").removeprefix("builtins.")
+            rows.append((f"`{spelled}`", f"`{answer}`", _first_line(method)))
+    return Table(("call", "answer", "what it does"), rows)
+
+
+def _parts(client: ast.ClassDef) -> dict[str, str]:
+    """The classes of a client's parts, by what they are called."""
+    found = {}
+    for node in ast.walk(client):
+        match node:
+            case ast.Assign(
+                targets=[ast.Attribute(attr=name)],
+                value=ast.Call(func=ast.Name(id=kind), args=[ast.Name(id="run")]),
+            ):
+                found[kind] = f"client.{name}"
+    return found
+
+
+def _parameters(given: ast.arguments, keywords: dict[str, ast.ClassDef]) -> Iterator[str]:
+    """The parameters of a method as a caller writes them."""
+    positional = given.args[1:]
+    bare: list[ast.expr | None] = [None] * (len(positional) - len(given.defaults))
+    defaults = [*bare, *given.defaults]
+    for parameter, default in zip(positional, defaults, strict=True):
+        yield parameter.arg if default is None else f"{parameter.arg}={ast.unparse(default)}"
+    for parameter, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
+        shown = "…" if default is None else ast.unparse(default)
+        shown = shown.replace("requests.PAGE_SIZE", str(PAGE_SIZE)).replace("UNSET", "…")
+        yield f"{parameter.arg}={shown}"
+    match given.kwarg:
+        case ast.arg(annotation=ast.Subscript(slice=ast.Attribute(attr=name))):
+            yield from (f"{field}=…" for field in _fields(name, keywords))
+        case ast.arg(arg=name):
+            yield f"**{name}"
+
+
+def _fields(name: str, classes: dict[str, ast.ClassDef]) -> Iterator[str]:
+    """The fields of a class, those of what it extends first."""
+    for base in classes[name].bases:
+        if isinstance(base, ast.Name) and base.id in classes:
+            yield from _fields(base.id, classes)
+    for node in classes[name].body:
+        if isinstance(node, ast.AnnAssign):
+            yield node.target.id if isinstance(node.target, ast.Name) else ""
+        elif isinstance(node, ast.FunctionDef) and node.decorator_list:
+            yield node.name
+
+
+def _first_line(node: ast.ClassDef | ast.FunctionDef) -> str:
+    text = ast.get_docstring(node) or ""
+    return text.partition("\n\n")[0].replace("\n", " ").replace("``", "`")
+
+
+def client_errors() -> Table:
+    """Every exception of the client."""
+    classes = [each for each in _classes("errors.py") if each.bases and each.name[0].isupper()]
+    rows = [
+        (f"`{each.name}`", f"`{ast.unparse(each.bases[0])}`", _first_line(each))
+        for each in classes
+        if ast.unparse(each.bases[0]) != "msgspec.Struct"
+    ]
+    return Table(("exception", "is a", "when"), rows)
+
+
+def client_structs() -> Table:
+    """Every struct of the client."""
+    classes = {each.name: each for each in _classes("models.py")}
+    rows = [
+        (f"`{name}`", ", ".join(f"`{each}`" for each in _fields(name, classes)), _first_line(node))
+        for name, node in sorted(classes.items())
+    ]
+    return Table(("struct", "fields", "what it is"), rows)
+
+
 PAGES_AND_TABLES: Final[dict[str, dict[str, Callable[[], Table]]]] = {
     "settings.md": {"settings": settings},
     "telemetry.md": {"metrics": metrics, "log events": log_events},
@@ -372,6 +496,11 @@ PAGES_AND_TABLES: Final[dict[str, dict[str, Callable[[], Table]]]] = {
         "attempt errors": attempt_errors,
     },
     "http.md": {"routes": routes},
+    "client.md": {
+        "client calls": client_calls,
+        "client errors": client_errors,
+        "client structs": client_structs,
+    },
     "cli.md": {
         "commands": commands,
         **{f"options of {name}": partial(command_options, name) for name in _commands()},

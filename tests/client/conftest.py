@@ -24,11 +24,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         on_every_engine(metafunc)
 
 
+class Loop:
+    """Where asynchronous things happen, and what is to be closed there with it."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._runner = runner
+        self.opened: list[Any] = []
+
+    def run(self, awaited: Any) -> Any:  # noqa: ANN401 - of anything
+        return self._runner.run(asyncio.wait_for(awaited, PATIENCE_S))
+
+    def close(self) -> None:
+        for each in self.opened:
+            self._runner.run(each.aclose())
+
+
 class Driven:
     """Something asynchronous that is used as if it blocked."""
 
-    def __init__(self, runner: asyncio.Runner, thing: Any) -> None:  # noqa: ANN401 - anything
-        self._runner = runner
+    def __init__(self, loop: Loop, thing: Any) -> None:  # noqa: ANN401 - anything
+        self._loop = loop
         self._thing = thing
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the thing's
@@ -39,17 +54,18 @@ class Driven:
 
     def _settled(self, found: Any) -> Any:  # noqa: ANN401
         if inspect.iscoroutine(found):
-            return self._settled(self._runner.run(asyncio.wait_for(found, PATIENCE_S)))
-        ours = type(found).__module__ == "triggers_api.client.aio"
+            return self._settled(self._loop.run(found))
+        ours = type(found).__module__.startswith("triggers_api.client.aio")
         if ours or isinstance(found, AsyncIterator):
-            return Driven(self._runner, found)
+            return Driven(self._loop, found)
         return found
 
     def __iter__(self) -> Iterator[Any]:
         each = aiter(self._thing)
+        self._loop.opened.append(each)
         while True:
             try:
-                yield self._settled(self._runner.run(asyncio.wait_for(anext(each), PATIENCE_S)))
+                yield self._settled(self._loop.run(anext(each)))
             except StopAsyncIteration:
                 return
 
@@ -57,8 +73,8 @@ class Driven:
         self._settled(self._thing.__aenter__())
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._settled(self._thing.__aexit__(None, None, None))
+    def __exit__(self, *error: object) -> None:
+        self._settled(self._thing.__aexit__(*error))
 
 
 Connect = Callable[..., Client]
@@ -100,12 +116,13 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
         if request.param == "blocking":
             yield lambda url, key, **options: stack.enter_context(Client(url, key, **options))
             return
-        runner = stack.enter_context(asyncio.Runner())
+        loop = Loop(stack.enter_context(asyncio.Runner()))
 
         def made(url: str, key: str, **options: Any) -> Client:  # noqa: ANN401
-            client = Driven(runner, AsyncClient(url, key, **options))
+            client = Driven(loop, AsyncClient(url, key, **options))
             return cast("Client", stack.enter_context(client))
 
+        stack.callback(loop.close)
         yield made
 
 

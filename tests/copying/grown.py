@@ -12,6 +12,7 @@ from tests.contract.test_inbox import Consumer
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import DeliveryStatus
 from triggers_api.model.event import EventStatus
+from triggers_api.model.event_type import EventType
 from triggers_api.model.inbox import InboxAction
 from triggers_api.model.organization import Scope
 from triggers_api.model.subscription import SubscriptionStatus
@@ -62,6 +63,7 @@ def grow(world: World) -> list[str]:
     world.due(left, last)
     world.run(store.delete_organization(left))
     world.run(store.save_controls(Controls(batch_size=7)))
+    _grow_event_types(world, acme)
     _grow_inboxes(world, acme)
     # Somebody's hands; whoever it was will not be there when the file is opened again.
     world.queued(acme, 2)
@@ -161,6 +163,20 @@ def _grow_inboxes(world: World, acme: str) -> None:
     world.run(store.seek_inbox(acme, "left", InboxSeek(event_id=held.event.id)))
 
 
+def _grow_event_types(world: World, acme: str) -> None:
+    """One that is there, one that was deleted; an event that is kept aside, one that was released."""
+    store, now = world.store, world.clock()
+    for name in ("order.created", "order.deleted"):
+        schema = msgspec.Raw(b'{"type":"object"}')
+        made = EventType(name=name, schema=schema, created_at=now, updated_at=now)
+        world.run(store.save_event_type(acme, made))
+    world.run(store.delete_event_type(acme, "order.deleted"))
+    kept, released = (world.event(acme, aside="not right") for _ in range(2))
+    world.append(kept, released)
+    world.clock.advance(seconds=1)
+    world.run(store.release_quarantined(acme, released.id, b"mended"))
+
+
 def _claim(world: World, delivery: str) -> list[Any]:
     """Lease one delivery; everything else that is due is given back as it was."""
     claimed = world.claim_deliveries().deliveries
@@ -203,6 +219,7 @@ def everything(
             sorted(changes.keys, key=lambda each: each.key.id),
             sorted(changes.subscriptions, key=lambda each: each.subscription.id),
             changes.controls,
+            changes.event_types,
             sorted(changes.gone),
         ),
     )
@@ -236,6 +253,7 @@ def _records(store: Store, run: Callable[..., Any], organization: str) -> Iterat
         yield f"{wanted} of {organization}", run(store.events(organization, wanted, whole))
     for event in events:
         yield event.id, run(store.event(organization, event.id))
+    yield f"what {organization} has aside", run(store.quarantine(organization, whole))
     for inbox in run(store.inboxes(organization)):
         name = inbox.name
         yield f"inbox {name} of {organization}", inbox

@@ -1207,8 +1207,8 @@ class Narrow(Egress):
 
 
 async def soon(holds: Callable[[], bool]) -> bool:
-    """Whether something holds, now or within two seconds."""
-    for _ in range(100):
+    """Whether something holds, now or within twenty seconds."""
+    for _ in range(1000):
         if holds():
             return True
         await asyncio.sleep(0.02)

@@ -21,6 +21,7 @@ from tests.docs.pages import (
     reference,
 )
 
+from triggers_api import pytest_plugin
 from triggers_api.settings import table, variable
 from triggers_api.testing import FrozenClock, Receiver, Service
 
@@ -58,6 +59,7 @@ ROWS: Final = {
     "problems.md": '| <a id="rate-limited"></a>`rate-limited` |',
     "http.md": "| `POST /api/events` |",
     "cli.md": "| `--demo` |",
+    "client.md": "| `client.send_many(events)` |",
 }
 
 
@@ -144,10 +146,12 @@ def known_names() -> dict[str, set[str]]:
         "variable": variables
         | {"TRIGGERS_CONFIG", "TRIGGERS_URL", "TRIGGERS_"}
         | {"TRIGGERS_TEST_FAILPOINTS", "TRIGGERS_TEST_POSTGRES_URL", "TRIGGERS_TEST_SEED"},
-        "metric": metrics | parts | {"triggers_api"},
+        "metric": metrics | parts | {"triggers_api"} | FIXTURES,
         "route": routes | {f"GET {path}" for path in OTHER_PATHS},
     }
 
+
+FIXTURES: Final = {name for name in vars(pytest_plugin) if name.startswith("triggers_")}
 
 OTHER_PATHS: Final = ("/", "/docs", "/docs/problems", "/docs/style.css", "/openapi.json")
 

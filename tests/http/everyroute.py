@@ -31,6 +31,8 @@ OURS: Final = {
 NARROWER: Final = {
     ("/api/listen/", "subscription_id"): "session_id",
     ("/api/inboxes/", "name"): "inbox_name",
+    ("/api/event-types/", "name"): "type_name",
+    ("/api/quarantine/", "event_id"): "aside_id",
     ("/api/inbox", "receipts"): "inbox_receipt",
 }
 """Where the same name stands for some of them only: the beginning of the path, and the member."""
@@ -47,6 +49,7 @@ NOT_OURS: Final = {
 CREATED_BY: Final = {
     "POST /api/hooks": "what is subscribed need not be anybody's yet",
     "PUT /api/inboxes/{name}": "everybody has names of their own",
+    "PUT /api/event-types/{name}": "everybody has names of their own",
 }
 """Routes whose members are no reference to what is there."""
 

@@ -362,6 +362,22 @@ def test_a_client_that_hangs_up_in_its_body_stores_nothing(
     assert not [line for line in log if line["log_level"] in {"warning", "error"}]
 
 
+def test_one_that_hangs_up_in_the_body_of_another_request_is_no_fault_of_the_service(
+    service: Service, run: Run, dial: Connect, log: Log
+) -> None:
+    async def main() -> None:
+        connection = await dial(service)
+        request = written("POST", "/api/subscriptions", JSON, body=b'{"url": "http://x/"}')
+        await connection.send(request[:-5])
+        await once(service, LIVE)
+        await connection.hang_up()
+        for _ in range(3):
+            await once(service, LIVE)
+
+    run(main())
+    assert [line for line in log if line["log_level"] == "error"] == []
+
+
 @BOTH_WAYS
 def test_a_client_that_does_not_wait_for_the_answer_can_ask_again(
     service: Service,

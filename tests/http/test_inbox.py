@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import Run, new_key, new_organization
 from tests.http.conftest import JSON, Connect, assert_problem, written
 
-from triggers_api.testing import Answer, FrozenClock, Service
+from triggers_api.testing import ADMIN_KEY, Answer, FrozenClock, Service
 
 
 class Consumer:
@@ -439,3 +439,20 @@ def test_what_consumers_do_is_counted(service: Service, run: Run, inbox: Consume
     assert grown["triggers_inbox_pulled_again_total"] == 1
     for status, count in (("acked", 1), ("nacked", 1), ("lease_lost", 1), ("not_found", 1)):
         assert grown[f'triggers_inbox_settled_total{{status="{status}"}}'] == count
+
+
+def test_live_who_waits_for_an_organization_that_is_deleted_is_turned_away(
+    service: Service, run: Run
+) -> None:
+    organization_id, key = run(new_organization(service))
+
+    async def wait_and_delete() -> Answer:
+        pulling = asyncio.create_task(
+            service.call("POST", "/api/inbox/pull", {"wait_s": 30}, key=key)
+        )
+        await waiting(service, 1)
+        path = f"/api/admin/organizations/{organization_id}"
+        assert (await service.call("DELETE", path, key=ADMIN_KEY)).status == 204
+        return await pulling
+
+    assert_problem(run(wait_and_delete()), 401, "unauthorized")

@@ -60,6 +60,13 @@ SCOPES: Final = {
     "GET /api/jobs": READ_OR_MANAGE,
     "GET /api/jobs/{job_id}": READ_OR_MANAGE,
     "DELETE /api/jobs/{job_id}": MANAGE,
+    "PUT /api/event-types/{name}": MANAGE,
+    "GET /api/event-types": READ_OR_MANAGE,
+    "GET /api/event-types/{name}": READ_OR_MANAGE,
+    "DELETE /api/event-types/{name}": MANAGE,
+    "GET /api/quarantine": READ_OR_MANAGE,
+    "POST /api/quarantine/{event_id}/release": MANAGE,
+    "DELETE /api/quarantine/{event_id}": MANAGE,
     "GET /api/organization": READ_OR_MANAGE,
     "PATCH /api/organization": MANAGE,
     "POST /api/admin/organizations": OPERATOR,
@@ -72,6 +79,9 @@ SCOPES: Final = {
     "DELETE /api/admin/organizations/{organization_id}/keys/{key_id}": OPERATOR,
     "GET /api/admin/controls": OPERATOR,
     "PATCH /api/admin/controls": OPERATOR,
+    "GET /api/admin/quarantine": OPERATOR,
+    "POST /api/admin/quarantine/{event_id}/release": OPERATOR,
+    "DELETE /api/admin/quarantine/{event_id}": OPERATOR,
     "GET /api/admin/verify": OPERATOR,
     "GET /api/health/detailed": READ_OR_OPERATOR,
     "GET /api/health": NOBODY_ASKED,
@@ -97,6 +107,7 @@ BODIES: Final[dict[str, object]] = {
     "POST /api/events/{event_id}/replay": {},
     "POST /api/dead-letters/replay": {"dry_run": True},
     "POST /api/replays": {"dry_run": True},
+    "PUT /api/event-types/{name}": {"description": "made"},
     "PATCH /api/organization": {"name": "changed"},
     "POST /api/admin/organizations": {"name": "made"},
     "PATCH /api/admin/organizations/{organization_id}": {"name": "changed", "rate_limit": 1},
@@ -106,7 +117,7 @@ BODIES: Final[dict[str, object]] = {
 GUARDED: Final = sorted(route for route, scopes in SCOPES.items() if scopes)
 OF_ORGANIZATIONS: Final = [route for route in GUARDED if "/admin/" not in route]
 WITH_ID: Final = [
-    route for route in OF_ORGANIZATIONS if "{" in route and "{event_type}" not in route
+    route for route in OF_ORGANIZATIONS if re.search(r"\{(?!event_type\}|name\})", route)
 ]
 
 

@@ -94,7 +94,8 @@ CREATE TABLE event_queue (
     due_at bigint NOT NULL,
     lease_until bigint DEFAULT 0 NOT NULL,
     lease_token bigint DEFAULT 0 NOT NULL,
-    attempts integer DEFAULT 0 NOT NULL
+    attempts integer DEFAULT 0 NOT NULL,
+    released_at bigint
 ) WITH (fillfactor=50, autovacuum_vacuum_threshold=2000, autovacuum_vacuum_scale_factor=0.05, autovacuum_vacuum_insert_threshold=-1, autovacuum_vacuum_cost_delay=0);
 CREATE INDEX event_queue_due ON event_queue USING btree (due_at, event_id);
 ALTER TABLE event_queue ADD CONSTRAINT event_queue_pkey PRIMARY KEY (organization_id, event_id);
@@ -108,6 +109,15 @@ CREATE TABLE event_states (
 );
 ALTER TABLE event_states ADD CONSTRAINT event_states_pkey PRIMARY KEY (organization_id, event_id);
 CREATE INDEX event_states_aside ON event_states USING btree (organization_id, status, event_id) WHERE status = ANY (ARRAY[3, 4, 5]);
+CREATE INDEX event_states_set_aside ON event_states USING btree (event_id) WHERE (status = ANY (ARRAY[3, 4])) AND reason IS NOT NULL;
+CREATE TABLE event_types (
+    organization_id uuid NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    body bytea,
+    version bigint NOT NULL
+);
+ALTER TABLE event_types ADD CONSTRAINT event_types_pkey PRIMARY KEY (organization_id, name);
+CREATE INDEX event_types_version ON event_types USING btree (version);
 CREATE TABLE events (
     organization_id uuid NOT NULL,
     id uuid NOT NULL,

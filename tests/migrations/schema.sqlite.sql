@@ -82,6 +82,14 @@ CREATE TABLE event_queue (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX event_queue_leased ON event_queue (lease_until)
     WHERE lease_token <> 4611686018427387904;
+CREATE TABLE event_types (
+    organization_id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    body BLOB,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, name)
+) STRICT;
+CREATE INDEX event_types_version ON event_types (version);
 CREATE TABLE events (
     id INTEGER PRIMARY KEY,
     organization_id INTEGER NOT NULL,
@@ -98,6 +106,7 @@ CREATE TABLE events (
 CREATE INDEX events_aside ON events (organization_id, status) WHERE status IN (3, 4, 5);
 CREATE UNIQUE INDEX events_dedup ON events (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
 CREATE INDEX events_organization ON events (organization_id);
+CREATE INDEX events_set_aside ON events (id) WHERE status IN (3, 4);
 CREATE TABLE farewells (
     subscription_id INTEGER PRIMARY KEY,
     organization_id INTEGER NOT NULL,

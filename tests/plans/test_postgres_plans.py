@@ -409,6 +409,9 @@ PLANS: Final = {
         "dead_letters by place", "inboxes_pkey (organization_id =)", INBOX_ITEM,
         "inbox_items by place",
     ],
+    # what is kept aside
+    "set_aside_of_all": ["event_states_set_aside (event_id <)", EVENT_BY_ID],
+    "event_aside": ["event_states_set_aside (event_id =)", EVENT_BY_ID],
     # inboxes
     "inbox_again": [
         "inbox_items_available (available_at <=, cursor =, event_id >, organization_id =)",

@@ -335,7 +335,15 @@ PLANS: Final = {
     "drop_inbox_items": ["SEARCH inbox_items USING PRIMARY KEY (cursor=? AND event_id=?)"],
     "inbox_events": [EVENT],
     "inbox_contents": [EVENT, PAYLOAD],
-    "inbox_hidden": ["SEARCH q USING PRIMARY KEY (due_at>?)", EVENT],
+    "inbox_hidden": [
+        "SEARCH q USING PRIMARY KEY (due_at>?)",
+        EVENT,
+        "SEARCH e USING INDEX events_aside (organization_id=? AND status=? AND rowid<?)",
+    ],
+    "set_aside_of_all": [
+        "SEARCH e USING INDEX events_set_aside (id<?)",
+        "SEARCH f USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+    ],
     "prune_inbox_items": [
         "SEARCH inbox_items USING PRIMARY KEY (cursor=? AND event_id=?)",
         "SEARCH inbox_items USING PRIMARY KEY (cursor=?)",

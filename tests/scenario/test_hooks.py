@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 from aiohttp import web
-from tests.conftest import Enter, MakeService, Run, new_organization
+from tests.conftest import Enter, Log, MakeService, Run, new_organization
 from tests.scenario.conftest import Ask
 
 from triggers_api.client import verify
@@ -166,6 +166,30 @@ def test_a_target_that_does_not_answer_is_told_again_a_few_times_and_then_left_a
     clock.advance(seconds=30 * DAY_S)
     ask.drain()
     assert len(farewells(receiver)) == len(DELAYS_S) + 1
+
+
+def test_a_farewell_that_cannot_be_made_is_not_tried_for_ever(
+    ask: Ask,
+    service: Service,
+    receiver: Receiver,
+    clock: FrozenClock,
+    monkeypatch: pytest.MonkeyPatch,
+    log: Log,
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(service.app.farewells._sender, "say_farewell", fail)
+    made = hook(ask, receiver.url)
+    ask.do("DELETE", f"/api/subscriptions/{made['id']}")
+    for _ in range(2 * len(DELAYS_S)):
+        ask.drain()
+        clock.advance(seconds=DAY_S)
+    failed = [each for each in log if "unforeseen" in each["event"]]
+    assert len(failed) == len(DELAYS_S) + 1
+    (ended,) = [each for each in log if each["event"] == "a hook ended"]
+    assert (ended["understood"], ended["subscription_id"]) == (False, made["id"])
+    assert receiver.url not in str(log)
 
 
 def test_a_hook_that_was_asked_for_again_is_not_taken_back(

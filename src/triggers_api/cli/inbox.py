@@ -12,6 +12,8 @@ from triggers_api.cli.api import Api, service_options
 
 _ACTIONS: Final = ("list", "peek", "pull", "ack", "seek")
 _PAYLOAD_CHARACTERS: Final = 120
+_LONGEST_WAIT_S: Final = 20.0
+"""Less than the time that a command gives the service for its answer."""
 _REFUSED: Final = 1
 
 
@@ -28,8 +30,9 @@ _REFUSED: Final = 1
 )
 @click.option("--lease", type=float, default=30.0, show_default=True, help="Seconds, for pull.")
 @click.option(
-    "--wait", type=float, default=0.0, show_default=True, help="Seconds for the first one."
-)
+    "--wait", type=click.FloatRange(0, _LONGEST_WAIT_S), default=0.0, show_default=True,
+    help="Seconds for the first one.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print each line as JSON.")
 @service_options
 def command(

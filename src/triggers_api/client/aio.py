@@ -1,20 +1,21 @@
 """The client for event loops: :class:`AsyncClient`. See :mod:`triggers_api.client.blocking`."""
 
 import asyncio
-import secrets
+import builtins
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, TypeVar, Unpack
 
-import msgspec
 from msgspec import UNSET
 
 from triggers_api.client import requests
-from triggers_api.client.aiosockets import AioSockets, AioStream
-from triggers_api.client.attempts import DEFAULT_RETRY, Attempts, Lost, Retry
+from triggers_api.client.aiocarrier import AioCarrier, AsyncListing
+from triggers_api.client.aioconsuming import AsyncInbox, AsyncInboxes
+from triggers_api.client.aiosockets import AioStream
+from triggers_api.client.attempts import DEFAULT_RETRY, Lost, Retry
 from triggers_api.client.calls import Call, anything, encoded, query_of
 from triggers_api.client.errors import ClientError, SendInterrupted, TooLarge
 from triggers_api.client.following import Following
@@ -24,11 +25,12 @@ from triggers_api.client.models import (
     DeliveryDetail,
     Event,
     EventDetail,
+    EventType,
     Explanation,
+    Hook,
     Job,
     NewEvent,
     Organization,
-    Page,
     Sent,
     Subscription,
     SubscriptionStats,
@@ -37,117 +39,6 @@ from triggers_api.client.sending import Batch, Cutter, outgoing, refused, send_b
 from triggers_api.client.settings import ClientSettings
 
 T = TypeVar("T")
-
-
-class AioCarrier:
-    """Carries calls out: attempts, pauses, and what comes of them."""
-
-    def __init__(self, settings: ClientSettings, sockets: "_Sockets | None" = None) -> None:
-        self.settings = settings
-        self._sockets = sockets or _Sockets(settings)
-
-    async def __call__(self, call: Call[T]) -> T:
-        """The answer to a call.
-
-        Raises:
-            ClientError: there is none, or it is a refusal.
-        """
-        settings = self.settings
-        request_id = secrets.token_hex(16)
-        headers = settings.with_body({"X-Request-Id": request_id}, call.body)
-        attempts = Attempts(
-            call,
-            settings.retry,
-            timeout_s=settings.timeout_s,
-            attempt_timeout_s=settings.attempt_timeout_s,
-            request_id=request_id,
-            clock=asyncio.get_running_loop().time,
-        )
-        while True:
-            try:
-                answer = await self._sockets.made().exchange(
-                    call.method, call.path, headers, call.body, timeout_s=attempts.timeout_s()
-                )
-            except Lost as lost:
-                pause_s = attempts.after_loss(lost)
-            else:
-                again_s = attempts.after_answer(answer)
-                if again_s is None:
-                    return call.decode(answer)
-                pause_s = again_s
-            await asyncio.sleep(pause_s)
-
-    async def follow(self, following: Following) -> AioStream:
-        """An answer that does not end.
-
-        Raises:
-            Lost: there is none.
-        """
-        return await self._sockets.made().stream(
-            following.path,
-            {**self.settings.headers, **following.headers},
-            timeout_s=self.settings.attempt_timeout_s,
-            silence_s=following.silence_s,
-        )
-
-    def with_timeout(self, timeout_s: float) -> "AioCarrier":
-        """The same over the same connections, with another time for each call."""
-        settings = msgspec.structs.replace(self.settings, timeout_s=timeout_s)
-        return AioCarrier(settings, self._sockets)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._sockets.close()
-
-
-class _Sockets:
-    """The connections, made where there is a loop: a client may be made where there is none yet."""
-
-    def __init__(self, settings: ClientSettings) -> None:
-        self._settings = settings
-        self._sockets: AioSockets | None = None
-
-    def made(self) -> AioSockets:
-        if self._sockets is None:
-            self._sockets = AioSockets(self._settings.shown, self._settings.context)
-        return self._sockets
-
-    async def close(self) -> None:
-        sockets, self._sockets = self._sockets, None
-        if sockets is not None:
-            await sockets.close()
-
-
-class AsyncListing(Generic[T]):
-    """A list that is fetched page by page, as far as it is asked for."""
-
-    def __init__(self, run: AioCarrier, fetch: requests.Fetch[T], cursor: str | None) -> None:
-        self._run = run
-        self._fetch = fetch
-        self._cursor = cursor
-
-    async def page(self, cursor: str | None = None) -> Page[T]:
-        """One page: the first one, or that of a cursor."""
-        return await self._run(self._fetch(cursor or self._cursor))
-
-    async def pages(self) -> AsyncIterator[Page[T]]:
-        """Page after page."""
-        page = await self.page()
-        yield page
-        while page.next_cursor is not None:
-            page = await self.page(page.next_cursor)
-            yield page
-
-    async def first(self) -> T | None:
-        """The first one, if there is any."""
-        async for each in self:
-            return each
-        return None
-
-    async def __aiter__(self) -> AsyncIterator[T]:
-        async for page in self.pages():
-            for each in page.data:
-                yield each
 
 
 async def _each(events: Iterable[NewEvent] | AsyncIterable[NewEvent]) -> AsyncIterator[NewEvent]:
@@ -197,6 +88,10 @@ class AsyncEvents:
     ) -> tuple[Delivery, ...]:
         """Deliver an event once more: to these subscriptions, or to all that match it now."""
         return await self._run(requests.replay_event(event_id, subscription_ids))
+
+    async def cancel(self, event_id: str) -> EventDetail:
+        """End one that is scheduled or queued: nobody gets it. Its dedup_id stays taken."""
+        return await self._run(requests.cancel_event(event_id))
 
     async def delete(self, event_id: str) -> None:
         """Erase the payload, cancel what is pending, and free the dedup_id."""
@@ -435,6 +330,60 @@ class AsyncJobs:
         return job
 
 
+class AsyncEventTypes:
+    """What the organization says of the events that it sends."""
+
+    def __init__(self, run: AioCarrier) -> None:
+        self._run = run
+
+    async def save(self, name: str, **settings: Unpack[requests.EventTypeSettings]) -> EventType:
+        """Create it, or replace it as a whole."""
+        return await self._run(requests.save_event_type(name, settings))
+
+    def list(
+        self, *, page_size: int = requests.PAGE_SIZE, cursor: str | None = None
+    ) -> AsyncListing[EventType]:
+        """By name."""
+        return AsyncListing(self._run, requests.list_event_types(page_size), cursor)
+
+    async def get(self, name: str) -> EventType:
+        """With its schema and example."""
+        return await self._run(requests.get_event_type(name))
+
+    async def delete(self, name: str) -> None:
+        """Its events are taken as they come from then on."""
+        await self._run(requests.delete_event_type(name))
+
+
+class AsyncHooks:
+    """Subscriptions as no-code tools make them."""
+
+    def __init__(self, run: AioCarrier) -> None:
+        self._run = run
+
+    async def create(self, target_url: str, event: str) -> Hook:
+        """Every matching event from now on goes there, in the flat format; once, however often asked."""
+        return await self._run(requests.create_hook(target_url, event))
+
+    def list(
+        self,
+        *,
+        target_url: str | None = None,
+        page_size: int = requests.PAGE_SIZE,
+        cursor: str | None = None,
+    ) -> AsyncListing[Hook]:
+        """Those that are alive, newest first; with ``target_url`` those that lead there."""
+        return AsyncListing(self._run, requests.list_hooks(page_size, target_url), cursor)
+
+    async def delete(self, hook_id: str) -> None:
+        """End it; ending it again is fine."""
+        await self._run(requests.delete_hook(hook_id))
+
+    async def samples(self, event_type: str, *, limit: int | None = None) -> "builtins.list[Any]":
+        """The newest events of a type, each as a hook is sent it; a made-up one where there is none."""
+        return await self._run(requests.hook_samples(event_type, limit))
+
+
 class AsyncOwnOrganization:
     """The organization whose key is used."""
 
@@ -503,6 +452,9 @@ class AsyncClient:
         self.dead_letters = AsyncDeadLetters(run)
         self.jobs = AsyncJobs(run)
         self.organization = AsyncOwnOrganization(run)
+        self.inboxes = AsyncInboxes(run)
+        self.event_types = AsyncEventTypes(run)
+        self.hooks = AsyncHooks(run)
 
     def with_timeout(self, timeout_s: float) -> "AsyncClient":
         """The same client, over the same connections, with another time for each call."""
@@ -567,6 +519,10 @@ class AsyncClient:
             middle = len(batch) // 2
             await self._send_batch(cutter, batch[:middle])
             await self._send_batch(cutter, batch[middle:])
+
+    def inbox(self, name: str | None = None) -> AsyncInbox:
+        """An inbox by name, or the one that every organization has."""
+        return AsyncInbox(self._run, name)
 
     async def request(
         self,

@@ -1,19 +1,20 @@
 """The client for threads: :class:`Client`."""
 
-import secrets
+import builtins
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, TypeVar, Unpack
 
-import msgspec
 from msgspec import UNSET
 
 from triggers_api.client import requests
-from triggers_api.client.attempts import DEFAULT_RETRY, Attempts, Lost, Retry
+from triggers_api.client.attempts import DEFAULT_RETRY, Lost, Retry
 from triggers_api.client.calls import Call, anything, encoded, query_of
+from triggers_api.client.carrier import Carrier, Interrupted, Listing
+from triggers_api.client.consuming import Inbox, Inboxes
 from triggers_api.client.errors import ClientError, SendInterrupted, TooLarge
 from triggers_api.client.following import Following
 from triggers_api.client.models import (
@@ -22,127 +23,21 @@ from triggers_api.client.models import (
     DeliveryDetail,
     Event,
     EventDetail,
+    EventType,
     Explanation,
+    Hook,
     Job,
     NewEvent,
     Organization,
-    Page,
     Sent,
     Subscription,
     SubscriptionStats,
 )
 from triggers_api.client.sending import Batch, Cutter, outgoing, refused, send_batch, send_one
 from triggers_api.client.settings import ClientSettings
-from triggers_api.client.sockets import Interrupt, Sockets, Stream
+from triggers_api.client.sockets import Interrupt, Sockets
 
 T = TypeVar("T")
-
-
-class Interrupted(Exception):
-    """Somebody else has ended it."""
-
-
-class Carrier:
-    """Carries calls out: attempts, pauses, and what comes of them."""
-
-    def __init__(self, settings: ClientSettings, sockets: Sockets) -> None:
-        self.settings = settings
-        self._sockets = sockets
-
-    def __call__(self, call: Call[T], interrupt: Interrupt | None = None) -> T:
-        """The answer to a call.
-
-        Raises:
-            ClientError: there is none, or it is a refusal.
-            Interrupted: ``interrupt`` came.
-        """
-        settings = self.settings
-        request_id = secrets.token_hex(16)
-        headers = settings.with_body({"X-Request-Id": request_id}, call.body)
-        attempts = Attempts(
-            call,
-            settings.retry,
-            timeout_s=settings.timeout_s,
-            attempt_timeout_s=settings.attempt_timeout_s,
-            request_id=request_id,
-            clock=time.monotonic,
-        )
-        while True:
-            try:
-                answer = self._sockets.exchange(
-                    call.method,
-                    settings.prefix + call.path,
-                    headers,
-                    call.body,
-                    timeout_s=attempts.timeout_s(),
-                    interrupt=interrupt,
-                )
-            except Lost as lost:
-                if interrupt is not None and interrupt.is_set:
-                    raise Interrupted from None
-                pause_s = attempts.after_loss(lost)
-            else:
-                again_s = attempts.after_answer(answer)
-                if again_s is None:
-                    return call.decode(answer)
-                pause_s = again_s
-            if interrupt is None:
-                time.sleep(pause_s)
-            elif interrupt.wait(pause_s):
-                raise Interrupted
-
-    def follow(self, following: Following, interrupt: Interrupt) -> Stream:
-        """An answer that does not end.
-
-        Raises:
-            Lost: there is none.
-        """
-        settings = self.settings
-        return self._sockets.stream(
-            settings.prefix + following.path,
-            {**settings.headers, **following.headers},
-            timeout_s=settings.attempt_timeout_s,
-            silence_s=following.silence_s,
-            interrupt=interrupt,
-        )
-
-    def with_timeout(self, timeout_s: float) -> "Carrier":
-        """The same over the same connections, with another time for each call."""
-        settings = msgspec.structs.replace(self.settings, timeout_s=timeout_s)
-        return Carrier(settings, self._sockets)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._sockets.close()
-
-
-class Listing(Generic[T]):
-    """A list that is fetched page by page, as far as it is asked for."""
-
-    def __init__(self, run: Carrier, fetch: requests.Fetch[T], cursor: str | None) -> None:
-        self._run = run
-        self._fetch = fetch
-        self._cursor = cursor
-
-    def page(self, cursor: str | None = None) -> Page[T]:
-        """One page: the first one, or that of a cursor."""
-        return self._run(self._fetch(cursor or self._cursor))
-
-    def pages(self) -> Iterator[Page[T]]:
-        """Page after page."""
-        page = self.page()
-        yield page
-        while page.next_cursor is not None:
-            page = self.page(page.next_cursor)
-            yield page
-
-    def first(self) -> T | None:
-        """The first one, if there is any."""
-        return next(iter(self), None)
-
-    def __iter__(self) -> Iterator[T]:
-        for page in self.pages():
-            yield from page.data
 
 
 class Events:
@@ -183,6 +78,10 @@ class Events:
     ) -> tuple[Delivery, ...]:
         """Deliver an event once more: to these subscriptions, or to all that match it now."""
         return self._run(requests.replay_event(event_id, subscription_ids))
+
+    def cancel(self, event_id: str) -> EventDetail:
+        """End one that is scheduled or queued: nobody gets it. Its dedup_id stays taken."""
+        return self._run(requests.cancel_event(event_id))
 
     def delete(self, event_id: str) -> None:
         """Erase the payload, cancel what is pending, and free the dedup_id."""
@@ -419,6 +318,60 @@ class Jobs:
         return job
 
 
+class EventTypes:
+    """What the organization says of the events that it sends."""
+
+    def __init__(self, run: Carrier) -> None:
+        self._run = run
+
+    def save(self, name: str, **settings: Unpack[requests.EventTypeSettings]) -> EventType:
+        """Create it, or replace it as a whole."""
+        return self._run(requests.save_event_type(name, settings))
+
+    def list(
+        self, *, page_size: int = requests.PAGE_SIZE, cursor: str | None = None
+    ) -> Listing[EventType]:
+        """By name."""
+        return Listing(self._run, requests.list_event_types(page_size), cursor)
+
+    def get(self, name: str) -> EventType:
+        """With its schema and example."""
+        return self._run(requests.get_event_type(name))
+
+    def delete(self, name: str) -> None:
+        """Its events are taken as they come from then on."""
+        self._run(requests.delete_event_type(name))
+
+
+class Hooks:
+    """Subscriptions as no-code tools make them."""
+
+    def __init__(self, run: Carrier) -> None:
+        self._run = run
+
+    def create(self, target_url: str, event: str) -> Hook:
+        """Every matching event from now on goes there, in the flat format; once, however often asked."""
+        return self._run(requests.create_hook(target_url, event))
+
+    def list(
+        self,
+        *,
+        target_url: str | None = None,
+        page_size: int = requests.PAGE_SIZE,
+        cursor: str | None = None,
+    ) -> Listing[Hook]:
+        """Those that are alive, newest first; with ``target_url`` those that lead there."""
+        return Listing(self._run, requests.list_hooks(page_size, target_url), cursor)
+
+    def delete(self, hook_id: str) -> None:
+        """End it; ending it again is fine."""
+        self._run(requests.delete_hook(hook_id))
+
+    def samples(self, event_type: str, *, limit: int | None = None) -> "builtins.list[Any]":
+        """The newest events of a type, each as a hook is sent it; a made-up one where there is none."""
+        return self._run(requests.hook_samples(event_type, limit))
+
+
 class OwnOrganization:
     """The organization whose key is used."""
 
@@ -487,6 +440,9 @@ class Client:
         self.dead_letters = DeadLetters(run)
         self.jobs = Jobs(run)
         self.organization = OwnOrganization(run)
+        self.inboxes = Inboxes(run)
+        self.event_types = EventTypes(run)
+        self.hooks = Hooks(run)
 
     def with_timeout(self, timeout_s: float) -> "Client":
         """The same client, over the same connections, with another time for each call."""
@@ -549,6 +505,10 @@ class Client:
             middle = len(batch) // 2
             self._send_batch(cutter, batch[:middle])
             self._send_batch(cutter, batch[middle:])
+
+    def inbox(self, name: str | None = None) -> Inbox:
+        """An inbox by name, or the one that every organization has."""
+        return Inbox(self._run, name)
 
     def request(
         self,

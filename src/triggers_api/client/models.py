@@ -61,6 +61,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
             event's present one.
         duplicate: an event with this dedup_id was there already; ``id`` is that one's.
         payload_matches: of a duplicate: its payload is the first one's, byte for byte.
+        warnings: where the payload does not fit the schema of its type.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     duplicate: bool = False
     payload_matches: bool | None = None
     received_at: datetime | None = None
+    warnings: tuple[FieldError, ...] = ()
 
 
 class ItemError(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +90,7 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
         status: ``accepted``, ``duplicate`` or ``rejected``.
         id: the event's; of a duplicate the first one's.
         error: why it was rejected.
+        quarantined: it was accepted and is kept aside, for the reasons in ``warnings``.
     """
 
     index: int
@@ -95,6 +98,8 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None = None
     dedup_id: str | None = None
     error: ItemError | None = None
+    quarantined: bool = False
+    warnings: tuple[FieldError, ...] = ()
 
 
 class BatchReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -409,3 +414,86 @@ class Organization(msgspec.Struct, frozen=True, kw_only=True):
     rate_burst: float | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+
+
+# ── event types, hooks ────────────────────────────────────────────────────────────────────────────
+
+
+class EventType(msgspec.Struct, frozen=True, kw_only=True):
+    """What the organization says of the events of a type.
+
+    Attributes:
+        schema: a JSON Schema of the payload.
+        mode: ``off``, ``warn``, ``enforce`` or ``quarantine``: what becomes of those that do not fit.
+        example: a payload as it may be.
+        redact: paths of values that are replaced before an event is stored.
+    """
+
+    name: str
+    description: str | None = None
+    schema: Any = None
+    mode: str = "off"
+    example: Any = None
+    redact: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Hook(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription as a no-code tool knows it; ``secret`` is there with a new one only."""
+
+    id: str
+    target_url: str = ""
+    event: str = ""
+    status: str = ""
+    created_at: datetime | None = None
+    expiration_date: datetime | None = None
+    secret: str | None = None
+
+
+# ── inboxes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class InboxItem(Event, frozen=True, kw_only=True, dict=True):
+    """An event in the hands of whoever pulled it.
+
+    Attributes:
+        receipt: names the lease.
+        lease_until: until then nobody else gets it.
+        receive_count: how often it was handed out, this time included.
+    """
+
+    receipt: str
+    lease_until: datetime | None = None
+    receive_count: int = 1
+
+
+class InboxResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one event of an inbox.
+
+    Attributes:
+        status: ``acked``, ``nacked``, ``extended``, ``lease_lost`` or ``not_found``.
+    """
+
+    id: str | None = None
+    receipt: str | None = None
+    status: str = ""
+
+
+class InboxState(msgspec.Struct, frozen=True, kw_only=True):
+    """An inbox, and what is in it.
+
+    Attributes:
+        types: patterns; ``None``: everything.
+        unacked: events that were not acknowledged, those in somebody's hands included.
+        leased: how many are in somebody's hands.
+        complete: all were counted; else there are at least as many.
+    """
+
+    name: str
+    types: tuple[str, ...] | None = None
+    created_at: datetime | None = None
+    unacked: int = 0
+    leased: int = 0
+    complete: bool = True
+    oldest_age_s: float | None = None

@@ -4,15 +4,30 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, TypedDict, TypeVar
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
-from triggers_api.client.calls import Answer, Call, body_of, encoded, into, nothing, query_of, url
+from triggers_api.client.calls import (
+    Answer,
+    Call,
+    body_of,
+    encoded,
+    into,
+    moment,
+    nothing,
+    query_of,
+    url,
+)
 from triggers_api.client.models import (
     Delivery,
     DeliveryDetail,
     Event,
     EventDetail,
+    EventType,
     Explanation,
+    Hook,
+    InboxItem,
+    InboxResult,
+    InboxState,
     Job,
     Organization,
     Page,
@@ -128,6 +143,16 @@ class SubscriptionChange(SubscriptionSettings, total=False):
     event_types: Sequence[str]
 
 
+class EventTypeSettings(TypedDict, total=False):
+    """What an event type may have; what is not given it does not have."""
+
+    description: str | None
+    schema: Any
+    mode: Literal["off", "warn", "enforce", "quarantine"] | None
+    example: Any
+    redact: Sequence[str] | None
+
+
 def _listed(path: str, kind: Any, page_size: int, **query: Any) -> Fetch[Any]:  # noqa: ANN401
     """Calls for the pages of a list."""
     decode = into(Page[kind])
@@ -180,6 +205,11 @@ def replay_event(
         deliveries,
         body_of({"subscription_ids": subscription_ids}),
     )
+
+
+def cancel_event(event_id: str) -> Call[EventDetail]:
+    path = url("/api/events/{}/cancel", event_id)
+    return Call("POST", path, into(EventDetail), _EMPTY, repeatable=True)
 
 
 def delete_event(event_id: str) -> Call[None]:
@@ -322,3 +352,112 @@ def get_organization() -> Call[Organization]:
 
 def change_organization(change: Mapping[str, Any]) -> Call[Organization]:
     return Call("PATCH", "/api/organization", into(Organization), encoded(change))
+
+
+# ── event types, hooks ────────────────────────────────────────────────────────────────────────────
+
+
+def save_event_type(name: str, settings: EventTypeSettings) -> Call[EventType]:
+    path = url("/api/event-types/{}", name)
+    return Call("PUT", path, into(EventType), body_of(settings), repeatable=True)
+
+
+def list_event_types(page_size: int) -> Fetch[EventType]:
+    return _listed("/api/event-types", EventType, page_size)
+
+
+def get_event_type(name: str) -> Call[EventType]:
+    return _read(url("/api/event-types/{}", name), EventType)
+
+
+def delete_event_type(name: str) -> Call[None]:
+    return _delete("/api/event-types/{}", name)
+
+
+def create_hook(target_url: str, event: str) -> Call[Hook]:
+    """Asked for again it is the same hook, but the answer that was lost had the secret."""
+    return Call(
+        "POST", "/api/hooks", into(Hook), body_of({"target_url": target_url, "event": event})
+    )
+
+
+def list_hooks(page_size: int, target_url: str | None) -> Fetch[Hook]:
+    return _listed("/api/hooks", Hook, page_size, target_url=target_url)
+
+
+def delete_hook(hook_id: str) -> Call[None]:
+    return _delete("/api/hooks/{}", hook_id)
+
+
+def hook_samples(event_type: str, limit: int | None) -> Call[list[Any]]:
+    return _read(url("/api/hooks/samples", event_type=event_type, limit=limit), list[Any])
+
+
+# ── inboxes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _inbox(name: str | None, verb: str) -> str:
+    return f"/api/inbox{verb}" if name is None else url("/api/inboxes/{}", name) + verb
+
+
+def pull(
+    name: str | None,
+    *,
+    limit: int,
+    lease_s: float | None,
+    types: Sequence[str] | None,
+    wait_s: float,
+) -> Call[tuple[InboxItem, ...]]:
+    decode = into(Page[InboxItem])
+
+    def items(answer: Answer) -> tuple[InboxItem, ...]:
+        found: Page[InboxItem] = decode(answer)
+        return found.data
+
+    body = body_of({"limit": limit, "lease_s": lease_s, "types": types, "wait_s": wait_s or None})
+    return Call("POST", _inbox(name, "/pull"), items, body, repeatable=True, hold_s=wait_s)
+
+
+def settle(
+    name: str | None, verb: Literal["ack", "nack", "extend"], named: Mapping[str, Any]
+) -> Call[tuple[InboxResult, ...]]:
+    decode = into(_InboxResults)
+
+    def results(answer: Answer) -> tuple[InboxResult, ...]:
+        found: _InboxResults = decode(answer)
+        return found.results
+
+    return Call("POST", _inbox(name, f"/{verb}"), results, body_of(named), repeatable=True)
+
+
+class _InboxResults(Struct, frozen=True):
+    results: tuple[InboxResult, ...] = ()
+
+
+def peek(name: str | None, page_size: int, pattern: str | None) -> Fetch[Event]:
+    path = "/api/inbox" if name is None else _inbox(name, "/events")
+    return _listed(path, Event, page_size, type=pattern)
+
+
+def seek(name: str | None, to: str | datetime) -> Call[InboxState]:
+    body = body_of({"to": moment(to) if isinstance(to, datetime) else to})
+    return Call("POST", _inbox(name, "/seek"), into(InboxState), body, repeatable=True)
+
+
+def save_inbox(
+    name: str, types: Sequence[str] | None, start: Literal["start", "end"] | None
+) -> Call[InboxState]:
+    body = body_of({"types": types, "from": start})
+    return Call("PUT", _inbox(name, ""), into(InboxState), body, repeatable=True)
+
+
+def get_inbox(name: str) -> Call[InboxState]:
+    return _read(_inbox(name, ""), InboxState)
+
+
+def delete_inbox(name: str) -> Call[None]:
+    return _delete("/api/inboxes/{}", name)
+
+
+def list_inboxes(page_size: int) -> Fetch[InboxState]:
+    return _listed("/api/inboxes", InboxState, page_size)

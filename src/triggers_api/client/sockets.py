@@ -204,10 +204,14 @@ class Sockets:
         if interrupt is not None:
             interrupt.watch(connection.timed)
         try:
-            connection.request(method, target, body, dict(headers))
+            all_sent = True
+            try:
+                connection.request(method, target, body, dict(headers))
+            except (BrokenPipeError, ConnectionResetError):
+                all_sent = False  # it may have said why before it stopped reading
             response = connection.getresponse()
             answer = Answer(response.status, _lower(response), response.read())
-            kept = not response.will_close
+            kept = all_sent and not response.will_close
         except (OSError, HTTPException) as error:
             raise _lost(error, at_once=reused and not connection.timed.anything_came) from error
         finally:

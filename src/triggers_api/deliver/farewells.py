@@ -13,7 +13,7 @@ from triggers_api.deliver.webhook import Sender
 from triggers_api.model.controls import DeliveryMode
 from triggers_api.model.farewell import after
 from triggers_api.model.hook import living_hooks
-from triggers_api.model.outcome import Answered
+from triggers_api.model.outcome import Answered, NoAnswer
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import Farewell, Store
 from triggers_api.store.directory import Directory
@@ -71,6 +71,7 @@ class Farewells:
             await self._store.settle_farewell(farewell, retry_at=None)
             return
         subscription = target.subscription
+        outcome: Answered | NoAnswer
         try:
             outcome = await self._sender.say_farewell(
                 target,
@@ -80,7 +81,7 @@ class Farewells:
             )
         except Exception:
             log.exception("a farewell failed in an unforeseen way", subscription_id=subscription.id)
-            return  # the lease runs out, and it is tried again
+            outcome = NoAnswer("connection-lost")  # and so it is not tried for ever
         verdict = after(outcome, farewell.attempts, now=self._store.now())
         counted = await self._store.settle_farewell(
             farewell, retry_at=verdict.retry_at, understood=verdict.understood

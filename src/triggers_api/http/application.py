@@ -13,6 +13,7 @@ from triggers_api.http import (
     admin,
     deliveries,
     documentation,
+    event_types,
     events,
     health,
     hooks,
@@ -22,6 +23,7 @@ from triggers_api.http import (
     organization,
     poll,
     problems,
+    quarantine,
     subscription_work,
     subscriptions,
 )
@@ -80,12 +82,14 @@ def _api_routers() -> list[Router]:
             poll.router(),
             deliveries.router(),
             jobs.router(),
+            event_types.router(),
+            quarantine.router(),
             inbox.router(),
             organization.router(),
         ],
         dependencies={"organization_id": Provide(organization_id, sync_to_thread=False)},
     )
-    return [of_organizations, admin.router(), documentation.router()]
+    return [of_organizations, admin.router(), quarantine.admin_router(), documentation.router()]
 
 
 def _litestar(context_: Context, *, api: bool) -> Litestar:

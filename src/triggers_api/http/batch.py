@@ -34,6 +34,7 @@ _LINES: Final = (b"application/x-ndjson", b"application/jsonl", b"application/x-
 _TAKEN: Final = (JSON, *_LINES, BATCH)
 _READ_AT_ONCE: Final = 50
 """Items between which other requests have a turn."""
+_AT_A_STRETCH_S: Final = 0.02
 
 
 class ItemError(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,13 +46,18 @@ class ItemError(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one item. ``id`` is the event's; of a duplicate, the first one's."""
+    """What became of one item. ``id`` is the event's; of a duplicate, the first one's.
+
+    ``quarantined``: it was accepted and is kept aside, for the reasons in ``warnings``.
+    """
 
     index: int
     status: Literal["accepted", "duplicate", "rejected"]
     id: str | None = None
     dedup_id: str | None = None
     error: ItemError | None = None
+    quarantined: bool = False
+    warnings: tuple[FieldError, ...] = ()
 
 
 class BatchResult(msgspec.Struct, frozen=True):
@@ -120,6 +126,8 @@ class PostBatch:
             items = [] if read else items_of(body)
         if not read:
             read = await _read(items, read_structured if kind == BATCH else read_draft)
+        if self._ingest.judges(organization_id):
+            read = await self._judged(organization_id, read)
         drafts = [each for each in read if isinstance(each, Draft)]
         since = perf_counter()
         events: list[NewEvent] = []
@@ -133,6 +141,24 @@ class PostBatch:
             if first is not None:
                 self._ingest.note_duplicate(organization_id, first)
         return self._answer(request, _results(read, events, firsts), events, since)
+
+    async def _judged(
+        self, organization_id: str, read: Sequence[Draft | Problem]
+    ) -> list[Draft | Problem]:
+        """What the types of the events say of each; others' requests go on in between."""
+        found: list[Draft | Problem] = []
+        since = perf_counter()
+        for each in read:
+            if perf_counter() - since > _AT_A_STRETCH_S:
+                await asyncio.sleep(0)
+                since = perf_counter()
+            try:
+                found.append(
+                    self._ingest.judge(organization_id, each) if isinstance(each, Draft) else each
+                )
+            except Problem as refused:
+                found.append(refused)
+        return found
 
     def _answer(
         self, request: IngestRequest, result: BatchResult, events: Sequence[NewEvent], since: float
@@ -223,7 +249,14 @@ def _results(
         else:
             event, first = next(stored)
             if first is None:
-                result = ItemResult(index, "accepted", event.id, each.dedup_id)
+                result = ItemResult(
+                    index,
+                    "accepted",
+                    event.id,
+                    each.dedup_id,
+                    quarantined=event.aside is not None,
+                    warnings=event.warnings,
+                )
             else:
                 result = ItemResult(index, "duplicate", first.id, each.dedup_id)
         counts[result.status] += 1

@@ -37,7 +37,7 @@ from triggers_api.model.timestamp import Timestamp
 _SCHEMAS: Final = "#/components/schemas/"
 _PARAMETERS: Final = {
     "event_id": "The event.",
-    "name": "The inbox: 1 to 64 of letters, digits and _ . -",
+    "name": "The event type, or the inbox.",
     "subscription_id": "The subscription.",
     "delivery_id": "The delivery.",
     "job_id": "The job.",

@@ -70,8 +70,8 @@ class EventReplay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     subscription_ids: list[str] | None = None
 
 
-class Accepted(msgspec.Struct, frozen=True):
-    """The event was stored."""
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """The event was stored. ``warnings``: where its payload does not fit its type's schema."""
 
     id: str
     type: str
@@ -79,9 +79,10 @@ class Accepted(msgspec.Struct, frozen=True):
     status: EventStatus
     duplicate: bool
     received_at: Timestamp
+    warnings: list[FieldError] = []
 
 
-class Duplicate(Accepted, frozen=True):
+class Duplicate(Accepted, frozen=True, kw_only=True):
     """An event with this dedup_id was there already; this is that one."""
 
     payload_matches: bool

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from triggers_api.errors import FieldError, NotFound, ValidationFailed
 from triggers_api.http.context import ACCESS, Context
+from triggers_api.http.event_types import example_of
 from triggers_api.http.parameters import Cursor, Limit
 from triggers_api.http.poll import FLAT_EVENTS, array, check_pattern, recent
 from triggers_api.http.subscriptions import check_organization, check_url, new_subscription
@@ -160,15 +161,16 @@ async def sample_events(
     ] = "*",
     limit: Annotated[int, QueryParameter(ge=1, le=100, description="Events at the most.")] = 3,
 ) -> Response[bytes]:
-    """The newest events of the type, as they are sent; a made one where none has come in yet."""
+    """The newest events of the type, as they are sent; its example where none has come in yet."""
     check_pattern("event_type", event_type)
     found = await recent(context, organization_id, event_type, limit=limit)
     if not found:
-        found = [_made_up(organization_id, event_type)]
+        example = example_of(context, organization_id, event_type)
+        found = [_made_up(organization_id, event_type, example)]
     return Response(array(found), media_type=JSON)
 
 
-def _made_up(organization_id: str, pattern: str) -> bytes:
+def _made_up(organization_id: str, pattern: str, example: bytes | None) -> bytes:
     event_type = pattern.replace("*", "sample")
     return flat(
         EventContent(
@@ -176,7 +178,7 @@ def _made_up(organization_id: str, pattern: str) -> bytes:
             organization_id=organization_id,
             type=event_type,
             sent_at=Timestamp(0),
-            payload=_SAMPLE_PAYLOAD,
+            payload=example or _SAMPLE_PAYLOAD,
         )
     )
 

@@ -115,7 +115,7 @@ class PostEvent:
         return organization_id
 
     def _store(self, request: IngestRequest, organization_id: str, body: bytes) -> "_Storing":
-        draft = _read(request, body)
+        draft = self._ingest.judge(organization_id, _read(request, body))
         event, awaited = self._ingest.accept(organization_id, draft)
         return _Storing(self, request, draft, event, awaited)
 
@@ -232,6 +232,8 @@ def _accepted(event: NewEvent, draft: Draft) -> tuple[int, bytes]:
             _moment(received_ms(event.id)),
         )
     )
+    if event.warnings:
+        body = b'%b,"warnings":%b}' % (body[:-1], _encode(event.warnings))
     return 201 if status is EventStatus.PROCESSED else 202, body
 
 

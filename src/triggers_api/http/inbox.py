@@ -32,6 +32,7 @@ from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.events import EventPage, TypePattern
 from triggers_api.http.parameters import Cursor, Limit, check_type_pattern
 from triggers_api.http.request import OPTIONAL_BODY
+from triggers_api.http.subscriptions import check_organization
 from triggers_api.model.event import Event
 from triggers_api.model.inbox import (
     DEFAULT_INBOX,
@@ -568,6 +569,7 @@ class _Puller:
             heard = await _heard(self._context, heard, pause_s, gone)
             if gone is not None and gone.done():
                 break  # nobody would have what is leased now
+            check_organization(self._context, self._organization_id)
             self._reached = Reached(log=self._reached.log)
         if self._types is not None:
             self._context.hints.keep(self._key, self._reached)

@@ -18,6 +18,7 @@ from triggers_api.errors import (
     Problem,
     ValidationFailed,
 )
+from triggers_api.http.body import ClientGone
 from triggers_api.http.wire import problem_answer, request_id
 
 log = structlog.get_logger(__name__)
@@ -47,7 +48,9 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
 HANDLERS: ExceptionHandlersMap = {Exception: handle, HTTPException: handle}
 
 
-def _as_problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
+def _as_problem(  # noqa: PLR0911 - one for each kind
+    request: Request[Any, Any, Any], error: Exception
+) -> Problem:
     match error:
         case Problem():
             return error
@@ -57,6 +60,8 @@ def _as_problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
             return MethodNotAllowed(headers=[("Allow", allowed(request.scope))])
         case ValidationException():
             return ValidationFailed("a parameter is not acceptable", errors=_parameters(error))
+        case ClientGone():
+            return BadRequest()  # that nobody reads
         case HTTPException() if 400 <= error.status_code < 500:
             return BadRequest(error.detail)
     log.error(

@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody
 
 from triggers_api.errors import FieldError, InvalidState, NotFound, ValidationFailed
 from triggers_api.http.context import ACCESS, Context
+from triggers_api.http.event_types import example_of
 from triggers_api.http.parameters import Since, Until
 from triggers_api.http.request import OPTIONAL_BODY
 from triggers_api.model import ids, text
@@ -24,7 +25,10 @@ WINDOW_S: Final = 86_400.0
 
 
 class SubscriptionTest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to be sent. A field that is left out has its default, also a ``type`` of ``null``."""
+    """What is to be sent. A field that is left out has its default, also a ``type`` of ``null``.
+
+    Without ``payload`` it is the example of the type, where it has one.
+    """
 
     type: str | None = None
     payload: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
@@ -62,7 +66,7 @@ async def test_subscription(
         store.ids.new(ids.EVENT),
         organization_id,
         event_type,
-        bytes(data.payload) or TEST_PAYLOAD,
+        bytes(data.payload) or example_of(context, organization_id, event_type) or TEST_PAYLOAD,
         deliveries=(delivery,),
     )
     if not await store.append_test(event):

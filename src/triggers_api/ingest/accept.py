@@ -5,14 +5,16 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Final
 
+import msgspec
 import structlog
 
-from triggers_api.errors import Draining, Overloaded, Refusing
+from triggers_api.errors import Draining, Overloaded, Refusing, ValidationFailed
 from triggers_api.ingest.draft import Draft
 from triggers_api.model import ids
 from triggers_api.model.controls import IngestMode
 from triggers_api.model.delivery import NewDelivery
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent
+from triggers_api.model.event_type import SchemaMode, TypeRules, reason_of
 from triggers_api.model.filter import EventView
 from triggers_api.model.ids import received_ms
 from triggers_api.model.subscription import Subscription
@@ -54,6 +56,42 @@ class Ingest:
         self._max_depth = max_depth
         self.draining = False
         """Set when the service is about to end: nothing more is taken."""
+
+    def judges(self, organization_id: str) -> bool:
+        """Whether :meth:`judge` may have something to say of an organization's events."""
+        return organization_id in self._directory.event_types
+
+    def judge(self, organization_id: str, draft: Draft) -> Draft:
+        """An event as its type has it: redacted, and marked if it does not fit the schema.
+
+        Raises:
+            ValidationFailed: it does not, and the type's mode is ``enforce``.
+        """
+        catalogue = self._directory.event_types.get(organization_id)
+        if catalogue is None:
+            return draft
+        rules = catalogue.get(draft.type)
+        return draft if rules is None else self._judged(organization_id, draft, rules)
+
+    def _judged(self, organization_id: str, draft: Draft, rules: TypeRules) -> Draft:
+        judgement = rules.judge(draft.payload)
+        faults, aside = judgement.faults, None
+        if faults:
+            self._metrics.schema_faults.labels(judgement.mode.value).inc()
+            log.info(
+                "payload does not fit its schema",
+                organization_id=organization_id,
+                mode=judgement.mode.value,
+                code=faults[0].code,
+                faults=len(faults),
+            )
+            if judgement.mode is SchemaMode.ENFORCE:
+                raise ValidationFailed("the payload does not fit its type's schema", errors=faults)
+            if judgement.mode is SchemaMode.QUARANTINE:
+                aside = reason_of(faults)
+        return msgspec.structs.replace(
+            draft, payload=judgement.payload, warnings=faults, aside=aside
+        )
 
     def accept(
         self, organization_id: str, draft: Draft
@@ -150,6 +188,8 @@ class Ingest:
             draft.deliver_at,
             deliveries,
             self._directory.version,
+            aside=draft.aside,
+            warnings=draft.warnings,
         )
 
     def _wanted(
@@ -157,7 +197,7 @@ class Ingest:
     ) -> Sequence[Subscription] | None:
         """Who gets it, where that is decided now."""
         # A scheduled event is routed when its time comes, by the subscriptions of that time.
-        if mode is not IngestMode.SYNC or draft.deliver_at is not None:
+        if mode is not IngestMode.SYNC or draft.deliver_at is not None or draft.aside is not None:
             return None
         return self._directory.routes(organization_id).route(
             EventView(
@@ -175,6 +215,8 @@ class Ingest:
 
 def status_on_receipt(event: NewEvent) -> EventStatus:
     """The status an event has the moment it is stored."""
+    if event.aside is not None:
+        return EventStatus.QUARANTINED
     if event.deliveries is not None:
         return EventStatus.PROCESSED
     if event.deliver_at is not None and event.deliver_at > received_ms(event.id):

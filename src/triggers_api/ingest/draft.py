@@ -23,7 +23,12 @@ DEDUP_HEADER: Final = "Idempotency-Key"
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
-    """An event that was asked for and passed every check; ``payload`` is the received bytes."""
+    """An event that was asked for and passed every check; ``payload`` is the received bytes.
+
+    Attributes:
+        aside: why it is kept aside; ``None`` if it is not.
+        warnings: where its payload does not fit the schema of its type.
+    """
 
     type: str
     payload: bytes
@@ -33,6 +38,8 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     metadata: bytes | None = None
     occurred_at: Timestamp | None = None
     deliver_at: Timestamp | None = None
+    aside: str | None = None
+    warnings: tuple[FieldError, ...] = ()
 
 
 class EventRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):

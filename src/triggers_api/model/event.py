@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from triggers_api.errors import InvalidState
+from triggers_api.errors import FieldError, InvalidState
 from triggers_api.model.delivery import Delivery, NewDelivery
 from triggers_api.model.timestamp import Timestamp
 
@@ -90,6 +90,8 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
             event in the queue to be routed.
         settings_version: by which routing answered, where that may be older than the store's.
         operational: it is one of the service's own, to be put in the queue.
+        aside: why it is kept aside instead of being put in the queue; ``None`` if it is not.
+        warnings: what its sender is told of its payload; not stored.
     """
 
     id: str
@@ -105,6 +107,8 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
     deliveries: tuple[NewDelivery, ...] | None = None
     settings_version: int | None = None
     operational: bool = False
+    aside: str | None = None
+    warnings: tuple[FieldError, ...] = ()
 
 
 class FirstEvent(msgspec.Struct, frozen=True, gc=False):
@@ -124,6 +128,8 @@ class QueuedEvent(msgspec.Struct, frozen=True, gc=False):
         attempts: claims so far, this one included; a crash while routing counts.
         payload: the event's bytes, where they were asked for with the claim; ``source`` and ``metadata``
             come with it, and are ``None`` without.
+        released_at: when it was put into the queue after it had been kept aside; it is routed as if it
+            had come in then.
     """
 
     id: str
@@ -137,3 +143,24 @@ class QueuedEvent(msgspec.Struct, frozen=True, gc=False):
     key: str | None = None
     metadata: bytes | None = None
     operational: bool = False
+    released_at: Timestamp | None = None
+
+
+class EventAside(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that is kept aside: it does not fit its type's schema, or could not be routed.
+
+    Attributes:
+        status: ``quarantined``, or ``failed`` for one that could not be routed.
+        reason: why, in words.
+        attempts: how often it was tried to be routed.
+        aside_since: since when.
+    """
+
+    id: str
+    organization_id: str
+    type: str
+    status: EventStatus
+    reason: str | None
+    attempts: int
+    received_at: Timestamp
+    aside_since: Timestamp

@@ -332,7 +332,7 @@ class Processor:
                     payload=event.payload,
                     operational=event.operational,
                 ),
-                event.received_at + self._store.skew_ms,
+                (event.released_at or event.received_at) + self._store.skew_ms,
                 now=self._store.now(),
                 on_fault=self._metrics.count_filter_fault,
             )

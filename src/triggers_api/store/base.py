@@ -36,12 +36,14 @@ from triggers_api.model.delivery import (
 )
 from triggers_api.model.event import (
     Event,
+    EventAside,
     EventDetail,
     EventStatus,
     FirstEvent,
     NewEvent,
     QueuedEvent,
 )
+from triggers_api.model.event_type import EventType, EventTypeRecord
 from triggers_api.model.health import EndpointHealth, HealthChange
 from triggers_api.model.ids import IdGenerator
 from triggers_api.model.inbox import (
@@ -364,6 +366,7 @@ class Changes(msgspec.Struct, frozen=True):
     subscriptions: tuple[SubscriptionRecord, ...] = ()
     controls: Controls | None = None
     gone: tuple[str, ...] = ()
+    event_types: tuple[EventTypeRecord, ...] = ()
 
 
 class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -658,7 +661,8 @@ class Store(Protocol):
         ``None`` means stored. A :class:`FirstEvent` means that an event of the organization, not
         deleted, already holds the ``dedup_id``, and nothing was stored. Of twins in one or several
         simultaneous calls exactly one is stored. An event with ``deliveries`` is stored as
-        processed with these deliveries; one without goes into the queue, due at ``deliver_at``.
+        processed with these deliveries; one without goes into the queue, due at ``deliver_at``; one with
+        ``aside`` is stored as quarantined, and waits for :meth:`release_quarantined`.
         One item that cannot be stored does not cost the others of a simultaneous call.
 
         Raises:
@@ -1006,6 +1010,30 @@ class Store(Protocol):
     async def accounts(self) -> list[OrganizationAccount]:
         """Every organization's books, counted now in one snapshot."""
 
+    # ── what is kept aside ────────────────────────────────────────────────────────────────────
+
+    async def quarantine(self, organization_id: str | None, page: Page) -> list[EventAside]:
+        """A page of the events that are kept aside, newest first; of all organizations with ``None``."""
+
+    async def event_aside(self, event_id: str) -> EventAside | None:
+        """One event that is kept aside, of whatever organization."""
+
+    async def release_quarantined(
+        self, organization_id: str, event_id: str, payload: bytes | None
+    ) -> bool:
+        """Have an event that is kept aside routed, as if it had come in now.
+
+        With ``payload`` it has another one from then on. One with ``deliver_at`` still to come is
+        scheduled. Of a release and a deletion at the same time one comes after the other; of two
+        releases one takes place.
+
+        Returns:
+            Whether there is such an event.
+
+        Raises:
+            InvalidState: it is not kept aside.
+        """
+
     # ── inboxes ───────────────────────────────────────────────────────────────────────────────
     #
     # The default inbox is there from the beginning; of any other one ``None`` says that it is not.
@@ -1276,6 +1304,20 @@ class Store(Protocol):
 
     async def is_hook(self, organization_id: str, subscription_id: str) -> bool:
         """Whether a subscription, deleted or not, is the hook of a no-code tool."""
+
+    async def save_event_type(self, organization_id: str, event_type: EventType) -> None:
+        """Store an event type, new or changed."""
+
+    async def event_type(self, organization_id: str, name: str) -> EventType | None:
+        """One event type."""
+
+    async def event_types(
+        self, organization_id: str, after: str | None, limit: int
+    ) -> list[EventType]:
+        """Some of an organization's event types by name, behind a name (``None``: from the first)."""
+
+    async def delete_event_type(self, organization_id: str, name: str) -> bool:
+        """Delete an event type; returns whether there was one. Events keep what they have."""
 
     async def save_controls(self, controls: Controls) -> None:
         """Store the switches."""

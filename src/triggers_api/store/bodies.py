@@ -10,6 +10,7 @@ from triggers_api.model.attempt import AttemptDetails, request_headers, timings
 from triggers_api.model.auth import Auth
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import Delivery
+from triggers_api.model.event_type import EventType
 from triggers_api.model.job import Job
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, Organization
@@ -35,6 +36,7 @@ encode: Final = msgspec.json.Encoder(enc_hook=_encode_moment).encode
 organization: Final = msgspec.json.Decoder(Organization, dec_hook=_decode_moment).decode
 api_key: Final = msgspec.json.Decoder(ApiKey, dec_hook=_decode_moment).decode
 subscription: Final = msgspec.json.Decoder(Subscription, dec_hook=_decode_moment).decode
+event_type: Final = msgspec.json.Decoder(EventType, dec_hook=_decode_moment).decode
 controls: Final = msgspec.json.Decoder(Controls, dec_hook=_decode_moment).decode
 job: Final = msgspec.json.Decoder(Job, dec_hook=_decode_moment).decode
 notice: Final = msgspec.json.Decoder(Notice, dec_hook=_decode_moment).decode

@@ -5,12 +5,13 @@ one; it runs right after every change made in this process and every half second
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from triggers_api.model.controls import Controls, DeliveryMode, IngestMode
+from triggers_api.model.event_type import Catalogue, EventTypeRecord, TypeRules
 from triggers_api.model.organization import Organization, Scope, key_digest
 from triggers_api.model.routing import RoutingTable
 from triggers_api.model.subscription import MATCHING, Subscription, SubscriptionRecord
@@ -55,6 +56,8 @@ class Directory:
         self._routes: dict[str, RoutingTable] = {}
         self._operational: dict[str, tuple[Subscription, ...]] = {}
         self._sessions: dict[str, tuple[Subscription, ...]] = {}
+        self.event_types: dict[str, Catalogue] = {}
+        """The event types of those organizations that have some."""
         self._expiring: dict[str, tuple[Subscription, ...]] = {}
         self.filtering: frozenset[str] = frozenset()
         """The organizations whose routing reads what is in an event."""
@@ -92,6 +95,7 @@ class Directory:
         self._routes.clear()
         self._operational.clear()
         self._sessions.clear()
+        self.event_types = {}
         self._expiring.clear()
         self.filtering = self.ordered = frozenset()
         self.chosen_controls = Controls()
@@ -204,10 +208,30 @@ class Directory:
                 for organization_id, routes in self._routes.items()
                 if routes.has_order
             )
+        self._apply_event_types(changes.event_types)
         if changes.controls is not None:
             self.chosen_controls = changes.controls
             self.controls = self._force(changes.controls)
         self.version = changes.version
+
+    def _apply_event_types(self, records: Iterable[EventTypeRecord]) -> None:
+        changed: dict[str, dict[str, TypeRules]] = {}
+        for record in records:
+            if record.organization_id not in changed:
+                changed[record.organization_id] = dict(
+                    self.event_types.get(record.organization_id, {})
+                )
+            theirs = changed[record.organization_id]
+            if record.event_type is None:
+                theirs.pop(record.name, None)
+            else:
+                theirs[record.name] = TypeRules(record.event_type)
+        for organization_id, theirs in changed.items():
+            if theirs:
+                self.event_types[organization_id] = theirs
+            else:
+                # The events of an organization without any cost one look, no more.
+                self.event_types.pop(organization_id, None)
 
     def _force(self, controls: Controls) -> Controls:
         if not self._forced:

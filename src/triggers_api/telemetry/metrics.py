@@ -271,6 +271,12 @@ class Metrics:
         self.streams = Gauge(
             "triggers_streams", "Readers that follow events as they come in.", registry=registry
         )
+        self.schema_faults = Counter(
+            "triggers_schema_faults",
+            "Events whose payload did not fit their type's schema, by the mode that it has.",
+            ["mode"],
+            registry=registry,
+        )
         self.batch_items = Counter(
             "triggers_batch_items",
             "Events that came in batches, by outcome.",

@@ -37,7 +37,9 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "metadata", "operational", "payload",
     ),
     "event_states": ("organization_id", "event_id", "status", "status_at", "reason", "attempts"),
-    "event_queue": ("organization_id", "event_id", "due_at", "lease_until", "attempts"),
+    "event_queue": (
+        "organization_id", "event_id", "due_at", "lease_until", "attempts", "released_at",
+    ),
     "deliveries": (
         "organization_id", "id", "event_id", "subscription_id", "origin", "origin_id", "status",
         "status_at", "attempt_count", "attempt_base", "reason", "sequence",
@@ -57,6 +59,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "warned_at", "error", "probe_from", "disabled_at",
     ),
     "jobs": ("organization_id", "id", "status", "body", "position", "due_at"),
+    "event_types": ("organization_id", "name", "body", "version"),
     "farewells": ("organization_id", "subscription_id", "due_at", "attempts"),
     "notices": ("id", "organization_id", "noticed_at", "body"),
     "inboxes": (

@@ -36,6 +36,7 @@ from triggers_api.store.postgres import lines
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.health_verbs import Endpoint, HealthVerbs
 from triggers_api.store.postgres.notice_verbs import write_notices
+from triggers_api.store.postgres.quarantine_verbs import reveal
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
 from triggers_api.store.postgres.tables import SQL, first_at, number, text
 from triggers_api.store.questions import (
@@ -546,11 +547,14 @@ class DeliveryVerbs:
         self, db: Connection, organization: str | UUID, event: str | UUID, *, now: Timestamp
     ) -> bool:
         """Payload gone, queue row gone, what waits cancelled, dedup_id free."""
+        was_aside = await db.fetchrow(SQL["hold_aside"], organization, event) is not None
         # The queue row first, as whoever routes it does.
         await db.execute(SQL["erase_queue_row"], organization, event)
         if await db.fetchval(SQL["erase_event"], organization, event) is None:
             return False
         await db.execute(SQL["mark_erased"], organization, event, now)
+        if was_aside:
+            await reveal(db, organization, event, now)
         held = await db.fetch(SQL["hold_lines_of_event"], organization, event)
         await db.execute(
             SQL["cancel_event_deliveries"], organization, event, now, "the event was deleted"

@@ -736,6 +736,12 @@ class InboxVerbs:
         rows = await db.fetch(
             SQL["inbox_hidden"], organization, str(position.xid), position.event, now
         )
+        withheld: list[Any] = []
+        place = str(position.xid), position.event
+        last = FIRST
+        while some := await db.fetch(SQL["inbox_withheld_before"], organization, *place, last):
+            withheld += [row[:3] for row in some if row[3]]
+            last = some[-1][1]
         await self._save(
             db,
             organization,
@@ -743,6 +749,11 @@ class InboxVerbs:
             {
                 Place.of(xid, event): InboxRow(due, None, 0)
                 for xid, event, event_type, due in rows
+                if takes_in(event_type)
+            }
+            | {
+                Place.of(xid, event): InboxRow(codes.PARKED, None, 0)
+                for xid, event, event_type in withheld
                 if takes_in(event_type)
             },
         )

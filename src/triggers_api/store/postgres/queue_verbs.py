@@ -72,19 +72,21 @@ class QueueVerbs:
         self, db: Connection, events: Sequence[NewEvent], now: Timestamp
     ) -> list[NewEvent]:
         """Store events; returns those that were not, because their dedup_id is taken."""
-        to_queue = [event for event in events if event.deliveries is None]
+        aside = [event for event in events if event.aside is not None]
         at_once = [event for event in events if event.deliveries is not None]
-        if not at_once:
+        if not at_once and not aside:
             return await self._insert("append", db, events, secrets.randbelow(SLOTS))
-        if not (to_queue or lines.ordered(at_once)):
+        if len(at_once) == len(events) and not lines.ordered(at_once):
             return await self._insert("append_routed", db, events, *_of_deliveries(events))
         # Whoever holds several things takes them in this order: dedup_ids, lines, accounts. So first all
         # events, whatever becomes of them, then who is next in each line, then the rest.
         async with db.transaction():
             met = await self._insert("append_events", db, events)
             refused = {event.id for event in met}
-            to_queue = [event for event in to_queue if event.id not in refused]
-            at_once = [event for event in at_once if event.id not in refused]
+            stored = [event for event in events if event.id not in refused]
+            to_queue = [each for each in stored if each.deliveries is None and each.aside is None]
+            at_once = [event for event in stored if event.deliveries is not None]
+            aside = [event for event in stored if event.aside is not None]
             given: Mapping[UUID, lines.Place] = {}
             if lines.ordered(at_once):
                 answers = [(event, event.deliveries or ()) for event in at_once]
@@ -100,6 +102,15 @@ class QueueVerbs:
                     [_due_at(event) for event in to_queue],
                     # None of the slots that were taken for those that are routed, and after them.
                     SLOTS + secrets.randbelow(SLOTS),
+                )
+            if aside:
+                await db.execute(
+                    SQL["append_aside"],
+                    [number(event.organization_id) for event in aside],
+                    [number(event.id) for event in aside],
+                    [event.aside for event in aside],
+                    now,
+                    2 * SLOTS + secrets.randbelow(SLOTS),
                 )
         return met
 
@@ -231,9 +242,28 @@ class QueueVerbs:
                     Timestamp(received_ms(event_id)),
                     Timestamp(due_at),
                     attempts,
-                    *content,
+                    payload=payload,
+                    source=source,
+                    key=key,
+                    metadata=metadata,
+                    operational=operational,
+                    released_at=None if released_at is None else Timestamp(released_at),
                 )
-                for organization, event, event_type, due_at, attempts, *content, _, _ in rows
+                for (
+                    organization,
+                    event,
+                    event_type,
+                    due_at,
+                    attempts,
+                    payload,
+                    source,
+                    key,
+                    metadata,
+                    operational,
+                    released_at,
+                    _,
+                    _,
+                ) in rows
             ),
             recovered=sum(recovered for *_, recovered, _ in rows),
             settings_version=rows[0][-1] if rows else 0,

@@ -8,6 +8,7 @@ import msgspec
 
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
+from triggers_api.model.event_type import EventType, EventTypeRecord
 from triggers_api.model.hook import is_living_hook
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
@@ -74,6 +75,7 @@ class SettingsVerbs:
                 await write_farewell(db, organization, identifier, due_at=now)
         await db.execute(SQL["delete_subscriptions_of"], organization, now, version)
         await db.execute(SQL["cancel_jobs_of"], organization)
+        await db.execute(SQL["delete_event_types_of"], organization, version)
         await db.execute(SQL["delete_inboxes_of"], organization)
         return True
 
@@ -249,6 +251,34 @@ class SettingsVerbs:
         version = await self.next_version(db)
         await db.execute(SQL["save_controls"], bodies.encode(controls), version)
 
+    async def save_event_type(
+        self, db: Connection, organization: str | UUID, event_type: EventType
+    ) -> None:
+        """New or changed."""
+        version = await self.next_version(db)
+        body = bodies.encode(event_type)
+        await db.execute(SQL["save_event_type"], organization, event_type.name, body, version)
+
+    async def event_type(
+        self, db: Connection, organization: str | UUID, name: str
+    ) -> EventType | None:
+        """One that was not deleted."""
+        body = await db.fetchval(SQL["event_type"], organization, name)
+        return None if body is None else bodies.event_type(body)
+
+    async def event_types(
+        self, db: Connection, organization: str | UUID, after: str | None, limit: int
+    ) -> list[EventType]:
+        """Some by name."""
+        rows = await db.fetch(SQL["event_types"], organization, after or "", limit)
+        return [bodies.event_type(body) for (body,) in rows]
+
+    async def delete_event_type(self, db: Connection, organization: str | UUID, name: str) -> bool:
+        """No longer found or applied."""
+        version = await self.next_version(db)
+        found: Any = await db.fetchval(SQL["delete_event_type"], organization, name, version)
+        return found is not None
+
     async def changes(self, db: Connection, since: int) -> Changes:
         """Everything with a later version.
 
@@ -280,6 +310,14 @@ class SettingsVerbs:
             )
             for owner, digest, body in await db.fetch(SQL["changed_keys"], since)
         ]
+        event_types = tuple(
+            EventTypeRecord(
+                text(ids.ORGANIZATION, organization),
+                name,
+                None if body is None else bodies.event_type(body),
+            )
+            for organization, name, body in await db.fetch(SQL["changed_event_types"], since)
+        )
         body = await db.fetchval(SQL["changed_controls"], since)
         return Changes(
             version,
@@ -288,6 +326,7 @@ class SettingsVerbs:
             tuple(subscriptions),
             None if body is None else bodies.controls(body),
             tuple(gone),
+            event_types,
         )
 
     def _record(

@@ -27,7 +27,8 @@ from triggers_api.model.delivery import (
     NewDelivery,
     without_attempts,
 )
-from triggers_api.model.event import EventDetail, FirstEvent, NewEvent
+from triggers_api.model.event import EventAside, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.event_type import EventType
 from triggers_api.model.health import (
     DEFAULT_POLICY,
     EndpointHealth,
@@ -110,6 +111,7 @@ from triggers_api.store.postgres.job_verbs import JobVerbs
 from triggers_api.store.postgres.listener import DELIVERIES, JOBS, QUEUE, Announcer, Listener
 from triggers_api.store.postgres.notice_verbs import forget_notices, pending_notices
 from triggers_api.store.postgres.pool import Pool
+from triggers_api.store.postgres.quarantine_verbs import QuarantineVerbs
 from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
 from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.replica import Replica
@@ -202,6 +204,7 @@ class PostgresStore:
         self._health = HealthVerbs(self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(self._settings, self._health)
         self._events = EventVerbs()
+        self._quarantine = QuarantineVerbs()
         self._records = RecordReads()
         self._search = SearchVerbs()
         self._jobs = JobVerbs()
@@ -1181,6 +1184,33 @@ class PostgresStore:
     def wake_jobs(self) -> None:
         self._job_notice.give()
 
+    # ── what is kept aside ────────────────────────────────────────────────────────────────────
+
+    async def quarantine(self, organization_id: str | None, page: Page) -> list[EventAside]:
+        organization = None if organization_id is None else _organization(organization_id)
+        return await self._sessions.read(lambda db: self._quarantine.page(db, organization, page))
+
+    async def event_aside(self, event_id: str) -> EventAside | None:
+        event = find(ids.EVENT, event_id)
+        return await self._sessions.read(lambda db: self._quarantine.one(db, event))
+
+    async def release_quarantined(
+        self, organization_id: str, event_id: str, payload: bytes | None
+    ) -> bool:
+        organization, event = _organization(organization_id), find(ids.EVENT, event_id)
+
+        async def release(db: Connection) -> bool:
+            now = self.now()
+            released = await self._quarantine.release(db, organization, event, payload, now=now)
+            if released and payload is not None:
+                await self._search.changed(db, organization, event, now=now)
+            return released
+
+        released = await self._write(release, atomic=True)
+        self._heard_of_events()
+        self._announcer.announce(QUEUE)
+        return released
+
     # ── the settings half ─────────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
@@ -1303,6 +1333,35 @@ class PostgresStore:
             return await self._settings.is_hook(change.db, organization, subscription)
         return await self._sessions.read(
             lambda db: self._settings.is_hook(db, organization, subscription)
+        )
+
+    async def save_event_type(self, organization_id: str, event_type: EventType) -> None:
+        organization = _organization(organization_id)
+        await self._write(
+            lambda db: self._settings.save_event_type(db, organization, event_type), atomic=True
+        )
+
+    async def event_type(self, organization_id: str, name: str) -> EventType | None:
+        organization = _organization(organization_id)
+        change = self._changing.get()
+        if change is not None:
+            return await self._settings.event_type(change.db, organization, name)
+        return await self._sessions.read(
+            lambda db: self._settings.event_type(db, organization, name)
+        )
+
+    async def event_types(
+        self, organization_id: str, after: str | None, limit: int
+    ) -> list[EventType]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._settings.event_types(db, organization, after, limit)
+        )
+
+    async def delete_event_type(self, organization_id: str, name: str) -> bool:
+        organization = _organization(organization_id)
+        return await self._write(
+            lambda db: self._settings.delete_event_type(db, organization, name), atomic=True
         )
 
     async def save_controls(self, controls: Controls) -> None:

@@ -52,6 +52,7 @@ from triggers_api.store.sqlite import lines
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
+from triggers_api.store.sqlite.quarantine_verbs import reveal
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs
 from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_many
 from triggers_api.store.turns import Turns
@@ -459,12 +460,16 @@ class DeliveryVerbs(Tables):
 
     def erase_event(self, db: apsw.Connection, organization: int, event: int, *, now: int) -> bool:
         """Payload gone, queue row gone, what waits cancelled, dedup_id free."""
-        for (due_at,) in self._overwrite(db, organization, event, now):
+        place = list(db.execute(SQL["queue_place"], (event, organization)))
+        if not self._overwrite(db, organization, event, now):
+            return False
+        for due_at, was_aside in place:
             db.execute(SQL["erase_queue_row"], (due_at, event))
-            gone = db.execute(SQL["cancel_event_deliveries"], (event, now, "the event was deleted"))
-            lines.go_on(db, list(gone), now=now)
-            return True
-        return False
+            if was_aside:
+                reveal(db, organization, event, now)
+        gone = db.execute(SQL["cancel_event_deliveries"], (event, now, "the event was deleted"))
+        lines.go_on(db, list(gone), now=now)
+        return True
 
     def _overwrite(
         self, db: apsw.Connection, organization: int, event: int, now: int

@@ -30,8 +30,10 @@ class EventVerbs(Tables):
 
     def cancel(self, db: apsw.Connection, organization: int, event: int, *, now: int) -> bool:
         """Never to be routed: whoever has it in hand finds its queue row gone."""
-        for (due_at,) in list(db.execute(SQL["cancel_event"], (event, organization, now))):
-            db.execute(SQL["erase_queue_row"], (due_at, event))
+        place = list(db.execute(SQL["queue_place"], (event, organization)))
+        if list(db.execute(SQL["cancel_event"], (event, organization, now))):
+            for due_at, _ in place:
+                db.execute(SQL["erase_queue_row"], (due_at, event))
             return True
         for (status,) in list(db.execute(SQL["event_standing"], (event, organization))):
             check_cancellable(codes.EVENT_STATUS_OF[status])

@@ -29,6 +29,7 @@ _NO_CONTENT: Final[dict[str, Any]] = {}
 _QUEUED = codes.EVENT_STATUS[EventStatus.QUEUED]
 _PROCESSED = codes.EVENT_STATUS[EventStatus.PROCESSED]
 _SCHEDULED = codes.EVENT_STATUS[EventStatus.SCHEDULED]
+_QUARANTINED = codes.EVENT_STATUS[EventStatus.QUARANTINED]
 _FAILED = codes.EVENT_STATUS[EventStatus.FAILED]
 
 
@@ -137,14 +138,16 @@ class QueueVerbs(Tables):
                 0,
             )
             for number, event in taken
-            if event.deliveries is None and (received := number >> 20)
+            if event.deliveries is None and event.aside is None and (received := number >> 20)
         ]
         run_many(db, "append_queue", queued, none=(0,) * 5)
         if len(queued) == len(taken):
             return
         routed: list[lines.Row] = []
         for number, event in taken:
-            if event.deliveries is not None:
+            if event.aside is not None:
+                db.execute(SQL["save_failure"], (number, event.aside, 0))
+            elif event.deliveries is not None:
                 organization = self._organizations[event.organization_id]
                 routed += self.delivery_rows(number, organization, event.deliveries, number >> 20)
         self._insert_deliveries(db, routed)
@@ -201,9 +204,20 @@ class QueueVerbs(Tables):
                     attempts=attempts + 1,
                     key=key,
                     operational=bool(operational),
+                    released_at=Timestamp(status_at) if status_at > number >> 20 else None,
                     **contents.get(number, _NO_CONTENT),
                 )
-                for due_at, number, attempts, _, organization_id, event_type, operational, key in rows
+                for (
+                    due_at,
+                    number,
+                    attempts,
+                    _,
+                    organization_id,
+                    event_type,
+                    operational,
+                    key,
+                    status_at,
+                ) in rows
             ),
             recovered=sum(held_by != tokens.NOBODY for _, _, _, held_by, *_ in rows),
         )
@@ -326,6 +340,8 @@ class QueueVerbs(Tables):
 
 
 def _first_status(event: NewEvent, now: int) -> int:
+    if event.aside is not None:
+        return _QUARANTINED
     if event.deliveries is not None:
         return _PROCESSED
     return _SCHEDULED if event.deliver_at is not None and event.deliver_at > now else _QUEUED

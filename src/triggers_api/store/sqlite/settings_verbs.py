@@ -10,6 +10,7 @@ import msgspec
 
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
+from triggers_api.model.event_type import EventType, EventTypeRecord
 from triggers_api.model.hook import is_living_hook
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
@@ -72,6 +73,7 @@ class SettingsVerbs(Tables):
                 write_farewell(db, organization, number, due_at=now)
         db.execute(SQL["delete_subscriptions_of"], (organization, now, version))
         db.execute(SQL["cancel_jobs_of"], (organization,))
+        db.execute(SQL["delete_event_types_of"], (organization, version))
         return True
 
     def save_key(self, db: apsw.Connection, record: KeyRecord) -> None:
@@ -249,6 +251,32 @@ class SettingsVerbs(Tables):
         """The switches as they are to stand."""
         db.execute(SQL["save_controls"], (bodies.encode(controls), self.next_version(db)))
 
+    def save_event_type(
+        self, db: apsw.Connection, organization: int, event_type: EventType
+    ) -> None:
+        """New or changed."""
+        body = bodies.encode(event_type)
+        parameters = (organization, event_type.name, body, self.next_version(db))
+        db.execute(SQL["save_event_type"], parameters)
+
+    def event_type(self, db: apsw.Connection, organization: int, name: str) -> EventType | None:
+        """One that was not deleted."""
+        for (body,) in db.execute(SQL["event_type"], (organization, name)):
+            return bodies.event_type(body)
+        return None
+
+    def event_types(
+        self, db: apsw.Connection, organization: int, after: str | None, limit: int
+    ) -> list[EventType]:
+        """Some by name."""
+        rows = db.execute(SQL["event_types"], (organization, after or "", limit))
+        return [bodies.event_type(body) for (body,) in rows]
+
+    def delete_event_type(self, db: apsw.Connection, organization: int, name: str) -> bool:
+        """No longer found or applied."""
+        parameters = (organization, name, self.next_version(db))
+        return bool(list(db.execute(SQL["delete_event_type"], parameters)))
+
     def changes(self, db: apsw.Connection, since: int) -> Changes:
         """Everything with a later version."""
         ((version,),) = db.execute(SQL["settings_version"])
@@ -279,6 +307,20 @@ class SettingsVerbs(Tables):
         controls = None
         for (body,) in db.execute(SQL["changed_controls"], (since,)):
             controls = bodies.controls(body)
+        event_types = tuple(
+            EventTypeRecord(
+                self.keys.organization(organization),
+                name,
+                None if body is None else bodies.event_type(body),
+            )
+            for organization, name, body in db.execute(SQL["changed_event_types"], (since,))
+        )
         return Changes(
-            version, tuple(organizations), tuple(keys), tuple(subscriptions), controls, tuple(gone)
+            version,
+            tuple(organizations),
+            tuple(keys),
+            tuple(subscriptions),
+            controls,
+            tuple(gone),
+            event_types,
         )

@@ -18,7 +18,8 @@ from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.controls import Controls
 from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
-from triggers_api.model.event import EventDetail, FirstEvent, NewEvent
+from triggers_api.model.event import EventAside, EventDetail, FirstEvent, NewEvent
+from triggers_api.model.event_type import EventType
 from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
 from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutcome, LeasedEvent
 from triggers_api.model.job import Job, Selection
@@ -88,6 +89,7 @@ from triggers_api.store.sqlite.job_verbs import JobVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
+from triggers_api.store.sqlite.quarantine_verbs import QuarantineVerbs
 from triggers_api.store.sqlite.queue_verbs import QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
@@ -151,6 +153,7 @@ class SqliteStore:
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(keys, self._settings, self._health, passed)
         self._events = EventVerbs(keys)
+        self._quarantine = QuarantineVerbs(keys)
         self._records = RecordReads(keys)
         self._search = SearchVerbs(keys, self._records)
         self._jobs = JobVerbs(keys)
@@ -976,6 +979,33 @@ class SqliteStore:
     def wake_jobs(self) -> None:
         self._job_notice.give()
 
+    # ── what is kept aside ────────────────────────────────────────────────────────────────────
+
+    async def quarantine(self, organization_id: str | None, page: Page) -> list[EventAside]:
+        organization = None if organization_id is None else self._organization(organization_id)
+        return await self._readers.run(lambda db: self._quarantine.page(db, organization, page))
+
+    async def event_aside(self, event_id: str) -> EventAside | None:
+        event = self._event(event_id)
+        return await self._readers.run(lambda db: self._quarantine.one(db, event))
+
+    async def release_quarantined(
+        self, organization_id: str, event_id: str, payload: bytes | None
+    ) -> bool:
+        organization, event = self._organization(organization_id), self._event(event_id)
+
+        def release(db: apsw.Connection) -> bool:
+            now = self.now()
+            released = self._quarantine.release(db, organization, event, payload, now=now)
+            if released and payload is not None:
+                self._search.changed(db, organization, event, now=now)
+            return released
+
+        released = await self._write("release_quarantined", release)
+        self._queue_notice.give()
+        self._log_news.give()
+        return released
+
     # ── the settings half ─────────────────────────────────────────────────────────────────────
 
     def one_change(self) -> AbstractAsyncContextManager[None]:
@@ -1084,6 +1114,32 @@ class SqliteStore:
         subscription = self._keys.find(ids.SUBSCRIPTION, subscription_id)
         return await self._readers.run(
             lambda db: self._settings.is_hook(db, organization, subscription)
+        )
+
+    async def save_event_type(self, organization_id: str, event_type: EventType) -> None:
+        organization = self._organization(organization_id)
+        await self._write(
+            "save_event_type",
+            lambda db: self._settings.save_event_type(db, organization, event_type),
+        )
+
+    async def event_type(self, organization_id: str, name: str) -> EventType | None:
+        organization = self._organization(organization_id)
+        return await self._readers.run(lambda db: self._settings.event_type(db, organization, name))
+
+    async def event_types(
+        self, organization_id: str, after: str | None, limit: int
+    ) -> list[EventType]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._settings.event_types(db, organization, after, limit)
+        )
+
+    async def delete_event_type(self, organization_id: str, name: str) -> bool:
+        organization = self._organization(organization_id)
+        return await self._write(
+            "delete_event_type",
+            lambda db: self._settings.delete_event_type(db, organization, name),
         )
 
     async def save_controls(self, controls: Controls) -> None:

@@ -2,7 +2,8 @@
 -- waits for the disk here. $7: organizations whose events are not looked at.
 WITH lax AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
 due AS MATERIALIZED (
-    SELECT q.ctid AS place_in_table, q.organization_id, q.event_id, q.due_at, q.attempts, q.lease_token
+    SELECT q.ctid AS place_in_table, q.organization_id, q.event_id, q.due_at, q.attempts, q.lease_token,
+           q.released_at
     FROM event_queue AS q
     WHERE q.due_at <= $1 AND q.lease_until <= $1 AND q.organization_id <> ALL ($7::uuid[])
     ORDER BY q.due_at, q.event_id
@@ -25,7 +26,7 @@ leased AS (
     RETURNING q.organization_id, q.event_id
 )
 SELECT c.organization_id, c.event_id, e.type, c.due_at, c.attempts + 1,
-       e.payload, e.source, e.key, e.metadata, e.operational, c.lease_token <> 0,
+       e.payload, e.source, e.key, e.metadata, e.operational, c.released_at, c.lease_token <> 0,
        (SELECT version FROM settings_version)
 FROM chosen AS c
 -- Only what was leased: a row that changed since the snapshot is locked in its new version, which the update

@@ -1,9 +1,11 @@
 -- Events whose rows the caller has locked, in the order given. $5: as $6 of claim_queue.
 WITH chosen AS MATERIALIZED (
-    SELECT i.organization_id, i.event_id, i.place, q.place_in_table, q.due_at, q.attempts, q.lease_token
+    SELECT i.organization_id, i.event_id, i.place, q.place_in_table, q.due_at, q.attempts, q.lease_token,
+           q.released_at
     FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS i (organization_id, event_id, place)
     CROSS JOIN LATERAL (
-        SELECT q.ctid AS place_in_table, q.due_at, q.attempts, q.lease_token
+        SELECT q.ctid AS place_in_table, q.due_at, q.attempts, q.lease_token,
+           q.released_at
         FROM event_queue AS q
         WHERE q.organization_id = i.organization_id AND q.event_id = i.event_id
         LIMIT 1
@@ -15,7 +17,7 @@ leased AS (
     WHERE q.ctid = ANY (ARRAY(SELECT place_in_table FROM chosen))
 )
 SELECT c.organization_id, c.event_id, e.type, c.due_at, c.attempts + 1,
-       e.payload, e.source, e.key, e.metadata, e.operational, c.lease_token <> 0,
+       e.payload, e.source, e.key, e.metadata, e.operational, c.released_at, c.lease_token <> 0,
        (SELECT version FROM settings_version)
 FROM chosen AS c
 CROSS JOIN LATERAL (

@@ -1,0 +1,1 @@
+SELECT body FROM event_types WHERE organization_id = $1 AND name = $2 AND body IS NOT NULL
