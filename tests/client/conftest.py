@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Any, Final, NamedTuple, Self, cast
 
 import pytest
-from tests.conftest import new_database, on_every_engine
+from tests.conftest import new_database
 
 from triggers_api.client import AsyncClient, Client
 from triggers_api.testing import LocalReceiver, LocalService
@@ -17,11 +17,16 @@ from triggers_api.testing import LocalReceiver, LocalService
 PATIENCE_S: Final = 30.0
 
 ABOUT_WHAT_IS_STORED: Final = {"test_everyday", "test_inbox"}
+KINDS: Final = (("postgres", "blocking"), ("sqlite", "blocking"), ("sqlite", "async"))
+"""Where the one works, and the other on one engine, the other works on both: it asks the same."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.module.__name__.rpartition(".")[2] in ABOUT_WHAT_IS_STORED:
-        on_every_engine(metafunc)
+    asks_both = {"engine", "connect"} <= {*metafunc.fixturenames}
+    if asks_both and metafunc.module.__name__.rpartition(".")[2] in ABOUT_WHAT_IS_STORED:
+        metafunc.parametrize(("engine", "connect"), KINDS, indirect=True, scope="module")
+    elif "connect" in metafunc.fixturenames:
+        metafunc.parametrize("connect", ["blocking", "async"], indirect=True)
 
 
 class Loop:
@@ -109,7 +114,7 @@ def tenant(service: LocalService) -> Tenant:
     return Tenant(made["id"], made["api_key"])
 
 
-@pytest.fixture(params=["blocking", "async"])
+@pytest.fixture
 def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
     """Makes clients of one kind; they are closed with the test."""
     with ExitStack() as stack:

@@ -21,13 +21,14 @@ from triggers_api.model import ids
 from triggers_api.model.controls import Controls, DeliveryMode
 from triggers_api.model.filter import EventView
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
-from triggers_api.store.base import Changes
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.store.base import Changes, InboxSeek
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.directory import Directory
 from triggers_api.store.postgres import record_reads, settings_verbs
 from triggers_api.store.postgres.queue_verbs import _columns
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
-from triggers_api.store.postgres.tables import SQL
+from triggers_api.store.postgres.tables import SQL, find
 
 if TYPE_CHECKING:
     from tests.conftest import Run
@@ -501,3 +502,33 @@ def test_what_a_restored_database_does_not_know_is_forgotten(
         assert len(directory.subscriptions(organization)) == 2
 
     run(scenario())
+
+
+# ── the numbers of transactions ───────────────────────────────────────────────────────────────────
+
+
+def test_places_go_by_the_numbers_of_transactions_and_not_by_their_digits(
+    run: Run, database: Database
+) -> None:
+    """As texts, 100 is before 99: so it was at the end of the log, and where a seek by time leads."""
+
+    async def main() -> None:
+        store, db = await database.store(), await database.connection()
+        organization = await database.organization(store)
+        appended = [event(store, organization) for _ in range(2)]
+        for each, xid in zip(appended, ("99", "100"), strict=True):
+            await store.append([each])
+            await db.execute(
+                "UPDATE events SET xid = $2::text::xid8 WHERE id = $1",
+                find(ids.EVENT, each.id),
+                xid,
+            )
+        page = await store.log(organization, await store.log_end(organization), 10)
+        assert page.events == []
+        for place, count in ((InboxSeek(end=True), 0), (InboxSeek(at=Timestamp(0)), 2)):
+            await store.seek_inbox(organization, "default", place)
+            counted = await store.count_inbox(organization, "default", 100)
+            assert counted is not None
+            assert counted.unacked == count
+
+    run(main())

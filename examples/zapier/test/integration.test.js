@@ -110,6 +110,27 @@ describe('choosing a type', () => {
       found.map((each) => each.id).sort(),
     );
   });
+
+  it('offers what is registered, with its description, and shows its example', async () => {
+    const type = newType();
+    const registered = await fetch(`${url}/api/event-types/${type}`, {
+      method: 'PUT',
+      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ description: 'Somebody ordered.', example: { total: 99.5 } }),
+    });
+    assert.ok(registered.ok, await registered.text());
+    const found = await run(eventType.operation.perform, { authData });
+    assert.deepEqual(
+      found.filter((each) => each.id === type),
+      [{ id: type, name: type, description: 'Somebody ordered.' }],
+    );
+    const [sample] = await run(event.operation.performList, {
+      authData,
+      inputData: { event_type: type },
+    });
+    assert.equal(sample.type, type);
+    assert.equal(sample.total, 99.5);
+  });
 });
 
 describe('the trigger that polls', () => {
