@@ -16,6 +16,7 @@ from triggers_api.model.search import (
     asked_terms,
     matches_content,
     matches_payload,
+    payload_terms,
     words_of,
 )
 from triggers_api.operate import indexer
@@ -342,6 +343,47 @@ def test_what_is_deleted_is_taken_out_of_the_index(
     assert not any(asked.to_bytes(4, "little") in each for each in terms())
     assert search(world, organization, words=("word",)) == [kept.id]
     assert search(world, organization, words=("gone",)) == []
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_an_event_that_was_mended_is_found_by_what_is_in_it_now(
+    world: World,
+    organization: str,
+    clock: FrozenClock,
+    monkeypatch: pytest.MonkeyPatch,
+    late: bool,  # noqa: FBT001
+) -> None:
+    monkeypatch.setattr(searching, "_FIRST_LOOK", 1)
+    mended, *others = world.queued(organization, 3, payload=b'{"a":"before"}')
+    claim = world.claim_queue()
+    failed = [FailedEvent(each, "no", None) for each in claim.events if each.id == mended]
+    world.run(world.store.release(claim.token, failed))
+    store, run = world.store, world.run
+    token = run(store.lease_index(60.0))
+    assert token is not None
+    read = run(store.unindexed_events(organization, None, 3))
+    part = PartBuilder()
+    for each in read:
+        part.add((), payload_terms(each.payload or b""), size=1)
+    new = NewPart(
+        organization_id=organization,
+        ids=tuple(each.id for each in read),
+        part=part.build(),
+        position=read[-1].position,
+        read_at=store.now(),
+    )
+    # Read before it was mended, and stored before or after that.
+    if not late:
+        assert run(store.save_part(token, new))
+    assert run(store.release_quarantined(organization, mended, b'{"a":"after"}'))
+    if late:
+        assert not run(store.save_part(token, new))
+    world.queued(organization)
+    for _ in range(3):
+        assert search(world, organization, words=("after",)) == [mended]
+        assert search(world, organization, words=("before",)) == others[::-1]
+        clock.advance(seconds=130)
+        index(world)
 
 
 def test_what_is_gone_with_its_rows_is_gone_from_the_index(world: World, organization: str) -> None:

@@ -324,7 +324,7 @@ class _Search:
         checked, at, width = 0, 0, _PARTS_FIRST
         while at < len(parts):
             group = parts[at : at + width]
-            at, width = at + width, min(width * 8, _PARTS_AT_ONCE)
+            at, width = at + width, min(width * _WIDER, _PARTS_AT_ONCE)
             pool += yield from self._candidates(group, span)
             pool.sort(reverse=not self._upward)
             # Parts may overlap: what lies in the reach of one that was not asked yet has to wait.

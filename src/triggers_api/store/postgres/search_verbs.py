@@ -139,24 +139,22 @@ class SearchVerbs:
             [body for _, body in blocks],
         )
 
-    async def erased(self, db: Connection, organization: Key, event: Key, *, now: int) -> None:
-        """Part of the transaction that deletes an event."""
-        await db.execute(SQL["mark_stale"], organization, event, now)
-
     async def changed(self, db: Connection, organization: Key, event: Key, *, now: int) -> None:
-        """Part of the transaction that gives an event another payload.
-
-        Until its part is mended every search looks at it.
-        """
-        # What was read before and is not saved yet has the old one: that is read again.
-        await db.execute(SQL["revoke_index"])
-        number_ = event.int if isinstance(event, UUID) else int(event, 16)
+        """Part of the transaction that deletes an event, or gives it another payload."""
+        mended = await db.fetchval(SQL["has_payload"], organization, event)
+        if mended:
+            # What was read before and is not saved yet has the old one: that is read again.
+            await db.execute(SQL["revoke_index"])
+        await db.execute(SQL["mark_stale"], organization, event, now)
+        if not mended:
+            return
+        # Until its part is made anew every search looks at it.
+        value = event.int if isinstance(event, UUID) else int(event, 16)
         for part, whole, packed in await db.fetch(SQL["parts_with"], organization, event):
             events = _unpacked(packed)
-            if number_ in events:
-                marked = with_place(whole, events.index(number_))
+            if value in events:
+                marked = with_place(whole, events.index(value))
                 await db.execute(SQL["save_whole"], organization, part, marked)
-        await db.execute(SQL["mark_stale"], organization, event, now)
 
     async def stale_part(self, db: Connection, before: int) -> StalePart | None:
         """The one that has been stale for the longest time."""

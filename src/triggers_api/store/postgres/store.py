@@ -822,7 +822,7 @@ class PostgresStore:
             now = self.now()
             if not await self._deliveries.erase_event(db, organization, event, now=now):
                 return False
-            await self._search.erased(db, organization, event, now=now)
+            await self._search.changed(db, organization, event, now=now)
             return True
 
         found = await self._write(erase, atomic=True)

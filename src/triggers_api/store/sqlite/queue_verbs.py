@@ -131,14 +131,14 @@ class QueueVerbs(Tables):
     def _queue(self, db: apsw.Connection, taken: Sequence[tuple[int, NewEvent]]) -> None:
         queued = [
             (
-                received if event.deliver_at is None else max(received, event.deliver_at),
+                number >> 20 if event.deliver_at is None else max(number >> 20, event.deliver_at),
                 number,
-                received,
+                number >> 20,
                 tokens.NOBODY,
                 0,
             )
             for number, event in taken
-            if event.deliveries is None and event.aside is None and (received := number >> 20)
+            if event.deliveries is None and event.aside is None
         ]
         run_many(db, "append_queue", queued, none=(0,) * 5)
         if len(queued) == len(taken):

@@ -192,23 +192,19 @@ class SearchVerbs(Tables):
             db, "save_blocks", [(first | at, body) for at, body in sorted(part.blocks.items())]
         )
 
-    def erased(self, db: apsw.Connection, organization: int, event: int, *, now: int) -> None:
-        """Part of the transaction that deletes an event."""
+    def changed(self, db: apsw.Connection, organization: int, event: int, *, now: int) -> None:
+        """Part of the transaction that deletes an event, or gives it another payload."""
         self._erased += 1
         db.execute(SQL["mark_stale"], (organization, event, now))
-
-    def changed(self, db: apsw.Connection, organization: int, event: int, *, now: int) -> None:
-        """Part of the transaction that gives an event another payload.
-
-        Until its part is mended every search looks at it.
-        """
-        # What was read before and is not saved yet has the old one: that is read again.
+        if not list(db.execute(SQL["has_payload"], (event,))):
+            return
+        # Until its part is mended every search looks at it. What was read before and is not saved yet
+        # has the old one: that is read again.
         self.lease.revoke()
         for part, whole in list(db.execute(SQL["parts_with"], (organization, event))):
-            ids_ = list(_ids(db, [part])[part])
-            if event in ids_:
-                db.execute(SQL["save_whole"], (part, with_place(whole, ids_.index(event))))
-        db.execute(SQL["mark_stale"], (organization, event, now))
+            events = list(_ids(db, [part])[part])
+            if event in events:
+                db.execute(SQL["save_whole"], (part, with_place(whole, events.index(event))))
 
     def stale_part(self, db: apsw.Connection, before: int) -> StalePart | None:
         """The one that has been stale for the longest time."""

@@ -640,7 +640,7 @@ class SqliteStore:
             now = self.now()
             if not self._deliveries.erase_event(db, organization, event, now=now):
                 return False
-            self._search.erased(db, organization, event, now=now)
+            self._search.changed(db, organization, event, now=now)
             return True
 
         found = await self._write("delete_event", erase)

@@ -1,4 +1,3 @@
--- outside a transaction
 -- A way to the events of all organizations that were kept aside, each of which has its reason.
-CREATE INDEX CONCURRENTLY IF NOT EXISTS event_states_set_aside ON event_states (event_id)
+CREATE INDEX event_states_set_aside ON event_states (event_id)
     WHERE status IN (3, 4) AND reason IS NOT NULL;
