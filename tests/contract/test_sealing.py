@@ -329,6 +329,22 @@ def test_what_was_altered_does_not_open(data: st.DataObject) -> None:
             cipher.open(altered, whose="a")
 
 
+def test_another_spelling_of_the_same_bytes_does_not_open() -> None:
+    cipher = Cipher(b"key")
+    sealed = cipher.seal(b"content", whose="a")
+    # Of the last letter before the padding two bits mean nothing.
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    number = letters.index(sealed[-2])
+    assert sealed.endswith("=")
+    for other in range(number - number % 4, number - number % 4 + 4):
+        altered = f"{sealed[:-2]}{letters[other]}="
+        if altered == sealed:
+            assert cipher.open(altered, whose="a") == b"content"
+        else:
+            with pytest.raises(Unreadable):
+                cipher.open(altered, whose="a")
+
+
 def test_a_key_id_is_stable_and_tells_keys_apart() -> None:
     # Written down: a key that gets another id, or derives another key, reads nothing of before.
     assert Cipher(b"key").key_id == "e9423272"

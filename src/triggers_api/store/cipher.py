@@ -77,9 +77,12 @@ class Cipher:
             raise Unreadable("no key for it")
         try:
             raw = b64decode(encoded, validate=True)
-            return key.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], whose.encode())
+            content = key.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], whose.encode())
         except (InvalidTag, ValueError):
             raise Unreadable("altered, or of another subscription") from None
+        if b64encode(raw).decode() != encoded:  # the same bytes, spelled otherwise
+            raise Unreadable("altered")
+        return content
 
     def is_present(self, sealed: str) -> bool:
         """Whether a sealed text is under the key that seals now."""
