@@ -243,9 +243,10 @@ async def everything_of(service: Service, tenant: Tenant) -> dict[str, Any]:
     return seen
 
 
+# In all of these the last word is the id of an event that is to be acknowledged, which there is not.
 ALSO_TAKEN: Final = {
-    # There "events" is the id of an event that is to be acknowledged, which there is not.
-    "/api/inboxes/{name}/events": {"DELETE"},
+    f"/api/inboxes/{{name}}/{word}": {"DELETE"}
+    for word in ("events", "pull", "ack", "nack", "extend", "seek")
 }
 REFUSED_WITHOUT_MORE: Final = {
     "DELETE /api/dead-letters",  # it wants to be told which
