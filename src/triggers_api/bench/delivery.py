@@ -14,7 +14,7 @@ from triggers_api.bench.statistics import median
 from triggers_api.bench.targets import DELIVERY_RATIO, NOT_SETTLED, Verdict, judge
 
 EVENTS: Final = 30_000
-"""In each backlog: some seconds' worth, as how long it takes to begin and to end is no part of a rate."""
+"""In each backlog: some seconds' worth, as how long it takes to begin and end is no part of a rate."""
 
 _ROUNDS: Final = 3
 _WARM_UP_EVENTS: Final = 1_000
