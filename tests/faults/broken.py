@@ -125,7 +125,7 @@ def has_everything_due_at_once() -> None:
     """Nothing waits for its turn; on both engines."""
     from triggers_api.store import codes  # noqa: PLC0415
 
-    codes.PARKED = 0  # type: ignore[misc]
+    codes.PARKED = 1  # type: ignore[misc]
 
 
 def fans_out_twice() -> None:
