@@ -6,7 +6,7 @@ FROM (
     FROM event_states AS a
     WHERE a.organization_id = $1 AND a.status = $9 AND a.status IN (3, 4, 5)
       AND a.event_id > $2 AND a.event_id < $3
-    ORDER BY a.event_id DESC
+    ORDER BY a.event_id DESC /* or upward */
 ) AS asked
 CROSS JOIN LATERAL (
     SELECT * FROM events AS e WHERE e.organization_id = $1 AND e.id = asked.id LIMIT 1
@@ -38,5 +38,5 @@ WHERE true
        OR (SELECT strpos(p.text, $11) > 0 OR strpos(p.text, '\') > 0
                   OR ($12::text IS NOT NULL AND strpos(p.text, $12) > 0)
            FROM (SELECT lower(encode(e.payload, 'escape') COLLATE "C") AS text OFFSET 0) AS p))
-ORDER BY asked.id DESC
+ORDER BY asked.id DESC /* or upward */
 LIMIT $4

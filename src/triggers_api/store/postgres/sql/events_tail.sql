@@ -37,5 +37,5 @@ WHERE e.id > $2 AND e.id < $3
        OR (SELECT strpos(p.text, $11) > 0 OR strpos(p.text, '\') > 0
                   OR ($12::text IS NOT NULL AND strpos(p.text, $12) > 0)
            FROM (SELECT lower(encode(e.payload, 'escape') COLLATE "C") AS text OFFSET 0) AS p))
-ORDER BY e.id DESC
+ORDER BY e.id DESC /* or upward */
 LIMIT $4

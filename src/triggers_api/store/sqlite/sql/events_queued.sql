@@ -18,5 +18,5 @@ WHERE e.organization_id = :organization_id AND e.id > :after AND e.id < :before
        OR (:or_needle IS NOT NULL AND instr(lower(CAST(p.payload AS TEXT)), :or_needle) > 0)
        OR instr(p.payload, x'5c') > 0
        OR length(CAST(p.payload AS TEXT)) <> length(p.payload))
-ORDER BY e.id DESC
+ORDER BY e.id DESC /* or upward */
 LIMIT :limit
