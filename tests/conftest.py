@@ -75,9 +75,11 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 def on_every_engine(metafunc: pytest.Metafunc) -> None:
-    """For ``pytest_generate_tests``: run a test once with each engine, if it has any."""
+    """For ``pytest_generate_tests``: run a test once with each engine, or those it is marked with."""
     if "engine" in metafunc.fixturenames:
-        metafunc.parametrize("engine", ENGINES, indirect=True, scope="module")
+        marked = metafunc.definition.get_closest_marker("engines")
+        engines = ENGINES if marked is None else marked.args
+        metafunc.parametrize("engine", engines, indirect=True, scope="module")
 
 
 @contextmanager

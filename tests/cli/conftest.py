@@ -142,6 +142,35 @@ class Serving:
 
 
 Serve = Callable[..., Serving]
+Command = Callable[..., Ended]
+
+KEY: Final = "a-key-of-the-organization"
+
+
+@pytest.fixture(scope="module")
+def serving(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Serving]:
+    """A service for the tests of a file, with the file's ``SETTINGS`` if it has any."""
+    serving = Serving(
+        tmp_path_factory.mktemp("serving"),
+        TRIGGERS_API_KEY=KEY,
+        TRIGGERS_ADMIN_KEY="a-key-of-the-operator",
+        **getattr(request.module, "SETTINGS", {}),
+    )
+    yield serving
+    serving.close()
+
+
+@pytest.fixture
+def command(serving: Serving, tmp_path: Path) -> Command:
+    """Runs a command that finds the service and the organization's key in its environment."""
+
+    def command(*arguments: str, **environ: str) -> Ended:
+        known = {"TRIGGERS_URL": serving.url, "TRIGGERS_API_KEY": KEY} | environ
+        return triggers(*arguments, folder=tmp_path, **known)
+
+    return command
 
 
 @pytest.fixture

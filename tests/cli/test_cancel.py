@@ -3,36 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Final
 
 import pytest
-from tests.cli.conftest import Ended, Serving, triggers
-
-KEY: Final = "a-key-of-the-organization"
-
-Command = Callable[..., Ended]
-
-
-@pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    serving = Serving(
-        tmp_path_factory.mktemp("serving"),
-        TRIGGERS_API_KEY=KEY,
-        TRIGGERS_ADMIN_KEY="a-key-of-the-operator",
-    )
-    yield serving
-    serving.close()
-
-
-@pytest.fixture
-def command(serving: Serving, tmp_path: Path) -> Command:
-    def command(*arguments: str) -> Ended:
-        environ = {"TRIGGERS_URL": serving.url, "TRIGGERS_API_KEY": KEY}
-        return triggers(*arguments, folder=tmp_path, **environ)
-
-    return command
+from tests.cli.conftest import KEY, Command, Ended, Serving
 
 
 @pytest.fixture

@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any, Final
 
 import pytest
-from tests.cli.conftest import Ended, Serving, triggers
+from tests.cli.conftest import KEY, Command, Serving
 
 from triggers_api.cli.api import UNREACHABLE
 
-KEY: Final = "a-key-of-the-organization"
-
-Explain = Callable[..., Ended]
-
-
-@pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    serving = Serving(
-        tmp_path_factory.mktemp("serving"),
-        TRIGGERS_API_KEY=KEY,
-        TRIGGERS_ADMIN_KEY="a-key-of-the-operator",
-        TRIGGERS_ALLOW_CIDRS="127.0.0.0/8",
-        TRIGGERS_INGEST_MODE="sync",
-    )
-    yield serving
-    serving.close()
+SETTINGS: Final = {"TRIGGERS_ALLOW_CIDRS": "127.0.0.0/8", "TRIGGERS_INGEST_MODE": "sync"}
 
 
 @pytest.fixture
-def explain(serving: Serving, tmp_path: Path) -> Explain:
-    def explain(*arguments: str, **environ: str) -> Ended:
-        known = {"TRIGGERS_URL": serving.url, "TRIGGERS_API_KEY": KEY} | environ
-        return triggers("explain", *arguments, folder=tmp_path, **known)
-
-    return explain
+def explain(command: Command) -> Command:
+    return partial(command, "explain")
 
 
 def posted(serving: Serving, path: str, body: dict[str, Any]) -> str:
@@ -47,7 +27,7 @@ def posted(serving: Serving, path: str, body: dict[str, Any]) -> str:
 
 
 def test_each_subscription_has_its_line_and_its_filter_a_line_for_each_part(
-    serving: Serving, explain: Explain
+    serving: Serving, explain: Command
 ) -> None:
     def subscribed(*event_types: str, **fields: Any) -> str:  # noqa: ANN401
         body = {"url": "http://127.0.0.1:9/", "event_types": event_types, **fields}
@@ -87,7 +67,7 @@ def test_each_subscription_has_its_line_and_its_filter_a_line_for_each_part(
     ]  # fmt: skip
 
 
-def test_an_event_that_is_not_there_is_refused_as_the_api_does(explain: Explain) -> None:
+def test_an_event_that_is_not_there_is_refused_as_the_api_does(explain: Command) -> None:
     for unknown in ("evt_1", "../organization", "evt_" + "0" * 32, "?"):
         ended = explain(unknown)
         assert ended.code == 1
@@ -95,7 +75,7 @@ def test_an_event_that_is_not_there_is_refused_as_the_api_does(explain: Explain)
         assert json.loads(ended.err)["code"] == "not-found"
 
 
-def test_a_service_that_does_not_answer_is_told(explain: Explain) -> None:
+def test_a_service_that_does_not_answer_is_told(explain: Command) -> None:
     ended = explain("evt_1", TRIGGERS_URL="http://127.0.0.1:9")
     assert ended.code == UNREACHABLE
     assert "no answer from http://127.0.0.1:9" in ended.err

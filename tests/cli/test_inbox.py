@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Final
+from functools import partial
 
 import pytest
-from tests.cli.conftest import Ended, Serving, triggers
+from tests.cli.conftest import KEY, Command, Serving
 
 from triggers_api.cli.api import UNREACHABLE
 
-KEY: Final = "a-key-of-the-organization"
-
-Inbox = Callable[..., Ended]
-
-
-@pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    serving = Serving(
-        tmp_path_factory.mktemp("serving"),
-        TRIGGERS_API_KEY=KEY,
-        TRIGGERS_ADMIN_KEY="a-key-of-the-operator",
-    )
-    yield serving
-    serving.close()
-
 
 @pytest.fixture
-def inbox(serving: Serving, tmp_path: Path) -> Inbox:
-    def inbox(*arguments: str, **environ: str) -> Ended:
-        known = {"TRIGGERS_URL": serving.url, "TRIGGERS_API_KEY": KEY} | environ
-        return triggers("inbox", *arguments, folder=tmp_path, **known)
-
-    return inbox
+def inbox(command: Command) -> Command:
+    return partial(command, "inbox")
 
 
-def test_a_shell_can_look_pull_acknowledge_and_seek(serving: Serving, inbox: Inbox) -> None:
+def test_a_shell_can_look_pull_acknowledge_and_seek(serving: Serving, inbox: Command) -> None:
     ids = []
     for event_type in ("order.created", "order.paid", "user.created"):
         body = {"type": event_type, "payload": {"text": "x" * 200}}
@@ -63,7 +42,7 @@ def test_a_shell_can_look_pull_acknowledge_and_seek(serving: Serving, inbox: Inb
     assert json.loads(sought.out)["unacked"] == 2
 
 
-def test_what_is_refused_or_makes_no_sense_is_said(inbox: Inbox) -> None:
+def test_what_is_refused_or_makes_no_sense_is_said(inbox: Command) -> None:
     assert (refused := inbox("pull", "--inbox", "none")).code == 1
     assert "not-found" in refused.err
     for arguments in (("ack",), ("seek",), ("list", "x"), ("peek", "--type", "a", "--type", "b")):

@@ -321,11 +321,10 @@ def test_a_change_holds_from_its_answer_on_while_events_come_in(ask: Ask) -> Non
     assert verify(ask)["accepted"] == statuses.count(202) + 3
 
 
+@pytest.mark.engines("postgres")  # one process owns the file of the other
 def test_another_process_hears_of_a_change_with_its_next_look(
-    engine: str, enter: Enter, make_service: MakeService, run: Run
+    enter: Enter, make_service: MakeService, run: Run
 ) -> None:
-    if engine == "sqlite":
-        pytest.skip("one process owns the file")
     one, other = (enter(make_service(background=False)) for _ in range(2))
     run(one.call("PUT", ORDER, {"schema": SCHEMA, "mode": "enforce"}))
     run(other.app.directory.refresh())
