@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -99,7 +99,8 @@ class Client:
         Raises:
             RequestFailed: there was no complete answer.
         """
-        until = self._loop.time() + timeout_s
+        # uvloop counts whole milliseconds: a deadline from what it reads would come up to one early.
+        until = monotonic() + timeout_s
         connection = self._take(endpoint.place)
         if connection is None:
             try:

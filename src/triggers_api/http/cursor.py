@@ -17,6 +17,8 @@ from triggers_api.errors import InvalidCursor
 from triggers_api.store.base import Page
 
 _SIGNATURE_BYTES: Final = 16
+_FIRST: Final = b"\0"
+"""Before the signature, so that none begins with a dash: commands take that for an option."""
 
 
 class Identified(Protocol):
@@ -66,7 +68,7 @@ class Cursors:
         """
         try:
             signed = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
-            last = signed[_SIGNATURE_BYTES:].decode()
+            last = signed[len(_FIRST) + _SIGNATURE_BYTES :].decode()
         except (Base64Error, ValueError):
             raise InvalidCursor from None
         # Base64 lets several spellings stand for the same bytes; only ours is one.
@@ -76,7 +78,7 @@ class Cursors:
 
     def write(self, last: str, *bound_to: object) -> str:
         """A place, signed; good for what it is bound to."""
-        signed = self._sign(last, bound_to) + last.encode()
+        signed = _FIRST + self._sign(last, bound_to) + last.encode()
         return urlsafe_b64encode(signed).rstrip(b"=").decode()
 
     def _sign(self, last: str, bound_to: tuple[object, ...]) -> bytes:
