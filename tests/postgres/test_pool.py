@@ -338,7 +338,9 @@ def test_a_statement_that_was_given_up_does_not_answer_the_next_user(
 # ── the end ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_to_forget_closes_what_rests_and_leaves_what_is_at_work(run: Run, pooled: Pooled) -> None:
+def test_to_forget_closes_what_rests_and_what_is_at_work_when_it_comes_back(
+    run: Run, pooled: Pooled
+) -> None:
     async def scenario() -> None:
         pool = pooled.make()
         async with pool.connection() as at_work:
@@ -348,6 +350,11 @@ def test_to_forget_closes_what_rests_and_leaves_what_is_at_work(run: Run, pooled
             pool.forget()
             assert (pool.idle, pooled.alive) == (0, [at_work])
             assert await at_work.fetchval("SELECT 1") == 1
+        # Nobody has looked whether its server may still be written to.
+        assert (pool.idle, pooled.alive) == (0, [])
+        async with pool.connection() as opened_since:
+            pass
+        assert (pool.idle, pooled.alive) == (1, [opened_since])
 
     run(scenario())
 

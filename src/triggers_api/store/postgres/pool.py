@@ -19,6 +19,7 @@ class _Kept(msgspec.Struct):
     connection: Connection
     opened_at: float
     used_at: float
+    generation: int
 
 
 class Pool:
@@ -53,6 +54,7 @@ class Pool:
         self._free = asyncio.Semaphore(self._most)
         self._idle: list[_Kept] = []
         self._closed = False
+        self._generation = 0
         self.in_use = 0
         """Connections that are out."""
 
@@ -115,8 +117,8 @@ class Pool:
             if await self._is_fit(kept):
                 return kept
             self._end(kept)
-        now = self._monotonic()
-        return _Kept(await self._connect(), now, now)
+        now, generation = self._monotonic(), self._generation
+        return _Kept(await self._connect(), now, now, generation)
 
     async def _is_fit(self, kept: _Kept) -> bool:
         now = self._monotonic()
@@ -135,14 +137,19 @@ class Pool:
 
     def _put(self, kept: _Kept) -> None:
         unusable = kept.connection.is_closed() or kept.connection.is_in_transaction()
-        if unusable or self._closed or len(self._idle) >= self._size:
+        forgotten = kept.generation != self._generation
+        if unusable or forgotten or self._closed or len(self._idle) >= self._size:
             self._end(kept)
             return
         kept.used_at = self._monotonic()
         self._idle.append(kept)
 
     def forget(self) -> None:
-        """Close what is idle: the server behind it is not the one that is wanted any more."""
+        """Close what is idle now, and what is out when it comes back.
+
+        The server behind it is not the one that is wanted any more.
+        """
+        self._generation += 1
         for kept in self._idle:
             self._end(kept)
         self._idle.clear()
