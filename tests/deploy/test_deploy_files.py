@@ -1,7 +1,7 @@
 """``deploy/``: what can be said about its files without a container, a cluster or systemd.
 
-The rest is in ``tests/external/test_deploy_tools.py``. Nothing starts a container: docs/operate/deploy.md
-says what was built and run, and what was not.
+The rest is in ``tests/external/test_deploy_tools.py``. Nothing starts a container, as
+docs/operate/deploy.md says.
 """
 
 from __future__ import annotations
