@@ -76,6 +76,7 @@ _DOES: Final = {
 """What a process does, by its ``role``."""
 _LAST_WORDS_S: Final = 1.0
 _HEARD_OF_MS: Final = 10_000
+_LIMITS_WITHIN_S: Final = 0.4
 _DISK_FAILED: Final = "the disk failed; see the log. Nothing that was accepted is given up"
 
 
@@ -211,21 +212,28 @@ class App:
                 days=settings.retention_days,
                 clock=time.monotonic,
             )
-            self.limits = self._shared_limiter()
-            if self.limits is not None:
-                stack.push_async_callback(self.limits.close)
+            self.limits = self._shared_limiter(stack)
             self._build_http()
             self._stack = stack.pop_all()
         return self
 
-    def _shared_limiter(self) -> SharedLimiter | None:
+    def _shared_limiter(self, stack: AsyncExitStack) -> SharedLimiter | None:
         """For rate limits that other processes keep as well; ``None`` where there are no others."""
-        ledger = self.store.quotas()
+        ledger, kept_in = self.store.quotas(), "postgresql"
         if ledger is None or not self._has_api:
             return None
-        return SharedLimiter(
-            ledger, kept_in="postgresql", processes=self._api_processes, metrics=self.metrics
+        if self.redis is not None:
+            from triggers_api.ingest.quota_redis import RedisQuotas  # noqa: PLC0415 - an extra
+
+            # Of its own: what is asked here is not waited for as long as other things are.
+            redis = self.redis.another(answer_within_s=_LIMITS_WITHIN_S)
+            stack.push_async_callback(redis.close)
+            ledger, kept_in = RedisQuotas(redis), "redis"
+        limits = SharedLimiter(
+            ledger, kept_in=kept_in, processes=self._api_processes, metrics=self.metrics
         )
+        stack.push_async_callback(limits.close)
+        return limits
 
     async def _api_processes(self) -> int:
         """How many that take events in have been heard of lately, this one included."""

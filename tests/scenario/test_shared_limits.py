@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import Run
 from tests.faults.server import Server, until
 from tests.servers.postgres import Postgres
+from tests.servers.redis import RedisServer
 
 from triggers_api.testing import ADMIN_KEY, Answer
 
@@ -138,5 +139,43 @@ def test_what_an_operator_changes_holds_in_every_process(
                 return all("ratelimit" not in each.headers for each in answers)
 
             await until(unlimited, "no process has a limit")
+
+    run(scenario())
+
+
+# ── with Redis ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_with_redis_three_processes_let_the_burst_through_also_without_it(
+    run: Run, tmp_path: Path, database_url: str, own_redis: RedisServer
+) -> None:
+    async def scenario() -> None:
+        async with processes(
+            tmp_path, database_url=database_url, redis_url=own_redis.url()
+        ) as servers:
+            assert await limits(servers[0]) == {
+                "kept_in": "redis",
+                "state": "shared",
+                "processes": 3,
+            }
+            await keeps_one_limit(servers)
+            # What was used is known to each process, so that nothing begins anew.
+            own_redis.kill()
+            answers, seconds = await at_once(servers, 1500)
+            assert allowed(answers) <= seconds * LIMIT / 60 + BURST
+
+            async def state(wanted: str) -> bool:
+                found = [await limits(server) for server in servers]
+                for server in servers:
+                    await send(server)
+                return all(each["state"] == wanted for each in found)
+
+            await until(lambda: state("local"), "each process keeps its share")
+            for server in servers:
+                assert (await server.ready()).status == 200
+                assert await server.metric("triggers_rate_limits_local") == 1
+            own_redis.start()
+            await until(lambda: state("shared"), "the limit is shared again")
+            assert await servers[0].metric("triggers_rate_limits_local") == 0
 
     run(scenario())

@@ -31,8 +31,6 @@ _REPORT_S: Final = 0.05
 """The longest that what was let through on credit is not told."""
 _PATIENCE_S: Final = 0.5
 _LOOK_S: Final = 1.0
-_COUNT_EVERY: Final = 5
-"""Looks between counts of the processes."""
 _ACCOUNTS: Final = 10_000
 """How many are kept before the idle ones are dropped."""
 
@@ -104,7 +102,6 @@ class SharedLimiter:
         self._dirty: dict[str, _Account] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._talk: asyncio.Task[None] | None = None
-        self._looks = 0
         self.kept_in = kept_in
         self.processes = 1
         """How many share the limits, this one included."""
@@ -250,12 +247,10 @@ class SharedLimiter:
     # ── a part ────────────────────────────────────────────────────────────────────────────────
 
     async def run_once(self) -> float:
-        """Look whether the ledger is back, and now and then how many processes there are."""
+        """Look whether the ledger is back, and how many processes there are."""
         if self.away:
             await self._look()
-        if self._looks % _COUNT_EVERY == 0:
-            await self._count_processes()
-        self._looks += 1
+        await self._count_processes()
         return _LOOK_S
 
     async def wait(self, timeout_s: float) -> None:
