@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from hypothesis import given
@@ -25,7 +25,7 @@ DURATIONS: Final = st.integers(0, 1 << 40)
 NOON: Final = Timestamp.parse("2026-11-22T12:00:00.000Z")
 
 
-def rollup(seconds: int, *, subscription_id: str | None = None, **counts: int) -> Rollup:
+def rollup(seconds: int, *, subscription_id: str | None = None, **counts: Any) -> Rollup:  # noqa: ANN401 - of a tally
     return Rollup(
         organization_id="org",
         subscription_id=subscription_id,

@@ -6,7 +6,7 @@ and so are their histograms, whose buckets are the same everywhere. Pure.
 
 from collections.abc import Iterable, Mapping
 from math import ceil
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -195,7 +195,7 @@ def counted(tally: Tally) -> Counted:
     return Counted(**_shown(tally))
 
 
-def _shown(tally: Tally) -> dict[str, object]:
+def _shown(tally: Tally) -> dict[str, Any]:
     tried = tally.attempts_succeeded + tally.attempts_failed
     return {
         "accepted": tally.accepted,
