@@ -13,6 +13,7 @@ import pytest
 import structlog
 import uvloop
 from tests.servers.postgres import GIVEN, Postgres, PostgresServer, given_server
+from tests.servers.redis import PROGRAMS, RedisServer, program
 
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 
@@ -145,6 +146,22 @@ def own_postgres() -> Iterator[PostgresServer]:
     if GIVEN in os.environ:
         pytest.skip(f"{GIVEN} is set: the server that it names is not ours to stop and kill")
     with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """The Redis that the whole run shares: what a test leaves there, the next one does not look at."""
+    with RedisServer(in_memory=True) as server:
+        yield server
+
+
+@pytest.fixture(params=PROGRAMS)
+def own_redis(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """A Redis that the test may stop, kill and start: Valkey's, and Redis' own where that is there."""
+    if program(request.param) is None:
+        pytest.skip("redis-server is not on the PATH")
+    with RedisServer(request.param) as server:
         yield server
 
 

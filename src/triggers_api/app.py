@@ -7,8 +7,9 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 import structlog
@@ -19,7 +20,7 @@ from triggers_api.deliver.farewells import Farewells
 from triggers_api.deliver.prober import Prober
 from triggers_api.deliver.sessions import Sessions
 from triggers_api.deliver.webhook import Sender
-from triggers_api.errors import Problem, StartError, Unavailable
+from triggers_api.errors import Problem, SettingsError, StartError, Unavailable
 from triggers_api.failpoints import Failpoints, armed
 from triggers_api.http.admission import Admission
 from triggers_api.http.application import Application
@@ -60,6 +61,9 @@ from triggers_api.store.connect import StoreOptions, is_postgres, open_store, sh
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
 from triggers_api.web.site import Site
+
+if TYPE_CHECKING:
+    from triggers_api.redis.client import Redis
 
 log = structlog.get_logger(__name__)
 
@@ -123,6 +127,9 @@ class App:
     async def __aenter__(self) -> Self:
         settings, metrics = self.settings, self.metrics
         async with AsyncExitStack() as stack:
+            self.redis = _redis(settings)
+            if self.redis is not None:
+                stack.push_async_callback(self.redis.close)
             store = await self._open(stack)
             directory = self.directory
             self.monitor = Monitor(
@@ -472,6 +479,23 @@ def _own_addresses(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
     except ValueError:
         return ()
     return () if address.is_unspecified else (address,)
+
+
+def _redis(settings: Settings) -> "Redis | None":
+    """A connection to the Redis that the settings name; nothing is asked of it yet.
+
+    Raises:
+        SettingsError: they name none that can be asked.
+    """
+    if settings.redis_url is None:
+        return None
+    if find_spec("hiredis") is None:
+        raise SettingsError("Redis needs an extra: pip install 'triggers-api[redis]'")
+    # Imported only here: it needs that extra.
+    from triggers_api.redis.address import address_of  # noqa: PLC0415
+    from triggers_api.redis.client import Redis  # noqa: PLC0415
+
+    return Redis(address_of(settings.redis_url))
 
 
 def store_options(settings: Settings) -> StoreOptions:

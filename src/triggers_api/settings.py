@@ -183,6 +183,13 @@ class Settings:
     db_pool_recycle_s: float = _setting(
         3600.0, _number(1, 604_800), "Seconds after which a connection is replaced by a new one."
     )
+    redis_url: str | None = _setting(
+        None,
+        _text,
+        "A Redis or Valkey: `redis://host:6379`, `rediss://` for TLS, or `unix:///path`. By itself it "
+        "changes nothing; other settings say what it is for.",
+        secret=True,
+    )
     role: str = _setting(
         "all",
         _choice("all", "api", "worker"),
