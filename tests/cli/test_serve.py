@@ -52,7 +52,7 @@ def test_the_printed_link_opens_the_page_once(serve: Serve) -> None:
     assert found
     assert found[1] == f"{serving.url}/ui/open"
 
-    def exchange() -> tuple[int, str]:
+    def exchange() -> tuple[int, str | None]:
         request = urllib.request.Request(
             found[1], f"token={found[2]}".encode(), {"Origin": serving.url}
         )
@@ -65,6 +65,7 @@ def test_the_printed_link_opens_the_page_once(serve: Serve) -> None:
 
     status, cookie = exchange()
     assert status == 303
+    assert cookie is not None
     assert "HttpOnly; SameSite=Strict" in cookie
     assert exchange() == (401, None)
 
