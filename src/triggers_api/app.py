@@ -30,6 +30,7 @@ from triggers_api.http.context import Context, QueueHealth, Readiness
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.server import Server, make_server
+from triggers_api.http.tickets import Tickets
 from triggers_api.ingest.accept import Ingest
 from triggers_api.ingest.limits import Rate, RateLimiter
 from triggers_api.model import ids
@@ -60,6 +61,7 @@ from triggers_api.store.base import Store
 from triggers_api.store.connect import StoreOptions, is_postgres, open_store, shown_url
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
+from triggers_api.web.site import Site
 
 if TYPE_CHECKING:
     from triggers_api.redis.client import Redis
@@ -326,6 +328,7 @@ class App:
                 authenticator=authenticator,
                 egress=self.egress,
                 cursors=Cursors(self._secret),
+                tickets=Tickets(self._secret),
                 metrics=self.metrics,
                 post_event=self.post_event,
                 sessions=Sessions(
@@ -346,11 +349,14 @@ class App:
             ),
             api=self._has_api,
         )
+        self.site: Site | None = None
+        if self._has_api and settings.ui == "on":
+            self.site = Site(self.asgi, local=is_loopback(settings.host))
 
     def server(self) -> Server:
         """An HTTP server for this app."""
         lane = self.post_event if self._has_api else None
-        return make_server(self.asgi, lane, grace_s=self.settings.shutdown_grace_s)
+        return make_server(self.site or self.asgi, lane, grace_s=self.settings.shutdown_grace_s)
 
     def readiness(self) -> Readiness:
         """Whether traffic should come here."""
@@ -460,6 +466,14 @@ class App:
             scopes=scopes,
             now=self.store.now(),
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _own_addresses(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
