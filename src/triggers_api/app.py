@@ -30,6 +30,7 @@ from triggers_api.http.context import Context, QueueHealth, Readiness
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.server import Server, make_server
+from triggers_api.http.tickets import Tickets
 from triggers_api.ingest.accept import Ingest
 from triggers_api.ingest.limits import RateLimiter
 from triggers_api.ingest.quota import SharedLimiter
@@ -53,6 +54,7 @@ from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.reaper import Reaper
 from triggers_api.operate.retention import EventRetention, Retention
+from triggers_api.operate.rollups import RollupWriter
 from triggers_api.operate.sessions import EndedSessions
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
@@ -61,6 +63,7 @@ from triggers_api.store.base import Store
 from triggers_api.store.connect import StoreOptions, is_postgres, open_store, shown_url
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
+from triggers_api.web.site import Site
 
 if TYPE_CHECKING:
     from triggers_api.redis.client import Redis
@@ -263,6 +266,8 @@ class App:
             ),
         )
         stack.push_async_callback(store.close)
+        self.rollups = RollupWriter(store, metrics=self.metrics)
+        stack.push_async_callback(self.rollups.finish)
         self.directory = Directory(store, forced=_forced(settings))
         self.heartbeat = Heartbeat(
             store, worker_id=self.worker_id, roles=_DOES[settings.role], metrics=self.metrics
@@ -321,7 +326,7 @@ class App:
     def _parts(self) -> tuple[Part, ...]:
         shared = () if self.limits is None else (self.limits,)
         if self.settings.role == "api":
-            return (self.monitor, *shared)
+            return (self.monitor, self.rollups, *shared)
         return (
             *shared,
             self.reaper,
@@ -337,6 +342,7 @@ class App:
             self.expiry,
             self.jobs,
             self.indexer,
+            self.rollups,
         )
 
     def _build_http(self) -> None:
@@ -359,6 +365,7 @@ class App:
                 authenticator=authenticator,
                 egress=self.egress,
                 cursors=Cursors(self._secret),
+                tickets=Tickets(self._secret),
                 metrics=self.metrics,
                 post_event=self.post_event,
                 sessions=Sessions(
@@ -380,11 +387,14 @@ class App:
             ),
             api=self._has_api,
         )
+        self.site: Site | None = None
+        if self._has_api and settings.ui == "on":
+            self.site = Site(self.asgi, local=is_loopback(settings.host))
 
     def server(self) -> Server:
         """An HTTP server for this app."""
         lane = self.post_event if self._has_api else None
-        return make_server(self.asgi, lane, grace_s=self.settings.shutdown_grace_s)
+        return make_server(self.site or self.asgi, lane, grace_s=self.settings.shutdown_grace_s)
 
     def readiness(self) -> Readiness:
         """Whether traffic should come here."""
@@ -494,6 +504,14 @@ class App:
             scopes=scopes,
             now=self.store.now(),
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _own_addresses(host: str) -> tuple[IPv4Address | IPv6Address, ...]:

@@ -215,6 +215,16 @@ CREATE TABLE quotas (
     granted bigint DEFAULT 0 NOT NULL
 ) WITH (fillfactor=50, autovacuum_vacuum_threshold=500, autovacuum_vacuum_scale_factor=0.05);
 ALTER TABLE quotas ADD CONSTRAINT quotas_pkey PRIMARY KEY (organization_id);
+CREATE TABLE rollups (
+    organization_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    step_s integer NOT NULL,
+    started_at bigint NOT NULL,
+    writer bigint NOT NULL,
+    body bytea NOT NULL
+) WITH (fillfactor=50);
+CREATE INDEX rollups_age ON rollups USING btree (step_s, started_at);
+ALTER TABLE rollups ADD CONSTRAINT rollups_pkey PRIMARY KEY (organization_id, subscription_id, step_s, started_at, writer);
 CREATE TABLE schema_migrations (
     number integer NOT NULL,
     name text NOT NULL,

@@ -68,7 +68,7 @@ class PostEvent:
         """Take a request whose body is there."""
         request = IngestRequest(headers)
         try:
-            organization_id = self._admission.organization(headers, request.headers)
+            organization_id = self._organization(request)
             deciding = self._admission.charge(organization_id, 1, request.limit_headers)
             if deciding is not None:
                 return _Charging(self._go_on(request, organization_id, deciding, body))
@@ -82,7 +82,7 @@ class PostEvent:
         request = IngestRequest(headers)
         error: Exception = too_slow()
         try:
-            organization_id = self._admission.organization(headers, request.headers)
+            organization_id = self._organization(request)
             # Whoever is this late is not waited for, not even to be told about the limit.
             self._admission.charge(organization_id, 1, request.limit_headers)
             _check_media(request.headers)
@@ -94,7 +94,7 @@ class PostEvent:
         """Take a request through ASGI."""
         request = IngestRequest(scope["headers"])
         try:
-            organization_id = self._admission.organization(request.raw, request.headers)
+            organization_id = self._organization(request)
             await self._admission.charged(organization_id, 1, request.limit_headers)
             _check_media(request.headers)
             check_query(scope["query_string"], ())
@@ -109,6 +109,11 @@ class PostEvent:
         except Exception as error:  # noqa: BLE001 - every fault has an answer
             reply = self._refuse(request, error)
         await answer(send, *reply)
+
+    def _organization(self, request: IngestRequest) -> str:
+        found = self._admission.organization(request.raw, request.headers)
+        request.organization_id = found
+        return found
 
     async def _go_on(
         self,
@@ -144,10 +149,14 @@ class PostEvent:
         if first is None:
             status, body = _accepted(event, draft)
             self._metrics.ingest_accepted.observe(elapsed)
+            self._metrics.rollups.accepted(
+                event.organization_id, elapsed, routed=event.deliveries is not None
+            )
         else:
             status, body = 200, _duplicate(first, draft)
             self._ingest.note_duplicate(event.organization_id, first)
             self._metrics.ingest_duplicate.observe(elapsed)
+            self._metrics.rollups.duplicate(event.organization_id)
         return (
             status,
             [
