@@ -52,6 +52,7 @@ from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.reaper import Reaper
 from triggers_api.operate.retention import EventRetention, Retention
+from triggers_api.operate.rollups import RollupWriter
 from triggers_api.operate.sessions import EndedSessions
 from triggers_api.operate.switches import SwitchKeeper
 from triggers_api.process.processor import Processor, ProcessorSettings
@@ -233,6 +234,8 @@ class App:
             ),
         )
         stack.push_async_callback(store.close)
+        self.rollups = RollupWriter(store, metrics=self.metrics)
+        stack.push_async_callback(self.rollups.finish)
         self.directory = Directory(store, forced=_forced(settings))
         self.heartbeat = Heartbeat(
             store, worker_id=self.worker_id, roles=_DOES[settings.role], metrics=self.metrics
@@ -290,7 +293,7 @@ class App:
 
     def _parts(self) -> tuple[Part, ...]:
         if self.settings.role == "api":
-            return (self.switches, self.monitor)
+            return self.switches, self.monitor, self.rollups
         return (
             self.switches,
             self.reaper,
@@ -306,6 +309,7 @@ class App:
             self.expiry,
             self.jobs,
             self.indexer,
+            self.rollups,
         )
 
     def _build_http(self) -> None:

@@ -25,6 +25,7 @@ from triggers_api.http import (
     poll,
     problems,
     quarantine,
+    statistics,
     subscription_work,
     subscriptions,
 )
@@ -88,6 +89,7 @@ def _api_routers() -> list[Router]:
             quarantine.router(),
             inbox.router(),
             organization.router(),
+            statistics.router(),
         ],
         dependencies={"organization_id": Provide(organization_id, sync_to_thread=False)},
     )
@@ -96,6 +98,7 @@ def _api_routers() -> list[Router]:
         admin.router(),
         controls.router(),
         quarantine.admin_router(),
+        statistics.admin_router(),
         documentation.router(),
     ]
 
