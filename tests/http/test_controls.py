@@ -9,7 +9,7 @@ from tests.conftest import Enter, MakeService, Run
 from tests.http.conftest import assert_problem
 
 from triggers_api.model.controls import DeliveryMode
-from triggers_api.testing import ADMIN_KEY, Answer, FrozenClock, Receiver, Service
+from triggers_api.testing import ADMIN_KEY, API_KEY, Answer, FrozenClock, Receiver, Service
 
 
 @pytest.fixture
@@ -42,8 +42,7 @@ class Operator:
 
     def send(self, key: str | None = None) -> Answer:
         body = {"type": "order.created", "payload": 1}
-        keys = {} if key is None else {"key": key}
-        return self._run(self.service.call("POST", "/api/events", body, **keys))
+        return self._run(self.service.call("POST", "/api/events", body, key=key or API_KEY))
 
     def drained(self) -> Any:  # noqa: ANN401 - JSON
         return self.ask("GET", "/drain").json
@@ -200,8 +199,9 @@ def test_switches_that_are_not_of_an_organization_are_refused_there(operator: Op
         f"?subscription_id={acme}",
         f"?organization_id={other}&subscription_id={made['id']}",
     ):
-        for method, body in (("GET", None), ("PATCH", {"delivery": "paused"})):
-            assert_problem(operator.ask(method, f"/controls{path}", body), 404, "not-found")
+        answer = operator.ask("PATCH", f"/controls{path}", {"delivery": "paused"})
+        assert_problem(answer, 404, "not-found")
+        assert_problem(operator.ask("GET", f"/controls{path}"), 404, "not-found")
 
 
 def test_switches_of_who_is_deleted_are_gone(operator: Operator) -> None:
