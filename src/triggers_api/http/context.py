@@ -21,8 +21,8 @@ from triggers_api.http.batch import PostBatch
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.parameters import check_query
-from triggers_api.ingest.limits import LimitsState
 from triggers_api.http.tickets import Tickets
+from triggers_api.ingest.limits import LimitsState
 from triggers_api.model.organization import Scope
 from triggers_api.model.worker import Worker
 from triggers_api.settings import Settings
