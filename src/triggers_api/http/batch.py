@@ -165,6 +165,7 @@ class PostBatch:
     ) -> Answer:
         now = perf_counter()
         elapsed = now - request.started
+        self._metrics.accepted.inc(result.accepted)
         if result.accepted or result.duplicates:
             is_routed = any(event.deliveries is not None for event in events)
             status = 201 if is_routed else 202

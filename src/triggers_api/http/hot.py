@@ -130,6 +130,7 @@ class PostEvent:
         elapsed = now - request.started
         if first is None:
             status, body = _accepted(event, draft)
+            self._metrics.accepted.inc()
             self._metrics.ingest_accepted.observe(elapsed)
         else:
             status, body = 200, _duplicate(first, draft)
