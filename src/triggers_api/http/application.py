@@ -47,6 +47,7 @@ class Application:
 
     def __init__(self, context_: Context, *, api: bool = True) -> None:
         """Set up; without ``api`` only the routes about health are there."""
+        self.context = context_
         self._takes: dict[str, PostEvent | PostBatch] = (
             {PATH: context_.post_event, BATCH_PATH: context_.post_batch} if api else {}
         )
