@@ -54,6 +54,7 @@ from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.peers import PeerWatch
 from triggers_api.operate.reaper import Reaper
 from triggers_api.operate.retention import EventRetention, Retention
+from triggers_api.operate.rollups import RollupWriter
 from triggers_api.operate.sessions import EndedSessions
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
@@ -237,6 +238,8 @@ class App:
         )
         stack.push_async_callback(store.close)
         time_verbs(store, self.metrics)
+        self.rollups = RollupWriter(store, metrics=self.metrics)
+        stack.push_async_callback(self.rollups.finish)
         self.directory = Directory(store, forced=_forced(settings))
         self.heartbeat = Heartbeat(
             store, worker_id=self.worker_id, roles=_DOES[settings.role], metrics=self.metrics
@@ -294,7 +297,7 @@ class App:
 
     def _parts(self) -> tuple[Part, ...]:
         if self.settings.role == "api":
-            return (self.monitor, self.peers, self.lag)
+            return self.monitor, self.peers, self.lag, self.rollups
         return (
             self.reaper,
             self.retention,
@@ -311,6 +314,7 @@ class App:
             self.expiry,
             self.jobs,
             self.indexer,
+            self.rollups,
         )
 
     def _build_http(self) -> None:

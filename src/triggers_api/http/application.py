@@ -24,6 +24,7 @@ from triggers_api.http import (
     poll,
     problems,
     quarantine,
+    statistics,
     subscription_work,
     subscriptions,
 )
@@ -87,10 +88,17 @@ def _api_routers() -> list[Router]:
             quarantine.router(),
             inbox.router(),
             organization.router(),
+            statistics.router(),
         ],
         dependencies={"organization_id": Provide(organization_id, sync_to_thread=False)},
     )
-    return [of_organizations, admin.router(), quarantine.admin_router(), documentation.router()]
+    return [
+        of_organizations,
+        admin.router(),
+        quarantine.admin_router(),
+        statistics.admin_router(),
+        documentation.router(),
+    ]
 
 
 def _litestar(context_: Context, *, api: bool) -> Litestar:

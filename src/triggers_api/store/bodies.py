@@ -14,6 +14,7 @@ from triggers_api.model.event_type import EventType
 from triggers_api.model.job import Job
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, Organization
+from triggers_api.model.rollup import Tally
 from triggers_api.model.subscription import RetiredSecret, Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
@@ -42,6 +43,8 @@ job: Final = msgspec.json.Decoder(Job, dec_hook=_decode_moment).decode
 notice: Final = msgspec.json.Decoder(Notice, dec_hook=_decode_moment).decode
 worker: Final = msgspec.json.Decoder(Worker, dec_hook=_decode_moment).decode
 attempt_details: Final = msgspec.json.Decoder(AttemptDetails).decode
+encode_tally: Final = msgspec.msgpack.Encoder().encode
+tally: Final = msgspec.msgpack.Decoder(Tally).decode
 
 
 class Sealing(StrEnum):

@@ -17,5 +17,6 @@ SELECT (SELECT count(*) FROM organizations) AS organizations,
        (SELECT count(*) FROM farewells) AS farewells,
        (SELECT count(*) FROM jobs) AS jobs,
        (SELECT count(*) FROM notices) AS notices,
+       (SELECT count(*) FROM rollups) AS rollups,
        (SELECT count(*) FROM inboxes) AS inboxes,
        (SELECT count(*) FROM inbox_items) AS inbox_items
