@@ -310,10 +310,10 @@ def test_it_is_shared_again_when_the_ledger_is_back(run: Run) -> None:
         await shared.decided(cost=900)
         (limiter,) = shared.limiters
         await limiter.run_once()
-        assert limiter.away
+        assert limiter.state().state == "local"
         shared.ledger.away = None
         await limiter.run_once()
-        assert not limiter.away
+        assert limiter.state().state == "shared"
         assert shared.metrics.registry.get_sample_value("triggers_rate_limits_local") == 0
         assert (await shared.decided(cost=900)).allowed
         await shared.told()

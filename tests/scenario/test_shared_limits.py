@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from tests.conftest import Run
@@ -35,7 +35,7 @@ def database_url(postgres: Postgres) -> Iterator[str]:
 @asynccontextmanager
 async def processes(folder: Path, **settings: object) -> AsyncIterator[list[Server]]:
     """So many API processes that know of each other."""
-    given: dict[str, object] = {"role": "api", "rate_limit": LIMIT, "rate_burst": BURST}
+    given: dict[str, Any] = {"role": "api", "rate_limit": LIMIT, "rate_burst": BURST}
     async with AsyncExitStack() as stack:
         servers = []
         for number in range(PROCESSES):
