@@ -27,7 +27,8 @@ QUEUES: Final = {
 }  # fmt: skip
 CONFIG: Final = {
     "role", "max_concurrent_events", "batch_size", "delivery_concurrency", "delivery_timeout_s",
-    "lease_s", "rate_limit", "rate_burst", "max_queue_depth", "queue_warn_depth", "db_pool_size",
+    "lease_s", "rate_limit", "rate_burst", "max_queue_depth", "queue_warn_depth", "max_queue_age_s",
+    "max_organization_queue_depth", "disk_reserve_mb", "db_pool_size",
     "db_max_overflow", "db_pool_wait_s", "db_pool_recycle_s", "redis_stream_max_length",
 }  # fmt: skip
 DURABILITY: Final = {
@@ -71,7 +72,8 @@ def test_a_healthy_service_says_so_in_the_seeds_words(service: Service, run: Run
     assert (status, shown["status"]) == (200, "ready")
     assert set(shown["checks"].values()) == {"ok"}
     assert shown["queue"] == {
-        "depth": 0, "warn_depth": 1000, "level": "normal", "stuck": 0, "oldest_age_s": 0.0
+        "depth": 0, "warn_depth": 1000, "level": "normal", "stuck": 0, "oldest_age_s": 0.0,
+        "refusing": None, "drain_rate": 0.0,
     }  # fmt: skip
 
 

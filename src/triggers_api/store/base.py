@@ -1047,6 +1047,16 @@ class Store(Protocol):
         Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
         """
 
+    async def organization_depths(self, limits: Mapping[str, int]) -> dict[str, int]:
+        """How many events of some organizations wait to be routed, scheduled ones included.
+
+        Args:
+            limits: the organizations, each with the number above which it need not be counted further.
+
+        Returns:
+            At least those that have some.
+        """
+
     async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
         """Whether no event is due or in a worker's hands, and no delivery that may be sent now.
 

@@ -1,7 +1,7 @@
 """Reads of the record half: events, deliveries, attempts, books."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -40,7 +40,7 @@ from triggers_api.store.base import (
 )
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.queue_verbs import shown_status
-from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, first_at, text
+from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, first_at, number, text
 
 _POSITION: Final = re.compile(r"(\d{1,19})-([0-9a-f]{32})", re.ASCII)
 _NULL: Final = msgspec.Raw(b"null")
@@ -185,6 +185,15 @@ class RecordReads:
     async def is_busy(self, db: Connection, now: Timestamp, besides: Sequence[str]) -> bool:
         """Whether there is work to be done now, but for these subscriptions."""
         return bool(await db.fetchval(SQL["is_busy"], now, besides))
+
+    async def organization_depths(
+        self, db: Connection, limits: Mapping[str, int]
+    ) -> dict[str, int]:
+        """What these organizations have in the queue, up to so many."""
+        rows = await db.fetch(
+            SQL["organization_depths"], [number(each) for each in limits], list(limits.values())
+        )
+        return {text(ids.ORGANIZATION, organization): count for organization, count in rows}
 
     async def depths(self, db: Connection, now: Timestamp) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""

@@ -963,6 +963,9 @@ class PostgresStore:
             self._stats = at, depths
         return self._stats[1]
 
+    async def organization_depths(self, limits: Mapping[str, int]) -> dict[str, int]:
+        return await self._listed.read(lambda db: self._records.organization_depths(db, limits))
+
     async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
         besides = [number(each) for each in but_for]
         return not await self._sessions.read(

@@ -748,6 +748,10 @@ class SqliteStore:
             self._stats = (ended + kept_s, counted)
         return self._stats[1]
 
+    async def organization_depths(self, limits: Mapping[str, int]) -> dict[str, int]:
+        depths = await self._readers.run(self._records.organization_depths)
+        return {each: depths.get(each, 0) for each in limits}
+
     async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
         besides = [self._keys.find(ids.SUBSCRIPTION, each) for each in but_for]
         return not await self._readers.run(
