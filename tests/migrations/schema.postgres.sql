@@ -208,6 +208,13 @@ CREATE TABLE organizations (
 );
 ALTER TABLE organizations ADD CONSTRAINT organizations_pkey PRIMARY KEY (id);
 CREATE INDEX organizations_version ON organizations USING btree (version);
+CREATE TABLE quotas (
+    organization_id uuid NOT NULL,
+    level bigint DEFAULT 0 NOT NULL,
+    at_us bigint DEFAULT 0 NOT NULL,
+    granted bigint DEFAULT 0 NOT NULL
+) WITH (fillfactor=50, autovacuum_vacuum_threshold=500, autovacuum_vacuum_scale_factor=0.05);
+ALTER TABLE quotas ADD CONSTRAINT quotas_pkey PRIMARY KEY (organization_id);
 CREATE TABLE rollups (
     organization_id uuid NOT NULL,
     subscription_id uuid NOT NULL,
@@ -285,6 +292,14 @@ CREATE INDEX subscriptions_expiring ON subscriptions USING btree (expires_at) WH
 CREATE INDEX subscriptions_version ON subscriptions USING btree (version);
 CREATE INDEX subscriptions_active ON subscriptions USING btree (organization_id, id) WHERE state = 0;
 ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (organization_id, id);
+CREATE TABLE switches (
+    organization_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    body bytea NOT NULL,
+    version bigint NOT NULL
+);
+ALTER TABLE switches ADD CONSTRAINT switches_pkey PRIMARY KEY (organization_id, subscription_id);
+CREATE INDEX switches_version ON switches USING btree (version);
 CREATE TABLE workers (
     number integer NOT NULL,
     id text NOT NULL,

@@ -25,7 +25,7 @@ from typing import Protocol, Self
 import msgspec
 
 from triggers_api.model.attempt import AttemptDetails
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Controls, Switches
 from triggers_api.model.delivery import (
     Attempt,
     Delivery,
@@ -57,6 +57,7 @@ from triggers_api.model.job import Job, Replay, Selection, Then
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
+from triggers_api.model.quota import QuotaAsk, QuotaGrant
 from triggers_api.model.rollup import Rollup
 from triggers_api.model.search import Asked, Condition
 from triggers_api.model.statistics import SubscriptionStats
@@ -359,7 +360,10 @@ class LogPage(msgspec.Struct, frozen=True):
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What of the settings half changed after a version: rows as they are now, gone ones by id."""
+    """What of the settings half changed after a version: rows as they are now, gone ones by id.
+
+    ``controls`` are the service's switches as versions without expiry read and write them.
+    """
 
     version: int
     organizations: tuple[Organization, ...] = ()
@@ -368,6 +372,7 @@ class Changes(msgspec.Struct, frozen=True):
     controls: Controls | None = None
     gone: tuple[str, ...] = ()
     event_types: tuple[EventTypeRecord, ...] = ()
+    switches: tuple[Switches, ...] = ()
 
 
 class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -382,6 +387,8 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
         deliveries_waiting: pending and retrying.
         deliveries_leased: in a worker's hands.
         breakers_open: endpoints to which nothing is sent for a while, or only a probe.
+        breakers_half_open: of these, how many may get a probe now.
+        endpoints_failing: endpoints whose last attempt failed.
     """
 
     depth: int
@@ -392,6 +399,26 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     deliveries_waiting: int
     deliveries_leased: int
     breakers_open: int = 0
+    breakers_half_open: int = 0
+    endpoints_failing: int = 0
+
+
+class QuotaLedger(Protocol):
+    """Where what organizations have used of their rate limits is kept for several processes."""
+
+    async def spend(self, asks: Sequence[QuotaAsk]) -> list[QuotaGrant]:
+        """What becomes of the meters is what :func:`triggers_api.model.quota.spend` says, by one clock.
+
+        Args:
+            asks: each of another organization, in the order of their ids; none of them to find out
+                whether the ledger is there.
+
+        Returns:
+            The answers, in the order of the asks.
+
+        Raises:
+            Unavailable: it cannot be reached. What was asked for may have been counted or not.
+        """
 
 
 class Reaped(msgspec.Struct, frozen=True):
@@ -638,6 +665,8 @@ class Connections(msgspec.Struct, frozen=True, kw_only=True):
 
     in_use: int
     idle: int
+    most: int
+    """How many there may be at once."""
 
 
 class Store(Protocol):
@@ -692,8 +721,12 @@ class Store(Protocol):
         *,
         contents_of: Collection[str] = (),
         in_order_of: Collection[str] = (),
+        not_of: Collection[str] = (),
     ) -> QueueClaim:
         """Lease up to ``limit`` due events, oldest first, those with a lease that ran out included.
+
+        Those of the organizations in ``not_of`` are left, and however many they are, they do not keep
+        others from being found.
 
         Events of the organizations in ``contents_of`` come with what filters read besides the key:
         payload, source and metadata.
@@ -752,8 +785,12 @@ class Store(Protocol):
     ) -> Mapping[str, EndpointHealth]:
         """What is known of the endpoints of subscriptions, of those that fail."""
 
-    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+    async def claim_probes(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[ProbeClaim]:
         """Lease subscriptions that were disabled for failing, and whose next probe is due.
+
+        Those of the organizations in ``not_of`` are left.
 
         Until the lease runs out nobody else is given them.
         """
@@ -780,8 +817,10 @@ class Store(Protocol):
             How many were ended.
         """
 
-    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
-        """Lease ended hooks of which the other side is to be told now.
+    async def claim_farewells(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[Farewell]:
+        """Lease ended hooks of which the other side is to be told now, but for ``not_of``'s.
 
         Until the lease runs out nobody else is given them.
         """
@@ -1006,6 +1045,13 @@ class Store(Protocol):
         """Depths: up to 100,000 rows of a kind exact and at most 1 s old.
 
         Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
+        """
+
+    async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
+        """Whether no event is due or in a worker's hands, and no delivery that may be sent now.
+
+        What waits for later, or for a subscription that is not sent to, is not counted, nor is what
+        waits for the subscriptions in ``but_for``.
         """
 
     async def accounts(self) -> list[OrganizationAccount]:
@@ -1347,8 +1393,8 @@ class Store(Protocol):
     async def delete_event_type(self, organization_id: str, name: str) -> bool:
         """Delete an event type; returns whether there was one. Events keep what they have."""
 
-    async def save_controls(self, controls: Controls) -> None:
-        """Store the switches."""
+    async def save_switches(self, switches: Switches) -> None:
+        """Store the turns of a scope; those of the service also as other versions read them."""
 
     async def sealed(self) -> Sealed:
         """How the secrets of all subscriptions are kept."""
@@ -1373,6 +1419,12 @@ class Store(Protocol):
 
     def connections(self) -> Connections | None:
         """How many there are now; ``None`` where there is no server."""
+
+    def quotas(self) -> QuotaLedger | None:
+        """For the rate limits of all processes; ``None`` where this is the only one there may be.
+
+        Nothing of it is durable: what was used is forgotten when the database crashes.
+        """
 
     async def check(self) -> None:
         """Return if the store can be written to.
