@@ -49,7 +49,7 @@ from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.reaper import Reaper
-from triggers_api.operate.retention import EventRetention, Retention
+from triggers_api.operate.retention import AuditRetention, EventRetention, Retention
 from triggers_api.operate.sessions import EndedSessions
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
@@ -194,6 +194,9 @@ class App:
             self.retention = Retention(
                 store, metrics=metrics, attempt_days=settings.attempt_retention_days
             )
+            self.audit_retention = AuditRetention(
+                store, metrics=metrics, days=settings.audit_retention_days
+            )
             self.event_retention = EventRetention(
                 store,
                 directory,
@@ -284,6 +287,7 @@ class App:
             self.reaper,
             self.retention,
             self.event_retention,
+            self.audit_retention,
             self.monitor,
             self.processor,
             self.dispatcher,

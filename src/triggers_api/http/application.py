@@ -11,6 +11,7 @@ from litestar.types import Message, Scope
 from triggers_api.errors import MalformedValue
 from triggers_api.http import (
     admin,
+    audit,
     deliveries,
     documentation,
     event_types,
@@ -89,7 +90,13 @@ def _api_routers() -> list[Router]:
         ],
         dependencies={"organization_id": Provide(organization_id, sync_to_thread=False)},
     )
-    return [of_organizations, admin.router(), quarantine.admin_router(), documentation.router()]
+    return [
+        of_organizations,
+        audit.router(),
+        admin.router(),
+        quarantine.admin_router(),
+        documentation.router(),
+    ]
 
 
 def _litestar(context_: Context, *, api: bool) -> Litestar:

@@ -18,4 +18,5 @@ SELECT (SELECT count(*) FROM organizations) AS organizations,
        (SELECT count(*) FROM jobs) AS jobs,
        (SELECT count(*) FROM notices) AS notices,
        (SELECT count(*) FROM inboxes) AS inboxes,
-       (SELECT count(*) FROM inbox_items) AS inbox_items
+       (SELECT count(*) FROM inbox_items) AS inbox_items,
+       (SELECT count(*) FROM audit_entries) AS audit_entries
