@@ -58,6 +58,7 @@ _TAGS: Final = (
     "Jobs",
     "Organization",
     "Audit",
+    "Statistics",
     "Operator",
     "Health",
 )
@@ -110,6 +111,8 @@ def _taken(parse: Callable[[str], Any]) -> str:
         "_text": "text",
         "_schedule": "numbers, 0 to 604800",
         "_networks": "networks in CIDR form",
+        "_origin": "`http://` or `https://` with a host, and a port where it is another",
+        "_origins": "such addresses, separated by commas",
         "_host_rates": "pairs `host=number`, 0.01 to 10000",
         "_given_key": "16 to 256 printable ASCII characters, no space",
         "_given_keys": "such keys, separated by spaces",

@@ -13,6 +13,7 @@ import pytest
 import structlog
 import uvloop
 from tests.servers.postgres import GIVEN, Postgres, PostgresServer, given_server
+from tests.servers.redis import PROGRAMS, RedisServer, program
 
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 
@@ -31,7 +32,7 @@ PATIENCE_S: Final = 60.0
 class Run(Protocol):
     """Runs a coroutine to its end in the loop of the test; what runs beside it stands still after."""
 
-    def __call__(self, main: Coroutine[Any, Any, T], /) -> T: ...
+    def __call__(self, main: Coroutine[Any, Any, T], /, *, within_s: float = PATIENCE_S) -> T: ...
 
 
 class MakeService(Protocol):
@@ -61,8 +62,8 @@ def run() -> Iterator[Run]:
     """The loop that the service has in production."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 
-        def run(main: Coroutine[Any, Any, T], /) -> T:
-            return runner.run(asyncio.wait_for(main, PATIENCE_S))
+        def run(main: Coroutine[Any, Any, T], /, *, within_s: float = PATIENCE_S) -> T:
+            return runner.run(asyncio.wait_for(main, within_s))
 
         yield run
 
@@ -145,6 +146,22 @@ def own_postgres() -> Iterator[PostgresServer]:
     if GIVEN in os.environ:
         pytest.skip(f"{GIVEN} is set: the server that it names is not ours to stop and kill")
     with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """The Redis that the whole run shares: what a test leaves there, the next one does not look at."""
+    with RedisServer(in_memory=True) as server:
+        yield server
+
+
+@pytest.fixture(params=PROGRAMS)
+def own_redis(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """A Redis that the test may stop, kill and start: Valkey's, and Redis' own where that is there."""
+    if program(request.param) is None:
+        pytest.skip("redis-server is not on the PATH")
+    with RedisServer(request.param) as server:
         yield server
 
 

@@ -7,8 +7,9 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 import structlog
@@ -19,7 +20,7 @@ from triggers_api.deliver.farewells import Farewells
 from triggers_api.deliver.prober import Prober
 from triggers_api.deliver.sessions import Sessions
 from triggers_api.deliver.webhook import Sender
-from triggers_api.errors import Problem, StartError, Unavailable
+from triggers_api.errors import Problem, SettingsError, StartError, Unavailable
 from triggers_api.failpoints import Failpoints, armed
 from triggers_api.http.admission import Admission
 from triggers_api.http.application import Application
@@ -29,6 +30,7 @@ from triggers_api.http.context import Context, QueueHealth, Readiness
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.server import Server, make_server
+from triggers_api.http.tickets import Tickets
 from triggers_api.ingest.accept import Ingest
 from triggers_api.ingest.limits import Rate, RateLimiter
 from triggers_api.model import ids
@@ -50,6 +52,7 @@ from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.reaper import Reaper
 from triggers_api.operate.retention import AuditRetention, EventRetention, Retention
+from triggers_api.operate.rollups import RollupWriter
 from triggers_api.operate.sessions import EndedSessions
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
@@ -58,6 +61,10 @@ from triggers_api.store.base import Store
 from triggers_api.store.connect import StoreOptions, is_postgres, open_store, shown_url
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
+from triggers_api.web.site import Site
+
+if TYPE_CHECKING:
+    from triggers_api.redis.client import Redis
 
 log = structlog.get_logger(__name__)
 
@@ -121,6 +128,9 @@ class App:
     async def __aenter__(self) -> Self:
         settings, metrics = self.settings, self.metrics
         async with AsyncExitStack() as stack:
+            self.redis = _redis(settings)
+            if self.redis is not None:
+                stack.push_async_callback(self.redis.close)
             store = await self._open(stack)
             directory = self.directory
             self.monitor = Monitor(
@@ -225,6 +235,8 @@ class App:
             ),
         )
         stack.push_async_callback(store.close)
+        self.rollups = RollupWriter(store, metrics=self.metrics)
+        stack.push_async_callback(self.rollups.finish)
         self.directory = Directory(store, forced=_forced(settings))
         self.heartbeat = Heartbeat(
             store, worker_id=self.worker_id, roles=_DOES[settings.role], metrics=self.metrics
@@ -282,7 +294,7 @@ class App:
 
     def _parts(self) -> tuple[Part, ...]:
         if self.settings.role == "api":
-            return (self.monitor,)
+            return self.monitor, self.rollups
         return (
             self.reaper,
             self.retention,
@@ -298,6 +310,7 @@ class App:
             self.expiry,
             self.jobs,
             self.indexer,
+            self.rollups,
         )
 
     def _build_http(self) -> None:
@@ -319,6 +332,7 @@ class App:
                 authenticator=authenticator,
                 egress=self.egress,
                 cursors=Cursors(self._secret),
+                tickets=Tickets(self._secret),
                 metrics=self.metrics,
                 post_event=self.post_event,
                 sessions=Sessions(
@@ -339,11 +353,14 @@ class App:
             ),
             api=self._has_api,
         )
+        self.site: Site | None = None
+        if self._has_api and settings.ui == "on":
+            self.site = Site(self.asgi, local=is_loopback(settings.host))
 
     def server(self) -> Server:
         """An HTTP server for this app."""
         lane = self.post_event if self._has_api else None
-        return make_server(self.asgi, lane, grace_s=self.settings.shutdown_grace_s)
+        return make_server(self.site or self.asgi, lane, grace_s=self.settings.shutdown_grace_s)
 
     def readiness(self) -> Readiness:
         """Whether traffic should come here."""
@@ -455,6 +472,14 @@ class App:
         )
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _own_addresses(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
     """The address that is listened on, if it is one: deliveries may not come back to it."""
     try:
@@ -462,6 +487,23 @@ def _own_addresses(host: str) -> tuple[IPv4Address | IPv6Address, ...]:
     except ValueError:
         return ()
     return () if address.is_unspecified else (address,)
+
+
+def _redis(settings: Settings) -> "Redis | None":
+    """A connection to the Redis that the settings name; nothing is asked of it yet.
+
+    Raises:
+        SettingsError: they name none that can be asked.
+    """
+    if settings.redis_url is None:
+        return None
+    if find_spec("hiredis") is None:
+        raise SettingsError("Redis needs an extra: pip install 'triggers-api[redis]'")
+    # Imported only here: it needs that extra.
+    from triggers_api.redis.address import address_of  # noqa: PLC0415
+    from triggers_api.redis.client import Redis  # noqa: PLC0415
+
+    return Redis(address_of(settings.redis_url))
 
 
 def store_options(settings: Settings) -> StoreOptions:

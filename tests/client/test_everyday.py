@@ -72,6 +72,38 @@ def test_json_goes_byte_for_byte(client: Client) -> None:
     assert event.payload["big"] == 123456789012345678901234567890
 
 
+def test_event_types_are_kept_changed_listed_and_deleted(client: Client) -> None:
+    schema = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}}
+    made = client.event_types.save(
+        "invoice.paid",
+        description="Somebody paid.",
+        schema=schema,
+        mode="enforce",
+        example={"id": 7},
+        redact=["/card/number"],
+    )
+    assert (made.name, made.mode, made.redact) == ("invoice.paid", "enforce", ("/card/number",))
+    kept = client.event_types.get("invoice.paid")
+    assert (kept.schema, kept.example, kept.description) == (schema, {"id": 7}, "Somebody paid.")
+    assert kept.created_at is not None
+    assert client.hooks.samples("invoice.paid")[0]["type"] == "invoice.paid"
+
+    with pytest.raises(ValidationFailed) as refused:
+        client.send("invoice.paid", {"id": "seven"})
+    assert [error.pointer for error in refused.value.errors] == ["/payload/id"]
+    sent = client.send("invoice.paid", {"id": 7, "card": {"number": "4111"}})
+    assert client.events.get(sent.id).payload != {"id": 7, "card": {"number": "4111"}}
+
+    assert client.event_types.save("invoice.paid", mode="off").schema is None  # as a whole
+    client.event_types.save("invoice.sent")
+    listed = [each.name for each in client.event_types.list(page_size=1)]
+    assert listed == ["invoice.paid", "invoice.sent"]
+    client.event_types.delete("invoice.paid")
+    with pytest.raises(NotFound):
+        client.event_types.get("invoice.paid")
+    assert client.send("invoice.paid", {"id": "seven"}).id
+
+
 @dataclass
 class Order:
     id: int

@@ -68,7 +68,7 @@ FLOW: Final = {
     "append", "beat", "claim_deliveries", "claim_farewells", "claim_for_session", "claim_job",
     "claim_probes", "claim_queue", "fan_out", "forget_notices", "lease_index", "prune_attempts",
     "prune_audit", "prune_events", "prune_index", "prune_inboxes", "pull_inbox", "reap", "release",
-    "replace_part", "save_part", "settle_farewell", "settle_inbox",
+    "prune_rollups", "replace_part", "save_part", "save_rollups", "settle_farewell", "settle_inbox",
 }  # fmt: skip
 """What events and the service's own upkeep go through. Nobody's settings change."""
 READS: Final = {
@@ -77,7 +77,7 @@ READS: Final = {
     "event_type", "event_types", "events", "events_to_index", "ids", "in_flight", "inbox", "inboxes",
     "index_backlog", "is_hook", "job", "job_backlog", "jobs", "keys", "log", "log_end",
     "log_position", "next_delivery_at", "notices", "now", "one_change", "peek_inbox", "quarantine",
-    "sealed", "signing_key", "skew_ms", "stale_part", "stats", "subscription", "subscription_stats",
+    "rollups", "sealed", "signing_key", "skew_ms", "stale_part", "stats", "subscription", "subscription_rollups", "subscription_stats",
     "subscriptions", "unindexed_events", "wait_deliveries", "wait_jobs", "wait_log", "wait_queue",
     "wake_deliveries", "wake_jobs", "wake_queue", "walk_deliveries", "walk_events",
     "watch_deliveries", "workers",

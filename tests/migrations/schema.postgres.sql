@@ -221,6 +221,16 @@ CREATE TABLE organizations (
 );
 ALTER TABLE organizations ADD CONSTRAINT organizations_pkey PRIMARY KEY (id);
 CREATE INDEX organizations_version ON organizations USING btree (version);
+CREATE TABLE rollups (
+    organization_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    step_s integer NOT NULL,
+    started_at bigint NOT NULL,
+    writer bigint NOT NULL,
+    body bytea NOT NULL
+) WITH (fillfactor=50);
+CREATE INDEX rollups_age ON rollups USING btree (step_s, started_at);
+ALTER TABLE rollups ADD CONSTRAINT rollups_pkey PRIMARY KEY (organization_id, subscription_id, step_s, started_at, writer);
 CREATE TABLE schema_migrations (
     number integer NOT NULL,
     name text NOT NULL,

@@ -182,6 +182,16 @@ CREATE TABLE organizations (
     version INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX organizations_version ON organizations (version);
+CREATE TABLE rollups (
+    organization_id INTEGER NOT NULL,
+    subscription_id INTEGER NOT NULL,
+    step_s INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    writer INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (organization_id, subscription_id, step_s, started_at, writer)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX rollups_age ON rollups (step_s, started_at);
 CREATE TABLE schema_migrations (
     number INTEGER PRIMARY KEY,
     name TEXT NOT NULL,

@@ -241,7 +241,7 @@ class PostgresServer(Postgres):
         self.folder = Path(tempfile.mkdtemp(prefix="triggers-postgres-", dir=place))
         self.data = self.folder / "data"
         self.log = self.folder / "log"
-        self.port = _free_port()
+        self.port = free_port()
         super().__init__(self.url(_MAINTENANCE))
         if place is not None:
             # File by file and with a checkpoint: where no disk is waited for, sooner done.
@@ -500,7 +500,7 @@ def _unprivileged() -> dict[str, Any]:
     return {"user": _UNPRIVILEGED, "group": getpwnam(_UNPRIVILEGED).pw_gid, "extra_groups": ()}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Below those that systems give to outgoing connections: it must be free after a restart too."""
     while True:
         with socket.socket() as each, suppress(OSError):

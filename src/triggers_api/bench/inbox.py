@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from triggers_api.bench.errors import RunFailed
+from triggers_api.bench.rest import until_indexed, until_routed
 from triggers_api.bench.run import Run
 from triggers_api.bench.server import Api
 from triggers_api.bench.statistics import Latency, latency_of
@@ -19,8 +20,6 @@ PULLS: Final = 300
 
 _BATCH: Final = 1000
 _WARM_UP: Final = 20
-_REST_WITHIN_S: Final = 3600.0
-_LOOK_EVERY_S: Final = 0.5
 _SETTLED_S: Final = 2.0
 
 
@@ -68,7 +67,7 @@ def measure_inbox(run: Run) -> Inbox:
     with run.server("inbox") as (_, api):
         stored = 0
         for size in sizes:
-            _fill(run, api, size - stored)
+            _fill(run, api, size - stored, stored=size)
             stored = size
             measured.append(_measured(run, api, stored))
     ratio = round(measured[-1].pull.p99 / measured[0].pull.p99, 2)
@@ -85,7 +84,7 @@ def measure_inbox(run: Run) -> Inbox:
     )
 
 
-def _fill(run: Run, api: Api, events: int) -> None:
+def _fill(run: Run, api: Api, events: int, *, stored: int) -> None:
     payload = "x" * (run.options.payload_bytes - 2)
     with run.progress.bar(f"storing {events:,} events") as advance:
         for start in range(0, events, _BATCH):
@@ -95,11 +94,9 @@ def _fill(run: Run, api: Api, events: int) -> None:
             if answer["accepted"] != count:
                 raise RunFailed(f"of a batch of {count} only {answer['accepted']} were accepted")
             advance((start + count) / events)
-    deadline = time.monotonic() + _REST_WITHIN_S
-    while api.call("GET", "/readyz")["queue"]["depth"]:
-        if time.monotonic() > deadline:
-            raise RunFailed(f"the queue is not empty after {_REST_WITHIN_S:g} s")
-        time.sleep(_LOOK_EVERY_S)
+    with run.progress.bar("waiting for the index"):
+        until_routed(api)
+        until_indexed(api, stored)
     run.pause("what is left to be written", _SETTLED_S)
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from triggers_api.bench.errors import RunFailed
+from triggers_api.bench.rest import until_indexed, until_routed
 from triggers_api.bench.run import Run
 from triggers_api.bench.server import Api
 from triggers_api.bench.statistics import Latency, latency_of
@@ -21,11 +22,6 @@ SEARCHES: Final = 60
 
 _BATCH: Final = 1000
 _WARM_UP: Final = 10
-_REST_WITHIN_S: Final = 3600.0
-_LOOK_EVERY_S: Final = 0.5
-_INDEXED: Final = "triggers_search_indexed_events_total"
-_LEFT: Final = 2048
-"""Events that an organization may have behind the index for good."""
 _TYPES: Final = 1_000
 _CUSTOMERS: Final = 10_000
 _WORDS: Final = tuple(
@@ -118,14 +114,14 @@ def _fill(run: Run, api: Api, numbers: range, draw: random.Random) -> float:
         for start in range(0, len(numbers), _BATCH):
             _store(api, numbers[start : start + _BATCH], draw)
             advance(start / len(numbers))
-    _await(api, lambda: not api.call("GET", "/readyz")["queue"]["depth"])
+    until_routed(api)
     return round(time.monotonic() - began, 1)
 
 
 def _until_indexed(run: Run, api: Api, size: int) -> float:
     began = time.monotonic()
     with run.progress.bar("waiting for the index"):
-        _await(api, lambda: _indexed(api) > size - _LEFT)
+        until_indexed(api, size)
     return round(time.monotonic() - began, 1)
 
 
@@ -244,19 +240,3 @@ def _ways(mark: str) -> Iterator[dict[str, str]]:
     yield {"dedup_id": mark}
     yield {"payload.mark": mark}
     yield {"q": mark}
-
-
-def _indexed(api: Api) -> float:
-    _, content = api.ask("GET", "/metrics")
-    for line in content.decode().splitlines():
-        if line.startswith(_INDEXED):
-            return float(line.rpartition(" ")[2])
-    raise RunFailed(f"the server does not say {_INDEXED}")
-
-
-def _await(api: Api, rested: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _REST_WITHIN_S
-    while not rested():
-        if time.monotonic() > deadline:
-            raise RunFailed(f"{api.target.url} did not come to rest within {_REST_WITHIN_S:g} s")
-        time.sleep(_LOOK_EVERY_S)

@@ -426,7 +426,7 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
         schema: a JSON Schema of the payload.
         mode: ``off``, ``warn``, ``enforce`` or ``quarantine``: what becomes of those that do not fit.
         example: a payload as it may be.
-        redact: paths of values that are replaced before an event is stored.
+        redact: JSON Pointers of values that are replaced before an event is stored.
     """
 
     name: str

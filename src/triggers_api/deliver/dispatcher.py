@@ -476,6 +476,12 @@ class Dispatcher:
     ) -> None:
         deliveries, attempt_seconds = self._counts(decision.status)
         deliveries.inc()
+        self._metrics.rollups.settled(
+            delivery.target.organization_id,
+            delivery.target.subscription.id,
+            decision.status,
+            None if attempt is None else attempt.duration_ms,
+        )
         if attempt is None:
             return
         attempt_seconds.observe(attempt.duration_ms / 1000)

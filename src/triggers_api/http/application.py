@@ -25,6 +25,7 @@ from triggers_api.http import (
     poll,
     problems,
     quarantine,
+    statistics,
     subscription_work,
     subscriptions,
 )
@@ -48,6 +49,7 @@ class Application:
 
     def __init__(self, context_: Context, *, api: bool = True) -> None:
         """Set up; without ``api`` only the routes about health are there."""
+        self.context = context_
         self._takes: dict[str, PostEvent | PostBatch] = (
             {PATH: context_.post_event, BATCH_PATH: context_.post_batch} if api else {}
         )
@@ -87,6 +89,7 @@ def _api_routers() -> list[Router]:
             quarantine.router(),
             inbox.router(),
             organization.router(),
+            statistics.router(),
         ],
         dependencies={"organization_id": Provide(organization_id, sync_to_thread=False)},
     )
@@ -95,6 +98,7 @@ def _api_routers() -> list[Router]:
         audit.router(),
         admin.router(),
         quarantine.admin_router(),
+        statistics.admin_router(),
         documentation.router(),
     ]
 

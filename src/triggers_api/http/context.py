@@ -22,6 +22,7 @@ from triggers_api.http.client_address import client_address
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.parameters import check_query
+from triggers_api.http.tickets import Tickets
 from triggers_api.http.wire import request_id
 from triggers_api.model.audit import Actor, ActorType
 from triggers_api.model.organization import Scope
@@ -93,6 +94,7 @@ class Context:
         authenticator: Authenticator,
         egress: Egress,
         cursors: Cursors,
+        tickets: Tickets,
         metrics: Metrics,
         post_event: PostEvent,
         sessions: Sessions,
@@ -113,6 +115,7 @@ class Context:
             authenticator: whose key a request carries.
             egress: where deliveries may go.
             cursors: signed places in lists.
+            tickets: signed words for the operator page.
             metrics: of this process.
             post_event: the hot route.
             sessions: what sessions fetch and report.
@@ -130,6 +133,7 @@ class Context:
         self.authenticator = authenticator
         self.egress = egress
         self.cursors = cursors
+        self.tickets = tickets
         self.metrics = metrics
         self.post_event = post_event
         self.sessions = sessions

@@ -251,6 +251,7 @@ class Processor:
             if answer.event.id not in gone:
                 batch.deliveries += len(answer.deliveries)
                 self._metrics.accepted_to_routed.observe((now - answer.event.due_at) / 1000)
+                self._metrics.rollups.routed(answer.event.organization_id)
 
     def _failure(self, event: QueuedEvent, error: Exception) -> FailedEvent:
         log.error("routing failed", event_id=event.id, attempts=event.attempts, error=_named(error))

@@ -58,6 +58,7 @@ from triggers_api.model.job import Job, Replay, Selection, Then
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
+from triggers_api.model.rollup import Rollup
 from triggers_api.model.search import Asked, Condition
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
@@ -1050,6 +1051,33 @@ class Store(Protocol):
 
     async def accounts(self) -> list[OrganizationAccount]:
         """Every organization's books, counted now in one snapshot."""
+
+    # ── what was counted ──────────────────────────────────────────────────────────────────────
+    #
+    # Statistics for people, none of which the books rest on: see ``model/rollup.py``.
+
+    async def save_rollups(self, rollups: Sequence[Rollup]) -> None:
+        """Write tallies down, each in place of what its writer wrote of the same stretch before."""
+
+    async def rollups(
+        self, organization_id: str, step_s: int, *, since: Timestamp, until: Timestamp
+    ) -> list[Rollup]:
+        """An organization's tallies, or those of ``EVERYBODY``: one for each stretch and writer.
+
+        Of stretches of ``step_s`` that began at ``since`` or later, and before ``until``.
+        """
+
+    async def subscription_rollups(
+        self, organization_id: str, subscription_ids: Collection[str], *, since: Timestamp
+    ) -> list[Rollup]:
+        """The tallies of some of an organization's subscriptions from a moment on."""
+
+    async def prune_rollups(self, step_s: int, before: Timestamp, limit: int) -> int:
+        """Delete up to ``limit`` tallies of stretches of this length that began before a moment.
+
+        Returns:
+            How many were deleted.
+        """
 
     # ── what is kept aside ────────────────────────────────────────────────────────────────────
 

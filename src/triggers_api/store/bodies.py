@@ -15,6 +15,7 @@ from triggers_api.model.event_type import EventType
 from triggers_api.model.job import Job
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, Organization
+from triggers_api.model.rollup import Tally
 from triggers_api.model.subscription import RetiredSecret, Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
@@ -52,6 +53,8 @@ notice: Final = msgspec.json.Decoder(Notice, dec_hook=_decode_moment).decode
 worker: Final = msgspec.json.Decoder(Worker, dec_hook=_decode_moment).decode
 audit: Final = msgspec.json.Decoder(AuditBody).decode
 attempt_details: Final = msgspec.json.Decoder(AttemptDetails).decode
+encode_tally: Final = msgspec.msgpack.Encoder().encode
+tally: Final = msgspec.msgpack.Decoder(Tally).decode
 
 
 class Sealing(StrEnum):

@@ -51,6 +51,7 @@ class Directory:
         """Rises with every change taken in."""
         self._refreshing = asyncio.Lock()
         self._principals: dict[bytes, Principal] = {}
+        self._digests: dict[str, bytes] = {}
         self._organizations: dict[str, Organization] = {}
         self._subscriptions: dict[str, dict[str, SubscriptionRecord]] = {}
         self._routes: dict[str, RoutingTable] = {}
@@ -90,6 +91,7 @@ class Directory:
     def _forget(self) -> None:
         self.version = 0
         self._principals.clear()
+        self._digests.clear()
         self._organizations.clear()
         self._subscriptions.clear()
         self._routes.clear()
@@ -105,7 +107,15 @@ class Directory:
         """Whose key this is, or ``None`` when it is not (or no longer) valid."""
         # Found by a digest that a caller cannot steer towards another's, so how long the lookup
         # takes says nothing about the keys that exist.
-        principal = self._principals.get(key_digest(key))
+        return self._valid(key_digest(key))
+
+    def principal_of(self, key_id: str) -> Principal | None:
+        """What a key may do, by its id; ``None`` when it is not (or no longer) valid."""
+        digest = self._digests.get(key_id)
+        return None if digest is None else self._valid(digest)
+
+    def _valid(self, digest: bytes) -> Principal | None:
+        principal = self._principals.get(digest)
         if principal is None or (
             principal.expires_at is not None and principal.expires_at <= self._store.now()
         ):
@@ -173,8 +183,10 @@ class Directory:
                     frozenset(record.key.scopes),
                     record.key.expires_at,
                 )
+                self._digests[record.key.id] = record.digest
             else:
                 self._principals.pop(record.digest, None)
+                self._digests.pop(record.key.id, None)
         touched = set()
         for subscribed in changes.subscriptions:
             theirs = self._subscriptions.setdefault(subscribed.organization_id, {})

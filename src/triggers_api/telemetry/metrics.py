@@ -9,6 +9,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
+from triggers_api.telemetry.rollups import Rollups
+
 FAST: Final = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
     5, 10,
@@ -24,6 +26,8 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
+        self.rollups = Rollups()
+        """What is counted by organization, for charts; none of it is among the metrics."""
 
         self._of_ingest(registry)
         self.commit_seconds = Histogram(

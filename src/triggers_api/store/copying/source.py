@@ -29,6 +29,7 @@ RECORDS: Final = ("events", "deliveries", "attempts")
 SETTINGS: Final = (
     "organizations", "api_keys", "subscriptions", "controls", "accounts", "order_keys",
     "endpoint_health", "farewells", "jobs", "notices", "inboxes", "event_types",
+    "rollups",
 )  # fmt: skip
 """What is small enough to be copied at the end, each table as a whole."""
 QUEUES: Final = ("event_queue", "delivery_queue", "inbox_items", "audit_entries")
@@ -183,6 +184,9 @@ class Source:
             "notices": lambda key, owner, *rest: (key.hex(), known[owner], *rest),
             "inboxes": lambda owner, name, cursor, types, position, created_at: (
                 (known[owner], name, _cursor(cursor), types, 0, uuid(position), created_at)
+            ),
+            "rollups": lambda owner, number, *rest: (
+                (known[owner] if owner else _NOTHING, known[number] if number else _NOTHING, *rest)
             ),
         }
         return [make[name](*row) for row in self._db.execute(SQL[f"source_{name}"])]

@@ -53,6 +53,8 @@ SESSION: Final = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "jit": "off",
+    # What is read is bounded: to start other processes for it takes longer than to read it.
+    "max_parallel_workers_per_gather": "0",
 }
 """Settings of every session; through a pooler, of every transaction."""
 

@@ -119,7 +119,7 @@ _LOCAL: Final = "; ".join(
 )
 _AT_LEISURE: Final = (
     "SET LOCAL statement_timeout = '5min'; SET LOCAL enable_seqscan = on; "
-    "SET LOCAL enable_bitmapscan = on"
+    "SET LOCAL enable_bitmapscan = on; SET LOCAL max_parallel_workers_per_gather = 2"
 )
 
 

@@ -41,6 +41,7 @@ from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutco
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
+from triggers_api.model.rollup import Rollup
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -107,7 +108,7 @@ from triggers_api.store.postgres.connection import (
     said,
     standing,
 )
-from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs, changed
 from triggers_api.store.postgres.event_verbs import EventVerbs
 from triggers_api.store.postgres.farewell_verbs import FarewellVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
@@ -120,6 +121,11 @@ from triggers_api.store.postgres.quarantine_verbs import QuarantineVerbs
 from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
 from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.replica import Replica
+from triggers_api.store.postgres.rollup_verbs import (
+    read_rollups,
+    read_subscription_rollups,
+    save_rollups,
+)
 from triggers_api.store.postgres.search_verbs import SearchVerbs
 from triggers_api.store.postgres.sessions import Sessions
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs, write_farewell
@@ -978,6 +984,30 @@ class PostgresStore:
     async def accounts(self) -> list[OrganizationAccount]:
         return await self._sessions.read_one_moment(
             lambda db: self._records.accounts(db, self.now())
+        )
+
+    # ── what was counted ──────────────────────────────────────────────────────────────────────
+
+    async def save_rollups(self, rollups: Sequence[Rollup]) -> None:
+        await self._write(lambda db: save_rollups(db, rollups))
+
+    async def rollups(
+        self, organization_id: str, step_s: int, *, since: Timestamp, until: Timestamp
+    ) -> list[Rollup]:
+        return await self._sessions.read(
+            lambda db: read_rollups(db, organization_id, step_s, since, until)
+        )
+
+    async def subscription_rollups(
+        self, organization_id: str, subscription_ids: Collection[str], *, since: Timestamp
+    ) -> list[Rollup]:
+        return await self._sessions.read(
+            lambda db: read_subscription_rollups(db, organization_id, subscription_ids, since)
+        )
+
+    async def prune_rollups(self, step_s: int, before: Timestamp, limit: int) -> int:
+        return changed(
+            await self._write(lambda db: db.execute(SQL["prune_rollups"], step_s, before, limit))
         )
 
     # ── inboxes ───────────────────────────────────────────────────────────────────────────────

@@ -26,6 +26,7 @@ from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutco
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
+from triggers_api.model.rollup import Rollup
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -98,6 +99,7 @@ from triggers_api.store.sqlite.quarantine_verbs import QuarantineVerbs
 from triggers_api.store.sqlite.queue_verbs import QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
+from triggers_api.store.sqlite.rollup_verbs import RollupVerbs
 from triggers_api.store.sqlite.search_verbs import SearchVerbs
 from triggers_api.store.sqlite.secret import found_secret, kept_secret, secret_path
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs, write_farewell
@@ -166,6 +168,7 @@ class SqliteStore:
         self._inboxes = InboxVerbs(keys, self._records, self._audit)
         self._notices = NoticeVerbs(keys)
         self._farewells = FarewellVerbs(keys, self._settings, self._audit)
+        self._rollups = RollupVerbs(keys)
 
         self._queue_notice = Notice()
         self._log_news = News()
@@ -767,6 +770,30 @@ class SqliteStore:
 
     async def accounts(self) -> list[OrganizationAccount]:
         return await self._readers.run(lambda db: self._records.accounts(db, self.now()))
+
+    # ── what was counted ──────────────────────────────────────────────────────────────────────
+
+    async def save_rollups(self, rollups: Sequence[Rollup]) -> None:
+        await self._write("save_rollups", lambda db: self._rollups.save(db, rollups))
+
+    async def rollups(
+        self, organization_id: str, step_s: int, *, since: Timestamp, until: Timestamp
+    ) -> list[Rollup]:
+        return await self._readers.run(
+            lambda db: self._rollups.rollups(db, organization_id, step_s, since, until)
+        )
+
+    async def subscription_rollups(
+        self, organization_id: str, subscription_ids: Collection[str], *, since: Timestamp
+    ) -> list[Rollup]:
+        return await self._readers.run(
+            lambda db: self._rollups.of_subscriptions(db, organization_id, subscription_ids, since)
+        )
+
+    async def prune_rollups(self, step_s: int, before: Timestamp, limit: int) -> int:
+        return await self._write(
+            "prune_rollups", lambda db: self._rollups.prune(db, step_s, before, limit)
+        )
 
     # ── inboxes ───────────────────────────────────────────────────────────────────────────────
 

@@ -8,7 +8,7 @@ WITH held AS MATERIALIZED (
         SELECT r.ctid AS place_in_table
         FROM inbox_items AS r
         WHERE r.organization_id = $1 AND r.cursor = i.cursor AND r.xid = i.xid::xid8 AND r.event_id = i.event_id
-          AND r.lease_token = i.token AND r.available_at > $7
+          AND r.lease_token = i.token AND coalesce(r.available_at, 0) > $7
         LIMIT 1
         FOR UPDATE OF r
     ) AS r
