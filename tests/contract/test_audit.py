@@ -77,7 +77,8 @@ READS: Final = {
     "event_type", "event_types", "events", "events_to_index", "ids", "in_flight", "inbox", "inboxes",
     "index_backlog", "is_hook", "job", "job_backlog", "jobs", "keys", "log", "log_end",
     "log_position", "next_delivery_at", "notices", "now", "one_change", "peek_inbox", "quarantine",
-    "rollups", "sealed", "signing_key", "skew_ms", "stale_part", "stats", "subscription", "subscription_rollups", "subscription_stats",
+    "rollups", "sealed", "signing_key", "skew_ms", "stale_part", "stats", "subscription",
+    "subscription_rollups", "subscription_stats",
     "subscriptions", "unindexed_events", "wait_deliveries", "wait_jobs", "wait_log", "wait_queue",
     "wake_deliveries", "wake_jobs", "wake_queue", "walk_deliveries", "walk_events",
     "watch_deliveries", "workers",
@@ -515,7 +516,8 @@ def test_pages_of_the_log_follow_each_other(world: World, organization: str) -> 
     for number in range(25):
         world.subscription(organization, description=str(number))
     everything = list(reversed(entries(world, organization)))
-    before, found = None, []
+    before: str | None = None
+    found: list[Entry] = []
     while page := world.run(
         world.store.audit(organization, AuditFilter(), Page(limit=4, before=before))
     ):
