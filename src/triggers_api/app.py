@@ -54,6 +54,7 @@ from triggers_api.operate.reaper import Reaper
 from triggers_api.operate.retention import AuditRetention, EventRetention, Retention
 from triggers_api.operate.rollups import RollupWriter
 from triggers_api.operate.sessions import EndedSessions
+from triggers_api.operate.switches import SwitchKeeper
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
 from triggers_api.settings import table as settings_table
@@ -215,6 +216,7 @@ class App:
                 clock=time.monotonic,
             )
             self._build_http()
+            self.switches = SwitchKeeper(store, directory, changing=self.context.changing)
             self._stack = stack.pop_all()
         return self
 
@@ -294,8 +296,9 @@ class App:
 
     def _parts(self) -> tuple[Part, ...]:
         if self.settings.role == "api":
-            return self.monitor, self.rollups
+            return self.switches, self.monitor, self.rollups
         return (
+            self.switches,
             self.reaper,
             self.retention,
             self.event_retention,
@@ -324,35 +327,33 @@ class App:
         )
         self.post_event = PostEvent(self.ingest, self.admission, metrics=self.metrics)
         post_batch = PostBatch(self.ingest, self.admission, metrics=self.metrics)
-        self.asgi = Application(
-            Context(
-                settings=settings,
-                store=self.store,
-                directory=directory,
-                authenticator=authenticator,
-                egress=self.egress,
-                cursors=Cursors(self._secret),
-                tickets=Tickets(self._secret),
+        self.context = Context(
+            settings=settings,
+            store=self.store,
+            directory=directory,
+            authenticator=authenticator,
+            egress=self.egress,
+            cursors=Cursors(self._secret),
+            tickets=Tickets(self._secret),
+            metrics=self.metrics,
+            post_event=self.post_event,
+            sessions=Sessions(
+                self.store,
+                directory,
+                secret=self._secret,
+                retry_schedule=settings.retry_schedule,
+                wall=self._clock,
                 metrics=self.metrics,
-                post_event=self.post_event,
-                sessions=Sessions(
-                    self.store,
-                    directory,
-                    secret=self._secret,
-                    retry_schedule=settings.retry_schedule,
-                    wall=self._clock,
-                    metrics=self.metrics,
-                ),
-                draining=lambda: self.ingest.draining,
-                post_batch=post_batch,
-                pool=store_options(settings) if is_postgres(settings.database_url) else None,
-                readiness=self.readiness,
-                last_stats=lambda: self.monitor.stats,
-                worker=lambda: self.heartbeat.worker,
-                ending=lambda: self.ingest.draining,
             ),
-            api=self._has_api,
+            draining=lambda: self.ingest.draining,
+            post_batch=post_batch,
+            pool=store_options(settings) if is_postgres(settings.database_url) else None,
+            readiness=self.readiness,
+            last_stats=lambda: self.monitor.stats,
+            worker=lambda: self.heartbeat.worker,
+            ending=lambda: self.ingest.draining,
         )
+        self.asgi = Application(self.context, api=self._has_api)
         self.site: Site | None = None
         if self._has_api and settings.ui == "on":
             self.site = Site(self.asgi, local=is_loopback(settings.host))
@@ -366,7 +367,8 @@ class App:
         """Whether traffic should come here."""
         problem = self.monitor.store_problem
         checks = {"store": "ok" if problem is None else problem.code}
-        checks["accepting"] = "draining" if self.ingest.draining else "ok"
+        draining = self.ingest.draining or self.directory.draining
+        checks["accepting"] = "draining" if draining else "ok"
         for loop in self._loops:
             checks[loop.name] = "failing" if loop.failing else "ok"
         stats = self.monitor.stats

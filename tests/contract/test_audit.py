@@ -14,7 +14,7 @@ from triggers_api.errors import InvalidState
 from triggers_api.model import ids
 from triggers_api.model.audit import Actor, ActorType, Entry
 from triggers_api.model.auth import AuthShown, AuthType, BasicAuth
-from triggers_api.model.controls import Controls, Running
+from triggers_api.model.controls import Running, Switches, turn
 from triggers_api.model.event_type import EventType, SchemaMode
 from triggers_api.model.job import Job, JobKind, JobStatus, Selection
 from triggers_api.model.organization import Organization
@@ -53,7 +53,7 @@ CHANGES: Final = {
     "replay_event",
     "retry_delivery",
     "revoke_key",
-    "save_controls",
+    "save_switches",
     "save_event_type",
     "save_inbox",
     "save_subscription",
@@ -107,6 +107,10 @@ def fields(entry: Entry) -> dict[str, Any]:
 
 def event_type(name: str = "order.created", **fields: Any) -> EventType:  # noqa: ANN401
     return EventType(name=name, created_at=Timestamp(1), updated_at=Timestamp(1), **fields)
+
+
+def paused(world: World) -> Switches:
+    return turn(Switches(), {"processing": Running.PAUSED}, at=world.clock(), by="key_1")
 
 
 def job(world: World) -> Job:
@@ -216,9 +220,9 @@ class Scene:
                 lambda: store.retry_delivery(self.organization, other),
             ),
             "revoke_key": ("key.revoked", lambda: store.revoke_key(self.organization, key.key.id)),
-            "save_controls": (
+            "save_switches": (
                 "controls.changed",
-                lambda: store.save_controls(Controls(processing=Running.PAUSED)),
+                lambda: store.save_switches(paused(world)),
             ),
             "save_event_type": (
                 "event_type.created",
@@ -337,7 +341,7 @@ def test_what_changes_nothing_is_not_written_down(
     clock.advance(seconds=5)
     world.subscription(organization, subscription_id=subscription)
     world.run(world.store.create_key(key))
-    world.run(world.store.save_controls(Controls(updated_at=clock())))
+    world.run(world.store.save_switches(Switches(updated_at=clock())))
     world.run(world.store.revoke_key(organization, "key_" + "0" * 32))
     world.run(world.store.delete_subscription(organization, "sub_" + "0" * 32))
     assert actions(world) == before
@@ -486,7 +490,7 @@ def test_the_first_organization_and_its_keys_are_in_the_log(world: World) -> Non
 def test_an_organization_sees_its_own_entries_and_no_others(world: World) -> None:
     one, other = world.organization("One"), world.organization("Other")
     world.subscription(other)
-    world.run(world.store.save_controls(Controls(processing=Running.PAUSED)))
+    world.run(world.store.save_switches(paused(world)))
     assert set(actions(world, one)) == {"organization.created", "key.created"}
     assert {entry.organization_id for entry in entries(world, other)} == {other}
     assert {entry.organization_id for entry in entries(world)} == {one, other, None}

@@ -12,6 +12,7 @@ from triggers_api.errors import MalformedValue
 from triggers_api.http import (
     admin,
     audit,
+    controls,
     deliveries,
     documentation,
     event_types,
@@ -97,6 +98,7 @@ def _api_routers() -> list[Router]:
         of_organizations,
         audit.router(),
         admin.router(),
+        controls.router(),
         quarantine.admin_router(),
         statistics.admin_router(),
         documentation.router(),

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Switches
 from triggers_api.model.event_type import NOTHING, EventType
 from triggers_api.model.inbox import Inbox
 from triggers_api.model.job import Job
@@ -243,22 +243,30 @@ def inbox_deed(organization_id: str, before: Inbox | None, after: Inbox | None) 
     return _saved("inbox", known.name, organization_id, changes, is_new=before is None)
 
 
-def controls_deed(before: Controls | None, after: Controls) -> Deed | None:
-    """Of switches that are turned; ``None`` if none is."""
-    changes = _compared(
-        _fields(before or Controls()),
-        _fields(after),
-        left_out={"updated_at", "updated_by", "forced_by"},
-    )
+def switches_deed(before: Switches | None, after: Switches) -> Deed | None:
+    """Of switches of a scope that are turned, for good or for a while; ``None`` if none is."""
+    changes = _compared(_turned(before), _turned(after))
     if not changes:
         return None
     return Deed(
         action="controls.changed",
         resource_type="controls",
-        resource_id="global",
-        organization_id=None,
+        resource_id=after.subscription_id or after.organization_id or "service",
+        organization_id=after.organization_id,
         changes=tuple(changes),
+        detail=after.reason,
     )
+
+
+def _turned(switches: Switches | None) -> dict[str, Any]:
+    if switches is None:
+        return {}
+    return {
+        name: turn.value
+        if turn.expires_at is None
+        else {"value": turn.value, "expires_at": str(turn.expires_at)}
+        for name, turn in switches.turns.items()
+    }
 
 
 def secrets_sealed(count: int) -> Deed:

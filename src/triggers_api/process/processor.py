@@ -92,6 +92,7 @@ class Processor:
             settings.lease_s,
             contents_of=self._directory.filtering,
             in_order_of=in_order_of,
+            not_of=self._directory.processing_paused,
         )
         self.claimed = len(claim.events)
         shortest_s = (controls.min_poll_ms or settings.min_poll_ms) / 1000

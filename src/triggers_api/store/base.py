@@ -26,7 +26,7 @@ import msgspec
 
 from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.audit import Entry
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Controls, Switches
 from triggers_api.model.delivery import (
     Attempt,
     Delivery,
@@ -393,7 +393,10 @@ class LogPage(msgspec.Struct, frozen=True):
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What of the settings half changed after a version: rows as they are now, gone ones by id."""
+    """What of the settings half changed after a version: rows as they are now, gone ones by id.
+
+    ``controls`` are the service's switches as versions without expiry read and write them.
+    """
 
     version: int
     organizations: tuple[Organization, ...] = ()
@@ -402,6 +405,7 @@ class Changes(msgspec.Struct, frozen=True):
     controls: Controls | None = None
     gone: tuple[str, ...] = ()
     event_types: tuple[EventTypeRecord, ...] = ()
+    switches: tuple[Switches, ...] = ()
 
 
 class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -733,8 +737,12 @@ class Store(Protocol):
         *,
         contents_of: Collection[str] = (),
         in_order_of: Collection[str] = (),
+        not_of: Collection[str] = (),
     ) -> QueueClaim:
         """Lease up to ``limit`` due events, oldest first, those with a lease that ran out included.
+
+        Those of the organizations in ``not_of`` are left, and however many they are, they do not keep
+        others from being found.
 
         Events of the organizations in ``contents_of`` come with what filters read besides the key:
         payload, source and metadata.
@@ -793,8 +801,12 @@ class Store(Protocol):
     ) -> Mapping[str, EndpointHealth]:
         """What is known of the endpoints of subscriptions, of those that fail."""
 
-    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+    async def claim_probes(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[ProbeClaim]:
         """Lease subscriptions that were disabled for failing, and whose next probe is due.
+
+        Those of the organizations in ``not_of`` are left.
 
         Until the lease runs out nobody else is given them.
         """
@@ -821,8 +833,10 @@ class Store(Protocol):
             How many were ended.
         """
 
-    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
-        """Lease ended hooks of which the other side is to be told now.
+    async def claim_farewells(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[Farewell]:
+        """Lease ended hooks of which the other side is to be told now, but for ``not_of``'s.
 
         Until the lease runs out nobody else is given them.
         """
@@ -1047,6 +1061,13 @@ class Store(Protocol):
         """Depths: up to 100,000 rows of a kind exact and at most 1 s old.
 
         Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
+        """
+
+    async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
+        """Whether no event is due or in a worker's hands, and no delivery that may be sent now.
+
+        What waits for later, or for a subscription that is not sent to, is not counted, nor is what
+        waits for the subscriptions in ``but_for``.
         """
 
     async def accounts(self) -> list[OrganizationAccount]:
@@ -1388,8 +1409,8 @@ class Store(Protocol):
     async def delete_event_type(self, organization_id: str, name: str) -> bool:
         """Delete an event type; returns whether there was one. Events keep what they have."""
 
-    async def save_controls(self, controls: Controls) -> None:
-        """Store the switches."""
+    async def save_switches(self, switches: Switches) -> None:
+        """Store the turns of a scope; those of the service also as other versions read them."""
 
     async def sealed(self) -> Sealed:
         """How the secrets of all subscriptions are kept."""

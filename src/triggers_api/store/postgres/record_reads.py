@@ -182,6 +182,10 @@ class RecordReads:
             now=now,
         )
 
+    async def is_busy(self, db: Connection, now: Timestamp, besides: Sequence[str]) -> bool:
+        """Whether there is work to be done now, but for these subscriptions."""
+        return bool(await db.fetchval(SQL["is_busy"], now, besides))
+
     async def depths(self, db: Connection, now: Timestamp) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""
         row = await db.fetchrow(SQL["queue_depths"], now, COUNTED)

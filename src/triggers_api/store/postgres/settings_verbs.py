@@ -9,7 +9,6 @@ from triggers_api.model import ids
 from triggers_api.model.audit import (
     SERVICE,
     Actor,
-    controls_deed,
     event_type_deed,
     key_deed,
     organization_deed,
@@ -17,8 +16,9 @@ from triggers_api.model.audit import (
     secrets_sealed,
     subscription_deed,
     subscription_ended,
+    switches_deed,
 )
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Switches, for_older
 from triggers_api.model.event_type import EventType, EventTypeRecord
 from triggers_api.model.hook import is_living_hook
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
@@ -29,7 +29,7 @@ from triggers_api.store.base import Changes, Page, Sealed
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.postgres.audit_verbs import AuditVerbs
 from triggers_api.store.postgres.connection import Connection
-from triggers_api.store.postgres.tables import LAST, SQL, find, number, text
+from triggers_api.store.postgres.tables import LAST, NOBODY, SQL, find, number, text
 
 
 async def write_farewell(
@@ -95,6 +95,7 @@ class SettingsVerbs:
         await db.execute(SQL["cancel_jobs_of"], organization)
         await db.execute(SQL["delete_event_types_of"], organization, version)
         await db.execute(SQL["delete_inboxes_of"], organization)
+        await db.execute(SQL["delete_switches_of"], organization)
         return True
 
     async def save_key(self, db: Connection, record: KeyRecord, *, by: Actor) -> None:
@@ -255,6 +256,7 @@ class SettingsVerbs:
         await db.execute(SQL["delete_subscription"], organization, subscription, now, version)
         if not farewell:
             await db.execute(SQL["drop_farewell"], organization, subscription)
+        await db.execute(SQL["delete_switches_of_subscription"], organization, subscription)
         await self._audit.note(db, by, subscription_ended(record, "deleted"))
         return True
 
@@ -291,13 +293,20 @@ class SettingsVerbs:
             self._cipher,
         )
 
-    async def save_controls(self, db: Connection, controls: Controls, *, by: Actor) -> None:
-        """The switches as they are to stand."""
+    async def save_switches(self, db: Connection, switches: Switches, *, by: Actor) -> None:
+        """The turns of a scope as they are to stand."""
         version = await self.next_version(db)
-        body = await db.fetchval(SQL["changed_controls"], 0)
-        before = None if body is None else bodies.controls(body)
-        await self._audit.note(db, by, controls_deed(before, controls))
-        await db.execute(SQL["save_controls"], bodies.encode(controls), version)
+        organization, subscription = switches.organization_id, switches.subscription_id
+        whose = (
+            NOBODY if organization is None else number(organization),
+            NOBODY if subscription is None else number(subscription),
+        )
+        body = await db.fetchval(SQL["switches_body"], *whose)
+        before = None if body is None else bodies.switches(body)
+        await self._audit.note(db, by, switches_deed(before, switches))
+        await db.execute(SQL["save_switches"], *whose, bodies.encode(switches), version)
+        if organization is None:
+            await db.execute(SQL["save_controls"], bodies.encode(for_older(switches)), version)
 
     async def save_event_type(
         self, db: Connection, organization: str | UUID, event_type: EventType, *, by: Actor
@@ -375,15 +384,16 @@ class SettingsVerbs:
             )
             for organization, name, body in await db.fetch(SQL["changed_event_types"], since)
         )
-        body = await db.fetchval(SQL["changed_controls"], since)
+        controls, switches = bodies.turned(await db.fetch(SQL["changed_switches"], since))
         return Changes(
             version,
             tuple(organizations),
             tuple(keys),
             tuple(subscriptions),
-            None if body is None else bodies.controls(body),
+            controls,
             tuple(gone),
             event_types,
+            switches,
         )
 
     def _record(

@@ -20,7 +20,7 @@ from triggers_api.errors import StartError, StorageFull, StoreUnavailable, Unava
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.audit import Deed, by_hand
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Switches
 from triggers_api.model.delivery import (
     WAITING,
     Delivery,
@@ -129,7 +129,7 @@ from triggers_api.store.postgres.rollup_verbs import (
 from triggers_api.store.postgres.search_verbs import SearchVerbs
 from triggers_api.store.postgres.sessions import Sessions
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs, write_farewell
-from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, text
+from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, number, text
 from triggers_api.store.postgres.writer import Writer
 from triggers_api.telemetry.metrics import Metrics
 
@@ -496,6 +496,7 @@ class PostgresStore:
         *,
         contents_of: Collection[str] = (),
         in_order_of: Collection[str] = (),
+        not_of: Collection[str] = (),
     ) -> QueueClaim:
         now, token = self.now(), self._token()
         until = now.after(seconds=lease_s)
@@ -509,6 +510,7 @@ class PostgresStore:
                 token=token,
                 contents_of=contents_of,
                 in_order_of=in_order_of,
+                not_of=not_of,
                 skew_ms=self.skew_ms,
             ),
             atomic=bool(in_order_of),
@@ -591,11 +593,14 @@ class PostgresStore:
             return await self._health.of(change.db, organization, asked)
         return await self._sessions.read(lambda db: self._health.of(db, organization, asked))
 
-    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+    async def claim_probes(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[ProbeClaim]:
         now = self.now()
         until = now.after(seconds=lease_s)
         return await self._write(
-            lambda db: self._health.claim_probes(db, limit, now=now, until=until), atomic=True
+            lambda db: self._health.claim_probes(db, limit, not_of, now=now, until=until),
+            atomic=True,
         )
 
     async def settle_probe(
@@ -614,11 +619,13 @@ class PostgresStore:
             await self._tidy_up()
         return ended
 
-    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
+    async def claim_farewells(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[Farewell]:
         now = self.now()
         until = now.after(seconds=lease_s)
         return await self._write(
-            lambda db: self._farewells.claim(db, limit, now=now, until=until), atomic=True
+            lambda db: self._farewells.claim(db, limit, not_of, now=now, until=until), atomic=True
         )
 
     async def settle_farewell(
@@ -980,6 +987,12 @@ class PostgresStore:
             depths = await self._listed.read(lambda db: self._records.depths(db, self.now()))
             self._stats = at, depths
         return self._stats[1]
+
+    async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
+        besides = [number(each) for each in but_for]
+        return not await self._sessions.read(
+            lambda db: self._records.is_busy(db, self.now(), besides)
+        )
 
     async def accounts(self) -> list[OrganizationAccount]:
         return await self._sessions.read_one_moment(
@@ -1459,9 +1472,9 @@ class PostgresStore:
             lambda db: self._settings.delete_event_type(db, organization, name, by=by), atomic=True
         )
 
-    async def save_controls(self, controls: Controls) -> None:
+    async def save_switches(self, switches: Switches) -> None:
         by = present_actor()
-        await self._write(lambda db: self._settings.save_controls(db, controls, by=by), atomic=True)
+        await self._write(lambda db: self._settings.save_switches(db, switches, by=by), atomic=True)
         self._queue_notice.give()
         self._announcer.announce(QUEUE)
         self.wake_deliveries(everywhere=True)

@@ -36,7 +36,7 @@ from triggers_api.store.base import (
     QueueStats,
 )
 from triggers_api.store.sqlite.queue_verbs import shown_status
-from triggers_api.store.sqlite.tables import SQL, Tables
+from triggers_api.store.sqlite.tables import SQL, Tables, numbers
 
 _END_OF_TIME = (1 << 63) - 1
 _FEW_OPEN = 5000
@@ -189,6 +189,10 @@ class RecordReads(Tables):
             next_due=_moment(due),
             now=now,
         )
+
+    def is_busy(self, db: apsw.Connection, now: int, besides: Sequence[int]) -> bool:
+        """Whether there is work to be done now, but for these subscriptions."""
+        return any(busy for (busy,) in db.execute(SQL["is_busy"], (now, numbers(besides))))
 
     def depths(self, db: apsw.Connection, now: int) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""

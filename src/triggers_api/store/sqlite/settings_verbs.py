@@ -12,7 +12,6 @@ from triggers_api.model import ids
 from triggers_api.model.audit import (
     SERVICE,
     Actor,
-    controls_deed,
     event_type_deed,
     key_deed,
     organization_deed,
@@ -20,8 +19,9 @@ from triggers_api.model.audit import (
     secrets_sealed,
     subscription_deed,
     subscription_ended,
+    switches_deed,
 )
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Switches, for_older
 from triggers_api.model.event_type import EventType, EventTypeRecord
 from triggers_api.model.hook import is_living_hook
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
@@ -102,6 +102,7 @@ class SettingsVerbs(Tables):
         db.execute(SQL["delete_subscriptions_of"], (organization, now, version))
         db.execute(SQL["cancel_jobs_of"], (organization,))
         db.execute(SQL["delete_event_types_of"], (organization, version))
+        db.execute(SQL["delete_switches_of"], (organization,))
         return True
 
     def save_key(self, db: apsw.Connection, record: KeyRecord, *, by: Actor) -> None:
@@ -259,6 +260,7 @@ class SettingsVerbs(Tables):
         list(db.execute(SQL["delete_subscription"], parameters))
         if not farewell:
             db.execute(SQL["drop_farewell"], (subscription,))
+        db.execute(SQL["delete_switches_of_subscription"], (organization, subscription))
         self._audit.note(db, by, subscription_ended(record, "deleted"))
         return True
 
@@ -297,13 +299,21 @@ class SettingsVerbs(Tables):
             self._cipher,
         )
 
-    def save_controls(self, db: apsw.Connection, controls: Controls, *, by: Actor) -> None:
-        """The switches as they are to stand."""
+    def save_switches(self, db: apsw.Connection, switches: Switches, *, by: Actor) -> None:
+        """The turns of a scope as they are to stand."""
+        version = self.next_version(db)
+        organization, subscription = switches.organization_id, switches.subscription_id
+        whose = (
+            0 if organization is None else self.keys.of(organization),
+            0 if subscription is None else self.keys.of(subscription),
+        )
         before = None
-        for (body,) in list(db.execute(SQL["changed_controls"], (0,))):
-            before = bodies.controls(body)
-        self._audit.note(db, by, controls_deed(before, controls))
-        db.execute(SQL["save_controls"], (bodies.encode(controls), self.next_version(db)))
+        for (body,) in list(db.execute(SQL["switches_body"], whose)):
+            before = bodies.switches(body)
+        self._audit.note(db, by, switches_deed(before, switches))
+        db.execute(SQL["save_switches"], (*whose, bodies.encode(switches), version))
+        if organization is None:
+            db.execute(SQL["save_controls"], (bodies.encode(for_older(switches)), version))
 
     def save_event_type(
         self, db: apsw.Connection, organization: int, event_type: EventType, *, by: Actor
@@ -345,6 +355,8 @@ class SettingsVerbs(Tables):
     def changes(self, db: apsw.Connection, since: int) -> Changes:
         """Everything with a later version."""
         ((version,),) = db.execute(SQL["settings_version"])
+        if version == since:
+            return Changes(version)
         gone: list[str] = []
         organizations, subscriptions = [], []
         for number, body, deleted_at in db.execute(SQL["changed_organizations"], (since,)):
@@ -369,9 +381,7 @@ class SettingsVerbs(Tables):
             )
             for organization, digest, body in db.execute(SQL["changed_keys"], (since,))
         ]
-        controls = None
-        for (body,) in db.execute(SQL["changed_controls"], (since,)):
-            controls = bodies.controls(body)
+        controls, switches = bodies.turned(db.execute(SQL["changed_switches"], (since,)))
         event_types = tuple(
             EventTypeRecord(
                 self.keys.organization(organization),
@@ -388,4 +398,5 @@ class SettingsVerbs(Tables):
             controls,
             tuple(gone),
             event_types,
+            switches,
         )

@@ -17,7 +17,7 @@ from triggers_api.errors import OutcomeUnknown, StartError, StoreUnavailable, Un
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
 from triggers_api.model.audit import by_hand
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Switches
 from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
 from triggers_api.model.event import EventAside, EventDetail, FirstEvent, NewEvent
 from triggers_api.model.event_type import EventType
@@ -383,6 +383,7 @@ class SqliteStore:
         *,
         contents_of: Collection[str] = (),
         in_order_of: Collection[str] = (),
+        not_of: Collection[str] = (),
     ) -> QueueClaim:
         now = self.now()
         until, token = now.after(seconds=lease_s), _token()
@@ -396,6 +397,7 @@ class SqliteStore:
                 token=token,
                 contents_of=contents_of,
                 in_order_of=in_order_of,
+                not_of=not_of,
             ),
         )
 
@@ -453,10 +455,13 @@ class SqliteStore:
         asked = [self._keys.find(ids.SUBSCRIPTION, each) for each in subscription_ids]
         return await self._readers.run(lambda db: self._health.of(db, organization, asked))
 
-    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+    async def claim_probes(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[ProbeClaim]:
         def claim(db: apsw.Connection) -> Sequence[ProbeClaim]:
             now = self.now()
-            return self._health.claim_probes(db, limit, now=now, until=now.after(seconds=lease_s))
+            until = now.after(seconds=lease_s)
+            return self._health.claim_probes(db, limit, not_of, now=now, until=until)
 
         return await self._write("claim_probes", claim)
 
@@ -476,10 +481,13 @@ class SqliteStore:
             await self._cancel_ended(subscription)
         return len(ended)
 
-    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
+    async def claim_farewells(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[Farewell]:
         def claim(db: apsw.Connection) -> Sequence[Farewell]:
             now = self.now()
-            return self._farewells.claim(db, limit, now=now, until=now.after(seconds=lease_s))
+            until = now.after(seconds=lease_s)
+            return self._farewells.claim(db, limit, not_of, now=now, until=until)
 
         return await self._write("claim_farewells", claim)
 
@@ -767,6 +775,12 @@ class SqliteStore:
             kept_s = _STATS_KEPT_S if rows <= _COUNTED_OFTEN else (ended - moment) * _STATS_REST
             self._stats = (ended + kept_s, counted)
         return self._stats[1]
+
+    async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
+        besides = [self._keys.find(ids.SUBSCRIPTION, each) for each in but_for]
+        return not await self._readers.run(
+            lambda db: self._records.is_busy(db, self.now(), besides)
+        )
 
     async def accounts(self) -> list[OrganizationAccount]:
         return await self._readers.run(lambda db: self._records.accounts(db, self.now()))
@@ -1223,10 +1237,10 @@ class SqliteStore:
             lambda db: self._settings.delete_event_type(db, organization, name, by=by),
         )
 
-    async def save_controls(self, controls: Controls) -> None:
+    async def save_switches(self, switches: Switches) -> None:
         by = present_actor()
         await self._write(
-            "save_controls", lambda db: self._settings.save_controls(db, controls, by=by)
+            "save_switches", lambda db: self._settings.save_switches(db, switches, by=by)
         )
         self._queue_notice.give()
         self._delivery_notice.give()
