@@ -71,18 +71,11 @@ FLOW: Final = {
     "prune_rollups", "replace_part", "save_part", "save_rollups", "settle_farewell", "settle_inbox",
 }  # fmt: skip
 """What events and the service's own upkeep go through. Nobody's settings change."""
-READS: Final = {
-    "accounts", "audit", "changes", "check", "close", "connections", "count_inbox", "deliveries",
-    "delivery", "durability", "endpoint_health", "event", "event_aside", "event_contents",
-    "event_type", "event_types", "events", "events_to_index", "ids", "in_flight", "inbox", "inboxes",
-    "index_backlog", "is_hook", "job", "job_backlog", "jobs", "keys", "log", "log_end",
-    "log_position", "next_delivery_at", "notices", "now", "one_change", "peek_inbox", "quarantine",
-    "rollups", "sealed", "signing_key", "skew_ms", "stale_part", "stats", "subscription",
-    "subscription_rollups", "subscription_stats",
-    "subscriptions", "unindexed_events", "wait_deliveries", "wait_jobs", "wait_log", "wait_queue",
-    "wake_deliveries", "wake_jobs", "wake_queue", "walk_deliveries", "walk_events",
-    "watch_deliveries", "workers",
-}  # fmt: skip
+SOUNDS_LIKE_A_CHANGE: Final = (
+    "cancel", "change", "create", "delete", "disable", "enable", "erase", "forget", "make", "pause",
+    "prune", "purge", "release", "remove", "replay", "requeue", "reset", "resume", "retry", "revoke",
+    "rotate", "save", "seal", "seek", "set", "settle", "turn", "update",
+)  # fmt: skip
 
 
 def entries(world: World, organization_id: str | None = None, **wanted: Any) -> list[Entry]:  # noqa: ANN401
@@ -123,9 +116,12 @@ def job(world: World) -> Job:
     )
 
 
-def test_every_verb_of_the_store_is_known_to_change_something_or_not() -> None:
+def test_every_verb_that_changes_something_is_known_to_tell_of_it_or_to_be_nobodys_change() -> None:
     verbs = {name for name, _ in inspect.getmembers(Store) if not name.startswith("_")}
-    assert verbs == CHANGES | BY_ITSELF | FLOW | READS
+    known = CHANGES | BY_ITSELF | FLOW
+    assert known <= verbs
+    changing = {verb for verb in verbs if verb.split("_")[0] in SOUNDS_LIKE_A_CHANGE}
+    assert changing <= known
 
 
 # ── each change and its entry ─────────────────────────────────────────────────────────────────
