@@ -47,9 +47,11 @@ from triggers_api.operate.expiry import Expiry
 from triggers_api.operate.heartbeat import Heartbeat
 from triggers_api.operate.indexer import Indexer
 from triggers_api.operate.jobs import JobRunner
+from triggers_api.operate.lag import LoopLag
 from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
+from triggers_api.operate.peers import PeerWatch
 from triggers_api.operate.reaper import Reaper
 from triggers_api.operate.retention import AuditRetention, EventRetention, Retention
 from triggers_api.operate.rollups import RollupWriter
@@ -61,6 +63,7 @@ from triggers_api.settings import table as settings_table
 from triggers_api.store.base import Store
 from triggers_api.store.connect import StoreOptions, is_postgres, open_store, shown_url
 from triggers_api.store.directory import Directory
+from triggers_api.store.timed import time_verbs
 from triggers_api.telemetry.metrics import Metrics
 from triggers_api.web.site import Site
 
@@ -137,6 +140,8 @@ class App:
             self.monitor = Monitor(
                 store, directory, metrics=metrics, warn_depth=settings.queue_warn_depth
             )
+            self.peers = PeerWatch(store, own=lambda: self.heartbeat.worker, metrics=metrics)
+            self.lag = LoopLag(metrics=metrics)
             self.ingest = Ingest(
                 store,
                 directory,
@@ -237,6 +242,7 @@ class App:
             ),
         )
         stack.push_async_callback(store.close)
+        time_verbs(store, self.metrics)
         self.rollups = RollupWriter(store, metrics=self.metrics)
         stack.push_async_callback(self.rollups.finish)
         self.directory = Directory(store, forced=_forced(settings))
@@ -296,7 +302,7 @@ class App:
 
     def _parts(self) -> tuple[Part, ...]:
         if self.settings.role == "api":
-            return self.switches, self.monitor, self.rollups
+            return self.switches, self.monitor, self.peers, self.lag, self.rollups
         return (
             self.switches,
             self.reaper,
@@ -304,6 +310,8 @@ class App:
             self.event_retention,
             self.audit_retention,
             self.monitor,
+            self.peers,
+            self.lag,
             self.processor,
             self.dispatcher,
             self.prober,
@@ -371,9 +379,12 @@ class App:
         checks["accepting"] = "draining" if draining else "ok"
         for loop in self._loops:
             checks[loop.name] = "failing" if loop.failing else "ok"
+        ready = all(state == "ok" for state in checks.values())
+        # Traffic may come all the same: what is accepted waits for a worker.
+        checks["workers"] = self.peers.state
         stats = self.monitor.stats
         return Readiness(
-            ready=all(state == "ok" for state in checks.values()),
+            ready=ready,
             checks=checks,
             queue=QueueHealth(
                 depth=stats.depth,

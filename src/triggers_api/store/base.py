@@ -420,6 +420,8 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
         deliveries_waiting: pending and retrying.
         deliveries_leased: in a worker's hands.
         breakers_open: endpoints to which nothing is sent for a while, or only a probe.
+        breakers_half_open: of these, how many may get a probe now.
+        endpoints_failing: endpoints whose last attempt failed.
     """
 
     depth: int
@@ -430,6 +432,8 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     deliveries_waiting: int
     deliveries_leased: int
     breakers_open: int = 0
+    breakers_half_open: int = 0
+    endpoints_failing: int = 0
 
 
 class Reaped(msgspec.Struct, frozen=True):
@@ -683,6 +687,8 @@ class Connections(msgspec.Struct, frozen=True, kw_only=True):
 
     in_use: int
     idle: int
+    most: int
+    """How many there may be at once."""
 
 
 class Store(Protocol):

@@ -40,6 +40,7 @@ from triggers_api.model.health import (
 from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutcome
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.peers import SILENT_MS
 from triggers_api.model.postings import Part
 from triggers_api.model.rollup import Rollup
 from triggers_api.model.statistics import SubscriptionStats
@@ -145,8 +146,6 @@ _STATS_KEPT_S: Final = 0.5
 _EVENT_OVERHEAD: Final = 256
 """Bytes that an event takes in the commit queue besides its payload, about."""
 
-_SILENT_MS: Final = 6_000
-"""How long a worker may be silent before what it holds is given to others."""
 _LISTED_MS: Final = 60_000
 _PROBE_BYTES: Final = 65_536
 
@@ -308,7 +307,10 @@ class PostgresStore:
 
         return cls(
             options,
-            Sessions(_pool(options, opened), pooled=pooled),
+            Sessions(
+                _pool(options, opened, waited=metrics.connection_wait_seconds.observe),
+                pooled=pooled,
+            ),
             clock=database_clock,
             last=_Last.of(last),
             found=found,
@@ -358,7 +360,7 @@ class PostgresStore:
 
     def connections(self) -> Connections:
         pool = self._sessions.pool
-        return Connections(in_use=pool.in_use, idle=pool.idle)
+        return Connections(in_use=pool.in_use, idle=pool.idle, most=pool.most)
 
     async def check(self) -> None:
         async def ask(db: Connection) -> Standing:
@@ -667,14 +669,14 @@ class PostgresStore:
         )
         assert row is not None
         heard_before, now = row
-        if heard_before is None or now - heard_before >= _SILENT_MS:
+        if heard_before is None or now - heard_before >= SILENT_MS:
             self._heard_since = now
-        if now - self._heard_since < _SILENT_MS:
+        if now - self._heard_since < SILENT_MS:
             # This process was silent itself, a moment ago: others have not had the time to be heard.
             return Reaped()
 
         async def free(db: Connection) -> tuple[int, int]:
-            silent = await db.fetch(SQL["silent_workers"], now - _SILENT_MS, self._worker_number)
+            silent = await db.fetch(SQL["silent_workers"], now - SILENT_MS, self._worker_number)
             if not silent:
                 return 0, 0
             log.warning("workers fell silent", workers=[name for _, name in silent])
@@ -1504,13 +1506,19 @@ def _new_signing_key() -> bytes:
     return secrets.token_hex(32).encode()
 
 
-def _pool(options: StoreOptions, opened: Callable[[], Awaitable[Connection]]) -> Pool:
+def _pool(
+    options: StoreOptions,
+    opened: Callable[[], Awaitable[Connection]],
+    *,
+    waited: Callable[[float], None] | None = None,
+) -> Pool:
     return Pool(
         opened,
         size=options.pool_size,
         overflow=options.max_overflow,
         wait_s=options.pool_wait_s,
         recycle_s=options.pool_recycle_s,
+        waited=waited,
     )
 
 
