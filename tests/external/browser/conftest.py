@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 from tests.cli.conftest import Endpoint, Serving, serving
 from tests.external.conftest import Program
 
@@ -51,12 +51,12 @@ class Trouble:
     def watch(self, page: Page) -> None:
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.found.append(f"error: {error}"))
-        page.on(
-            "response",
-            lambda answer: (
-                answer.status >= 500 and self.found.append(f"{answer.status}: {answer.url}")
-            ),
-        )
+        page.on("requestfinished", self._finished)
+
+    def _finished(self, request: Request) -> None:
+        answer = request.response()
+        if answer is not None and answer.status >= 500:
+            self.found.append(f"{answer.status}: {request.url}")
 
     def _console(self, message: Any) -> None:  # noqa: ANN401 - playwright's
         if message.type in {"error", "warning"}:
