@@ -32,7 +32,7 @@ PATIENCE_S: Final = 60.0
 class Run(Protocol):
     """Runs a coroutine to its end in the loop of the test; what runs beside it stands still after."""
 
-    def __call__(self, main: Coroutine[Any, Any, T], /) -> T: ...
+    def __call__(self, main: Coroutine[Any, Any, T], /, *, within_s: float = PATIENCE_S) -> T: ...
 
 
 class MakeService(Protocol):
@@ -62,8 +62,8 @@ def run() -> Iterator[Run]:
     """The loop that the service has in production."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 
-        def run(main: Coroutine[Any, Any, T], /) -> T:
-            return runner.run(asyncio.wait_for(main, PATIENCE_S))
+        def run(main: Coroutine[Any, Any, T], /, *, within_s: float = PATIENCE_S) -> T:
+            return runner.run(asyncio.wait_for(main, within_s))
 
         yield run
 

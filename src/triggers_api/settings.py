@@ -16,6 +16,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import EnumType
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from triggers_api.errors import SettingsError
 from triggers_api.model.controls import DeliveryMode, IngestMode
@@ -89,6 +90,21 @@ def _host_rates(value: str) -> tuple[HostRate, ...]:
             raise ValueError("must be host=number pairs, separated by commas")
         found[host] = HostRate(host, rate(number.strip()))
     return tuple(found.values())
+
+
+def _origin(value: str) -> str:
+    origin = value.strip().lower().rstrip("/")
+    parts = urlsplit(origin)  # raises ValueError for a port that is none, once it is asked for
+    host = parts.hostname or ""
+    plain = f"{parts.scheme}://[{host}]" if ":" in host else f"{parts.scheme}://{host}"
+    spelled = plain if parts.port is None else f"{plain}:{parts.port}"
+    if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(host) or spelled != origin:
+        raise ValueError("must be like https://host or https://host:port, without a path")
+    return origin
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    return tuple(_origin(part) for part in value.split(",") if part.strip())
 
 
 def _given_key(value: str) -> str:
@@ -182,6 +198,23 @@ class Settings:
     host: str = _setting("127.0.0.1", _text, "Address to listen on.")
     port: int = _setting(
         8000, _whole(0, 65535), "Port to listen on; 0 takes a free one.", aliases=("PORT",)
+    )
+    ui: str = _setting(
+        "on",
+        _choice("on", "off"),
+        "The operator page under `/ui`: `on` or `off`. A worker has none.",
+    )
+    public_url: str | None = _setting(
+        None,
+        _origin,
+        "The address that browsers know the service by, such as `https://triggers.example.com`, for "
+        "the operator page behind a proxy: its sessions, and links to portals.",
+    )
+    portal_ancestors: tuple[str, ...] = _setting(
+        (),
+        _origins,
+        "Sites that may show an organization's portal within their own pages, separated by commas: "
+        "`https://app.example.com`. Without it nobody may.",
     )
     api_key: str | None = _setting(
         None,

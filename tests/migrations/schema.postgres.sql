@@ -208,6 +208,16 @@ CREATE TABLE organizations (
 );
 ALTER TABLE organizations ADD CONSTRAINT organizations_pkey PRIMARY KEY (id);
 CREATE INDEX organizations_version ON organizations USING btree (version);
+CREATE TABLE rollups (
+    organization_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    step_s integer NOT NULL,
+    started_at bigint NOT NULL,
+    writer bigint NOT NULL,
+    body bytea NOT NULL
+) WITH (fillfactor=50);
+CREATE INDEX rollups_age ON rollups USING btree (step_s, started_at);
+ALTER TABLE rollups ADD CONSTRAINT rollups_pkey PRIMARY KEY (organization_id, subscription_id, step_s, started_at, writer);
 CREATE TABLE schema_migrations (
     number integer NOT NULL,
     name text NOT NULL,
@@ -275,6 +285,14 @@ CREATE INDEX subscriptions_expiring ON subscriptions USING btree (expires_at) WH
 CREATE INDEX subscriptions_version ON subscriptions USING btree (version);
 CREATE INDEX subscriptions_active ON subscriptions USING btree (organization_id, id) WHERE state = 0;
 ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (organization_id, id);
+CREATE TABLE switches (
+    organization_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    body bytea NOT NULL,
+    version bigint NOT NULL
+);
+ALTER TABLE switches ADD CONSTRAINT switches_pkey PRIMARY KEY (organization_id, subscription_id);
+CREATE INDEX switches_version ON switches USING btree (version);
 CREATE TABLE workers (
     number integer NOT NULL,
     id text NOT NULL,

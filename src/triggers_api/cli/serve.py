@@ -135,6 +135,7 @@ def _greet(app: "App", url: str, demo_key: str | None) -> None:
             "",
         ]
     else:
+        lines += _page(app, url)
         lines += _how_to_send(app, url, demo_key)
     click.echo("\n".join(lines))
 
@@ -146,6 +147,16 @@ def _about(app: "App") -> Iterator[str]:
     url = shown_url(app.settings.database_url)
     yield f"  database    {url} ({durability.engine} {durability.version})"
     yield f"  survives    {durability.survives}"
+
+
+def _page(app: "App", url: str) -> Iterator[str]:
+    if app.site is None:
+        return
+    word = app.site.make_link()
+    if word is None:
+        yield f"  page        {app.settings.public_url or url}/ui/ (opens with a key)"
+    else:
+        yield f"  page        {url}/ui/open#{word} (opens once, within 15 minutes)"
 
 
 def _how_to_send(app: "App", url: str, demo_key: str | None) -> Iterator[str]:

@@ -21,6 +21,7 @@ from triggers_api.http.batch import PostBatch
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.parameters import check_query
+from triggers_api.http.tickets import Tickets
 from triggers_api.model.organization import Scope
 from triggers_api.model.worker import Worker
 from triggers_api.settings import Settings
@@ -89,6 +90,7 @@ class Context:
         authenticator: Authenticator,
         egress: Egress,
         cursors: Cursors,
+        tickets: Tickets,
         metrics: Metrics,
         post_event: PostEvent,
         sessions: Sessions,
@@ -109,6 +111,7 @@ class Context:
             authenticator: whose key a request carries.
             egress: where deliveries may go.
             cursors: signed places in lists.
+            tickets: signed words for the operator page.
             metrics: of this process.
             post_event: the hot route.
             sessions: what sessions fetch and report.
@@ -126,6 +129,7 @@ class Context:
         self.authenticator = authenticator
         self.egress = egress
         self.cursors = cursors
+        self.tickets = tickets
         self.metrics = metrics
         self.post_event = post_event
         self.sessions = sessions
