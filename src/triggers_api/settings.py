@@ -187,7 +187,7 @@ class Settings:
         None,
         _text,
         "A Redis or Valkey: `redis://host:6379`, `rediss://` for TLS, or `unix:///path`. By itself it "
-        "changes nothing; other settings say what it is for.",
+        "keeps the rate limits of several processes; other settings say what else it is for.",
         secret=True,
     )
     role: str = _setting(

@@ -208,6 +208,13 @@ CREATE TABLE organizations (
 );
 ALTER TABLE organizations ADD CONSTRAINT organizations_pkey PRIMARY KEY (id);
 CREATE INDEX organizations_version ON organizations USING btree (version);
+CREATE TABLE quotas (
+    organization_id uuid NOT NULL,
+    level bigint DEFAULT 0 NOT NULL,
+    at_us bigint DEFAULT 0 NOT NULL,
+    granted bigint DEFAULT 0 NOT NULL
+) WITH (fillfactor=50, autovacuum_vacuum_threshold=500, autovacuum_vacuum_scale_factor=0.05);
+ALTER TABLE quotas ADD CONSTRAINT quotas_pkey PRIMARY KEY (organization_id);
 CREATE TABLE rollups (
     organization_id uuid NOT NULL,
     subscription_id uuid NOT NULL,

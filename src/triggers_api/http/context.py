@@ -22,6 +22,7 @@ from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.parameters import check_query
 from triggers_api.http.tickets import Tickets
+from triggers_api.ingest.limits import LimitsState
 from triggers_api.model.organization import Scope
 from triggers_api.model.worker import Worker
 from triggers_api.settings import Settings
@@ -98,6 +99,7 @@ class Context:
         post_batch: PostBatch,
         pool: StoreOptions | None,
         readiness: Callable[[], Readiness],
+        limits: Callable[[], LimitsState],
         last_stats: Callable[[], QueueStats],
         worker: Callable[[], Worker],
         ending: Callable[[], bool],
@@ -119,6 +121,7 @@ class Context:
             post_batch: the one for many events at once.
             pool: how a database on a server is talked to; ``None`` for the embedded one.
             readiness: whether traffic should come here.
+            limits: where rate limits are kept.
             last_stats: the depths as they were seen last, for when the store does not answer.
             ending: whether the service is about to end.
             worker: this process as it was at its last heartbeat.
@@ -137,6 +140,7 @@ class Context:
         self.post_batch = post_batch
         self.pool = pool
         self.readiness = readiness
+        self.limits = limits
         self.last_stats = last_stats
         self.worker = worker
         self.ending = ending

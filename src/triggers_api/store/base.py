@@ -57,6 +57,7 @@ from triggers_api.model.job import Job, Replay, Selection, Then
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
+from triggers_api.model.quota import QuotaAsk, QuotaGrant
 from triggers_api.model.rollup import Rollup
 from triggers_api.model.search import Asked, Condition
 from triggers_api.model.statistics import SubscriptionStats
@@ -400,6 +401,24 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     breakers_open: int = 0
     breakers_half_open: int = 0
     endpoints_failing: int = 0
+
+
+class QuotaLedger(Protocol):
+    """Where what organizations have used of their rate limits is kept for several processes."""
+
+    async def spend(self, asks: Sequence[QuotaAsk]) -> list[QuotaGrant]:
+        """What becomes of the meters is what :func:`triggers_api.model.quota.spend` says, by one clock.
+
+        Args:
+            asks: each of another organization, in the order of their ids; none of them to find out
+                whether the ledger is there.
+
+        Returns:
+            The answers, in the order of the asks.
+
+        Raises:
+            Unavailable: it cannot be reached. What was asked for may have been counted or not.
+        """
 
 
 class Reaped(msgspec.Struct, frozen=True):
@@ -1400,6 +1419,12 @@ class Store(Protocol):
 
     def connections(self) -> Connections | None:
         """How many there are now; ``None`` where there is no server."""
+
+    def quotas(self) -> QuotaLedger | None:
+        """For the rate limits of all processes; ``None`` where this is the only one there may be.
+
+        Nothing of it is durable: what was used is forgotten when the database crashes.
+        """
 
     async def check(self) -> None:
         """Return if the store can be written to.

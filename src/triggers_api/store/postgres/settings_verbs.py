@@ -77,6 +77,7 @@ class SettingsVerbs:
         await db.execute(SQL["cancel_jobs_of"], organization)
         await db.execute(SQL["delete_event_types_of"], organization, version)
         await db.execute(SQL["delete_inboxes_of"], organization)
+        await db.execute(SQL["delete_quota_of"], organization)
         await db.execute(SQL["delete_switches_of"], organization)
         return True
 

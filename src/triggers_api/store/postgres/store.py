@@ -115,6 +115,7 @@ from triggers_api.store.postgres.notice_verbs import forget_notices, pending_not
 from triggers_api.store.postgres.pool import Pool
 from triggers_api.store.postgres.quarantine_verbs import QuarantineVerbs
 from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
+from triggers_api.store.postgres.quota_verbs import Quotas
 from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.replica import Replica
 from triggers_api.store.postgres.rollup_verbs import (
@@ -355,6 +356,9 @@ class PostgresStore:
     def connections(self) -> Connections:
         pool = self._sessions.pool
         return Connections(in_use=pool.in_use, idle=pool.idle, most=pool.most)
+
+    def quotas(self) -> Quotas:
+        return Quotas(self._sessions)
 
     async def check(self) -> None:
         async def ask(db: Connection) -> Standing:

@@ -278,6 +278,9 @@ class SqliteStore:
     def connections(self) -> None:
         return None
 
+    def quotas(self) -> None:
+        return None
+
     async def check(self) -> None:
         if self._writer.broken:
             raise StoreUnavailable("the database failed or is closed")
