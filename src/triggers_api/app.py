@@ -55,7 +55,7 @@ from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.peers import PeerWatch
 from triggers_api.operate.reaper import Reaper
-from triggers_api.operate.retention import EventRetention, Retention
+from triggers_api.operate.retention import AuditRetention, EventRetention, Retention
 from triggers_api.operate.rollups import RollupWriter
 from triggers_api.operate.sessions import EndedSessions
 from triggers_api.operate.switches import SwitchKeeper
@@ -214,6 +214,9 @@ class App:
             self.retention = Retention(
                 store, metrics=metrics, attempt_days=settings.attempt_retention_days
             )
+            self.audit_retention = AuditRetention(
+                store, metrics=metrics, days=settings.audit_retention_days
+            )
             self.event_retention = EventRetention(
                 store,
                 directory,
@@ -341,6 +344,7 @@ class App:
             self.reaper,
             self.retention,
             self.event_retention,
+            self.audit_retention,
             self.monitor,
             self.peers,
             self.lag,
