@@ -26,6 +26,7 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import OrganizationAccount, Sealed
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.sqlite import schema
+from triggers_api.store.sqlite.audit_verbs import AuditVerbs
 from triggers_api.store.sqlite.connection import open_reader, open_writer, plain
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
@@ -213,7 +214,8 @@ def look_through(
                 keys = Keys(tail)
                 accounts = RecordReads(keys).accounts(db, now)
                 cipher = Cipher.of(secret_keys, kept or _NO_KEY)
-                sealed = SettingsVerbs(keys, cipher).sealing(db)
+                audit = AuditVerbs(keys, lambda: now, tail=tail, after=0)
+                sealed = SettingsVerbs(keys, cipher, audit).sealing(db)
             return Content(
                 schema=max(step.number for step in applied),
                 pending=pending,
