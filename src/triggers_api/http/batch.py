@@ -120,7 +120,7 @@ class PostBatch:
         _check_count(count)
         if not count:
             raise ValidationFailed.of("/events", "invalid-length", "must have at least one event")
-        self._admission.charge(organization_id, count, request.limit_headers)
+        await self._admission.charged(organization_id, count, request.limit_headers)
         read: Sequence[Draft | Problem] | None = None
         if requests:
             read = await _read_quickly(requests)
@@ -166,6 +166,7 @@ class PostBatch:
     ) -> Answer:
         now = perf_counter()
         elapsed = now - request.started
+        self._metrics.accepted.inc(result.accepted)
         routed = 0
         if result.accepted or result.duplicates:
             routed = sum(event.deliveries is not None for event in events)

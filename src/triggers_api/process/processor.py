@@ -335,6 +335,7 @@ class Processor:
         metrics.processed_timeout.inc(batch.timeout)
         metrics.processed_set_aside.inc(batch.set_aside)
         if batch.stale:
+            metrics.processed_stale.inc(batch.stale)
             metrics.stale_leases.labels("fan_out").inc(batch.stale)
         log.info(
             "batch summary",

@@ -218,6 +218,8 @@ class RecordReads:
             delivering,
             deliveries,
             breakers,
+            half_open,
+            failing,
         ) = row
         due, scheduled = _of_total(due, scheduled, events)
         first, later = _of_total(first, later, deliveries)
@@ -230,6 +232,8 @@ class RecordReads:
             deliveries_waiting=first + later - delivering,
             deliveries_leased=delivering,
             breakers_open=breakers,
+            breakers_half_open=half_open,
+            endpoints_failing=failing,
         )
 
     async def accounts(self, db: Connection, now: Timestamp) -> list[OrganizationAccount]:

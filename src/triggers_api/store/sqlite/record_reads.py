@@ -209,9 +209,20 @@ class RecordReads(Tables):
 
     def depths(self, db: apsw.Connection, now: int) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""
-        ((queued, scheduled, oldest, held, stuck, open_, delivering, breakers),) = db.execute(
-            SQL["queue_depths"], (now,)
-        )
+        (
+            (
+                queued,
+                scheduled,
+                oldest,
+                held,
+                stuck,
+                open_,
+                delivering,
+                breakers,
+                half_open,
+                failing,
+            ),
+        ) = db.execute(SQL["queue_depths"], (now,))
         return QueueStats(
             depth=queued - scheduled,
             scheduled=scheduled,
@@ -221,6 +232,8 @@ class RecordReads(Tables):
             deliveries_waiting=open_ - delivering,
             deliveries_leased=delivering,
             breakers_open=breakers,
+            breakers_half_open=half_open,
+            endpoints_failing=failing,
         )
 
     def accounts(self, db: apsw.Connection, now: int) -> list[OrganizationAccount]:
