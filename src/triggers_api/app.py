@@ -144,6 +144,7 @@ class App:
             self.monitor = Monitor(
                 store, directory, metrics=metrics, warn_depth=settings.queue_warn_depth
             )
+            stack.push_async_callback(self.monitor.finish)
             self.peers = PeerWatch(store, own=lambda: self.heartbeat.worker, metrics=metrics)
             self.lag = LoopLag(metrics=metrics)
             self.ingest = Ingest(
