@@ -399,6 +399,8 @@ class App:
             last_stats=lambda: self.monitor.stats,
             worker=lambda: self.heartbeat.worker,
             ending=lambda: self.ingest.draining,
+            process=self.processor.by_hand,
+            level=self.monitor.level_of,
         )
         self.asgi = Application(self.context, api=self._has_api)
         self.site: Site | None = None

@@ -125,10 +125,14 @@ class Monitor:
 
     @property
     def level(self) -> str:
+        """That of the last look."""
+        return self.level_of(self.stats)
+
+    def level_of(self, stats: QueueStats) -> str:
         """``normal`` up to 100 waiting events, ``warning`` up to the threshold, then ``critical``."""
-        if self.stats.depth > self._warn_depth:
+        if stats.depth > self._warn_depth:
             return "critical"
-        return "warning" if self.stats.depth > _NORMAL_DEPTH or self.stats.stuck else "normal"
+        return "warning" if stats.depth > _NORMAL_DEPTH or stats.stuck else "normal"
 
     def _show_connections(self) -> None:
         # Also while the store is away: that none is left may be why.
