@@ -57,7 +57,7 @@ from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.peers import PeerWatch
 from triggers_api.operate.reaper import Reaper
-from triggers_api.operate.retention import EventRetention, Retention
+from triggers_api.operate.retention import AuditRetention, EventRetention, Retention
 from triggers_api.operate.rollups import RollupWriter
 from triggers_api.operate.sessions import EndedSessions
 from triggers_api.operate.switches import SwitchKeeper
@@ -168,6 +168,7 @@ class App:
                 warn_depth=settings.queue_warn_depth,
                 count=self.room.look,
             )
+            stack.push_async_callback(self.monitor.finish)
             self.peers = PeerWatch(store, own=lambda: self.heartbeat.worker, metrics=metrics)
             self.lag = LoopLag(metrics=metrics)
             self.ingest = Ingest(
@@ -237,6 +238,9 @@ class App:
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
             self.retention = Retention(
                 store, metrics=metrics, attempt_days=settings.attempt_retention_days
+            )
+            self.audit_retention = AuditRetention(
+                store, metrics=metrics, days=settings.audit_retention_days
             )
             self.event_retention = EventRetention(
                 store,
@@ -378,6 +382,7 @@ class App:
             self.reaper,
             self.retention,
             self.event_retention,
+            self.audit_retention,
             self.monitor,
             self.peers,
             self.lag,
@@ -431,6 +436,8 @@ class App:
             last_stats=lambda: self.monitor.stats,
             worker=lambda: self.heartbeat.worker,
             ending=lambda: self.ingest.draining,
+            process=self.processor.by_hand,
+            level=self.monitor.level_of,
         )
         self.asgi = Application(self.context, api=self._has_api)
         self.site: Site | None = None

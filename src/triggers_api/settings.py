@@ -232,6 +232,12 @@ class Settings:
         "Networks that deliveries may go to although they are private or reserved, separated by "
         "commas, for example `127.0.0.0/8`.",
     )
+    trusted_proxies: tuple[Network, ...] = _setting(
+        (),
+        _networks,
+        "Networks of the proxies before this service, separated by commas: from them, and from nobody "
+        "else, `X-Forwarded-For` is believed.",
+    )
     rate_limit: int = _setting(
         60_000,
         _whole(0, 10**9),
@@ -346,6 +352,11 @@ class Settings:
         _whole(0, 36_500),
         "Days that attempts of finished deliveries are kept: requests, answers, timings; 0 means for "
         "ever.",
+    )
+    audit_retention_days: int = _setting(
+        365,
+        _whole(0, 36_500),
+        "Days that entries of the audit log are kept; 0 means for ever.",
     )
     max_process_attempts: int = _setting(
         5, _whole(1, 1000), "Times that routing an event is tried before it is set aside."

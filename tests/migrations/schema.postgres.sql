@@ -31,6 +31,19 @@ CREATE TABLE attempts (
     details bytea
 );
 ALTER TABLE attempts ADD CONSTRAINT attempts_pkey PRIMARY KEY (organization_id, delivery_id, number);
+CREATE TABLE audit_entries (
+    organization_id uuid NOT NULL,
+    id uuid NOT NULL,
+    action text COLLATE "C" NOT NULL,
+    actor text COLLATE "C" NOT NULL,
+    resource_type text COLLATE "C" NOT NULL,
+    resource_id text COLLATE "C" NOT NULL,
+    body bytea NOT NULL
+);
+ALTER TABLE audit_entries ADD CONSTRAINT audit_entries_pkey PRIMARY KEY (organization_id, id);
+CREATE INDEX audit_entries_all ON audit_entries USING btree (id);
+CREATE INDEX audit_entries_resource ON audit_entries USING btree (organization_id, resource_id, id);
+CREATE INDEX audit_entries_actor ON audit_entries USING btree (organization_id, actor, id);
 CREATE TABLE controls (
     id integer NOT NULL,
     body bytea NOT NULL,
