@@ -47,7 +47,9 @@ def ready(service: Service, run: Run) -> tuple[int, Any]:
     same = run(service.call("GET", "/health/ready", key=None))
     assert (answer.status, answer.json) == (same.status, same.json)
     assert set(answer.json) == {"status", "checks", "queue"}
-    assert set(answer.json["queue"]) == {"depth", "warn_depth", "level", "stuck", "oldest_age_s"}
+    assert set(answer.json["queue"]) == {
+        "depth", "warn_depth", "level", "stuck", "oldest_age_s", "refusing", "drain_rate",
+    }  # fmt: skip
     return answer.status, answer.json
 
 
@@ -155,7 +157,8 @@ def test_what_is_stuck_is_a_warning_and_what_merely_waits_is_not(
     run(service.app.monitor.run_once())
     queue = ready(service, run)[1]["queue"]
     assert queue == {
-        "depth": 1, "warn_depth": 1000, "level": "normal", "stuck": 0, "oldest_age_s": 3600.0
+        "depth": 1, "warn_depth": 1000, "level": "normal", "stuck": 0, "oldest_age_s": 3600.0,
+        "refusing": None, "drain_rate": 0.0,
     }  # fmt: skip
     run(service.app.store.claim_queue(1, 45))
     run(service.app.monitor.run_once())
