@@ -195,6 +195,7 @@ def test_a_whole_batch_goes_through_and_what_is_far_too_large_ends_at_the_proxy(
         connection.putrequest("POST", "/api/events/batch", skip_host=True)
         connection.putheader("Host", NAME)
         connection.putheader("Authorization", f"Bearer {API_KEY}")
+        connection.putheader("Content-Type", "application/json")
         connection.putheader("Content-Length", str(7 << 20))
         connection.endheaders()
         try:
@@ -202,7 +203,8 @@ def test_a_whole_batch_goes_through_and_what_is_far_too_large_ends_at_the_proxy(
                 connection.send(b"x" * (1 << 20))
         except OSError:
             pass  # it answers without reading everything
-        assert connection.getresponse().status == 413
+        # By the service, which need not see it all, or by the proxy on the way to it.
+        assert connection.getresponse().status in {413, 502}
 
 
 def test_a_stream_is_passed_on_as_it_comes(behind: Behind) -> None:
