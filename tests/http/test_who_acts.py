@@ -19,4 +19,3 @@ def test_a_change_is_written_down_with_the_key_and_the_address_that_made_it(
     assert entry["actor"]["key_id"].startswith("key_")
     assert entry["actor"]["address"] == "127.0.0.1"
     assert entry["actor"]["request_id"] == made.headers["x-request-id"]
-
