@@ -59,6 +59,7 @@ from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
 from triggers_api.model.rollup import Rollup
 from triggers_api.model.search import Asked, Condition
+from triggers_api.model.standing import DeadGroup, Standing, SubscriptionStanding
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -342,11 +343,15 @@ class StalePart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which deliveries; ``since`` inclusive and ``until`` exclusive on creation."""
+    """Which deliveries; ``since`` inclusive and ``until`` exclusive on creation.
+
+    ``error_class`` is about dead ones of a subscription only.
+    """
 
     status: DeliveryStatus | None = None
     subscription_id: str | None = None
     event_id: str | None = None
+    error_class: str | None = None
     since: Timestamp | None = None
     until: Timestamp | None = None
 
@@ -532,7 +537,10 @@ class WalkedEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class WalkedDelivery(msgspec.Struct, frozen=True, gc=False):
-    """A delivery that a job comes by; ``origin_id`` is the job that made it, if one did."""
+    """A delivery that a job comes by.
+
+    ``origin_id`` is the job that made it, if one did; ``error_class`` is of use where it is dead.
+    """
 
     id: str
     event_id: str
@@ -540,6 +548,7 @@ class WalkedDelivery(msgspec.Struct, frozen=True, gc=False):
     subscription_id: str
     status: DeliveryStatus
     origin_id: str | None
+    error_class: str
 
 
 class EventContent(msgspec.Struct, frozen=True, gc=False):
@@ -933,6 +942,14 @@ class Store(Protocol):
     ) -> list[Delivery]:
         """A page of deliveries, newest first."""
 
+    async def dead_groups(
+        self, organization_id: str, *, after: tuple[str, str] | None, limit: int, most: int
+    ) -> list[DeadGroup]:
+        """Some groups of dead letters, by subscription and error class, behind such a pair.
+
+        Those of each are counted up to ``most``.
+        """
+
     async def delivery(self, organization_id: str, delivery_id: str) -> DeliveryDetail | None:
         """One delivery with its attempts."""
 
@@ -1006,6 +1023,20 @@ class Store(Protocol):
         """Depths: up to 100,000 rows of a kind exact and at most 1 s old.
 
         Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
+        """
+
+    async def standing(self, organization_id: str | None, most: int) -> Standing:
+        """What an organization has waiting, dead and on file; with ``None`` all of them together.
+
+        Rows of a kind are counted up to ``most``.
+        """
+
+    async def subscription_standing(
+        self, organization_id: str, subscription_ids: Collection[str], most: int
+    ) -> Mapping[str, SubscriptionStanding]:
+        """What some subscriptions have waiting and dead, counted up to ``most`` each.
+
+        Of one that is not there, nothing waits.
         """
 
     async def accounts(self) -> list[OrganizationAccount]:

@@ -1,7 +1,7 @@
 """Reads of the record half: events, deliveries, attempts, books."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from triggers_api.model.delivery import (
 )
 from triggers_api.model.event import Event, EventDetail
 from triggers_api.model.ids import received_ms
+from triggers_api.model.standing import Count, DeadGroup, Standing, SubscriptionStanding
 from triggers_api.model.statistics import (
     ATTEMPTS_LIMIT,
     DELIVERIES_LIMIT,
@@ -125,7 +126,17 @@ class RecordReads:
             organization,
             *_span(ids.DELIVERY, wanted.since, wanted.until, page),
         ]
-        if wanted.event_id is not None:
+        if wanted.event_id is None and wanted.status is DeliveryStatus.DEAD:
+            name = "dead_deliveries"
+            if subscription is not None:
+                name = "dead_deliveries_of_groups"
+                classes = (
+                    [each async for each in _classes(db, organization, subscription)]
+                    if wanted.error_class is None
+                    else [wanted.error_class]
+                )
+                parameters += [subscription, classes]
+        elif wanted.event_id is not None:
             name = "deliveries_by_event"
             parameters += [status, find(ids.EVENT, wanted.event_id), subscription]
         elif wanted.status in OPEN:
@@ -134,12 +145,69 @@ class RecordReads:
         elif subscription is not None:
             name = "deliveries_by_subscription"
             parameters += [status, subscription]
-        elif wanted.status is DeliveryStatus.DEAD:
-            name = "dead_deliveries"
         else:
             name = "deliveries"
             parameters.append(status)
         return [_delivery(row) for row in await db.fetch(SQL[name], *parameters)]
+
+    async def dead_groups(
+        self,
+        db: Connection,
+        organization: Key,
+        after: tuple[str, str] | None,
+        limit: int,
+        most: int,
+    ) -> list[DeadGroup]:
+        """Groups of dead letters behind one."""
+        subscription = FIRST if after is None else find(ids.SUBSCRIPTION, after[0])
+        error_class = "" if after is None else after[1]
+        rows = await db.fetch(
+            SQL["dead_groups"], organization, subscription, error_class, limit, most + 1
+        )
+        return [
+            DeadGroup(
+                subscription_id=text(ids.SUBSCRIPTION, of),
+                error_class=kind,
+                count=min(count, most),
+                complete=count <= most,
+                newest=text(ids.DELIVERY, newest),
+            )
+            for of, kind, count, newest in rows
+        ]
+
+    async def standing(
+        self, db: Connection, organization: Key | None, most: int, now: Timestamp
+    ) -> Standing:
+        """What waits, is dead, and is on file."""
+        whose = () if organization is None else (organization,)
+        name = "standing_of_all" if organization is None else "standing"
+        row = await db.fetchrow(SQL[name], most + 1, now, *whose)
+        assert row is not None
+        events, pruned, deliveries, oldest, *counts = row
+        names = ("queued", "failed", "quarantined", "waiting", "delivering", "dead")
+        return Standing(
+            events=events,
+            pruned=pruned,
+            deliveries=deliveries,
+            oldest_queued_age_s=None if oldest is None else max(0, now - oldest) / 1000,
+            **{
+                each: Count.up_to(most, count) for each, count in zip(names, counts, strict=True)
+            },
+        )
+
+    async def subscription_standing(
+        self, db: Connection, organization: Key, asked: Mapping[str, Key], most: int
+    ) -> dict[str, SubscriptionStanding]:
+        """What subscriptions have waiting and dead."""
+        rows = await db.fetch(
+            SQL["subscription_standing"], organization, list(asked.values()), most + 1
+        )
+        return {
+            identifier: SubscriptionStanding(
+                waiting=Count.up_to(most, waiting), dead=Count.up_to(most, dead)
+            )
+            for identifier, (waiting, dead) in zip(asked, rows, strict=True)
+        }
 
     async def delivery(
         self, db: Connection, organization: Key, delivery: Key
@@ -240,6 +308,15 @@ class RecordReads:
             )
             for organization, accepted, total, pruned in await db.fetch(SQL["account_totals"])
         ]
+
+
+async def _classes(db: Connection, organization: Key, subscription: Key) -> AsyncIterator[str]:
+    """The error classes of a subscription's dead letters."""
+    found = ""
+    while found is not None:
+        found = await db.fetchval(SQL["dead_class_next"], organization, subscription, found)
+        if found is not None:
+            yield found
 
 
 def _span(

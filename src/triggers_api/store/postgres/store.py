@@ -41,6 +41,7 @@ from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
 from triggers_api.model.rollup import Rollup
+from triggers_api.model.standing import DeadGroup, Standing, SubscriptionStanding
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -620,6 +621,7 @@ class PostgresStore:
         await self._write(lambda db: self._jobs.free(db, now=self.now()))
         self._wake_for(events, deliveries + mended)
         await self._write(lambda db: db.execute(SQL["forget_deleted_health"]))
+        await self._write(lambda db: db.execute(SQL["sort_dead_letters"], _SORTED_AT_ONCE))
         return Reaped(events, deliveries, await self._cancel_ended(), mended)
 
     async def beat(self, worker: Worker) -> Reaped:
@@ -843,6 +845,14 @@ class PostgresStore:
             lambda db: self._records.deliveries(db, organization, wanted, page)
         )
 
+    async def dead_groups(
+        self, organization_id: str, *, after: tuple[str, str] | None, limit: int, most: int
+    ) -> list[DeadGroup]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._records.dead_groups(db, organization, after, limit, most)
+        )
+
     async def delivery(self, organization_id: str, delivery_id: str) -> DeliveryDetail | None:
         organization, delivery = _organization(organization_id), find(ids.DELIVERY, delivery_id)
         return await self._sessions.read(
@@ -949,6 +959,21 @@ class PostgresStore:
             depths = await self._listed.read(lambda db: self._records.depths(db, self.now()))
             self._stats = at, depths
         return self._stats[1]
+
+    async def standing(self, organization_id: str | None, most: int) -> Standing:
+        organization = None if organization_id is None else _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._records.standing(db, organization, most, self.now())
+        )
+
+    async def subscription_standing(
+        self, organization_id: str, subscription_ids: Collection[str], most: int
+    ) -> Mapping[str, SubscriptionStanding]:
+        organization = _organization(organization_id)
+        asked = {each: find(ids.SUBSCRIPTION, each) for each in subscription_ids}
+        return await self._sessions.read(
+            lambda db: self._records.subscription_standing(db, organization, asked, most)
+        )
 
     async def accounts(self) -> list[OrganizationAccount]:
         return await self._sessions.read_one_moment(

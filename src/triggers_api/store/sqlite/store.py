@@ -26,6 +26,7 @@ from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
 from triggers_api.model.rollup import Rollup
+from triggers_api.model.standing import DeadGroup, Standing, SubscriptionStanding
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -658,6 +659,14 @@ class SqliteStore:
             lambda db: self._records.deliveries(db, organization, wanted, page)
         )
 
+    async def dead_groups(
+        self, organization_id: str, *, after: tuple[str, str] | None, limit: int, most: int
+    ) -> list[DeadGroup]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._records.dead_groups(db, organization, after, limit, most)
+        )
+
     async def delivery(self, organization_id: str, delivery_id: str) -> DeliveryDetail | None:
         organization = self._organization(organization_id)
         delivery = self._keys.find(ids.DELIVERY, delivery_id)
@@ -736,6 +745,21 @@ class SqliteStore:
             kept_s = _STATS_KEPT_S if rows <= _COUNTED_OFTEN else (ended - moment) * _STATS_REST
             self._stats = (ended + kept_s, counted)
         return self._stats[1]
+
+    async def standing(self, organization_id: str | None, most: int) -> Standing:
+        organization = None if organization_id is None else self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._records.standing(db, organization, most, self.now())
+        )
+
+    async def subscription_standing(
+        self, organization_id: str, subscription_ids: Collection[str], most: int
+    ) -> Mapping[str, SubscriptionStanding]:
+        organization = self._organization(organization_id)
+        asked = {each: self._keys.find(ids.SUBSCRIPTION, each) for each in subscription_ids}
+        return await self._readers.run(
+            lambda db: self._records.subscription_standing(db, organization, asked, most)
+        )
 
     async def accounts(self) -> list[OrganizationAccount]:
         return await self._readers.run(lambda db: self._records.accounts(db, self.now()))
