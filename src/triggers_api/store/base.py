@@ -59,11 +59,11 @@ from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
 from triggers_api.model.rollup import Rollup
 from triggers_api.model.search import Asked, Condition
-from triggers_api.model.standing import DeadGroup, Standing, SubscriptionStanding
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
+from triggers_api.model.workload import DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store.bodies import Sealing
 
 
@@ -1025,15 +1025,15 @@ class Store(Protocol):
         Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
         """
 
-    async def standing(self, organization_id: str | None, most: int) -> Standing:
+    async def workload(self, organization_id: str | None, most: int) -> Workload:
         """What an organization has waiting, dead and on file; with ``None`` all of them together.
 
         Rows of a kind are counted up to ``most``.
         """
 
-    async def subscription_standing(
+    async def subscription_workload(
         self, organization_id: str, subscription_ids: Collection[str], most: int
-    ) -> Mapping[str, SubscriptionStanding]:
+    ) -> Mapping[str, SubscriptionWorkload]:
         """What some subscriptions have waiting and dead, counted up to ``most`` each.
 
         Of one that is not there, nothing waits.

@@ -21,7 +21,6 @@ from triggers_api.model.delivery import (
 )
 from triggers_api.model.event import Event, EventDetail
 from triggers_api.model.ids import received_ms
-from triggers_api.model.standing import Count, DeadGroup, Standing, SubscriptionStanding
 from triggers_api.model.statistics import (
     ATTEMPTS_LIMIT,
     DELIVERIES_LIMIT,
@@ -31,6 +30,7 @@ from triggers_api.model.statistics import (
 )
 from triggers_api.model.timeline import Tried, timeline
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.workload import Count, DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     DeliveryFilter,
@@ -175,35 +175,33 @@ class RecordReads:
             for of, kind, count, newest in rows
         ]
 
-    async def standing(
+    async def workload(
         self, db: Connection, organization: Key | None, most: int, now: Timestamp
-    ) -> Standing:
+    ) -> Workload:
         """What waits, is dead, and is on file."""
         whose = () if organization is None else (organization,)
-        name = "standing_of_all" if organization is None else "standing"
+        name = "workload_of_all" if organization is None else "workload"
         row = await db.fetchrow(SQL[name], most + 1, now, *whose)
         assert row is not None
         events, pruned, deliveries, oldest, *counts = row
         names = ("queued", "failed", "quarantined", "waiting", "delivering", "dead")
-        return Standing(
+        return Workload(
             events=events,
             pruned=pruned,
             deliveries=deliveries,
             oldest_queued_age_s=None if oldest is None else max(0, now - oldest) / 1000,
-            **{
-                each: Count.up_to(most, count) for each, count in zip(names, counts, strict=True)
-            },
+            **{each: Count.up_to(most, count) for each, count in zip(names, counts, strict=True)},
         )
 
-    async def subscription_standing(
+    async def subscription_workload(
         self, db: Connection, organization: Key, asked: Mapping[str, Key], most: int
-    ) -> dict[str, SubscriptionStanding]:
+    ) -> dict[str, SubscriptionWorkload]:
         """What subscriptions have waiting and dead."""
         rows = await db.fetch(
-            SQL["subscription_standing"], organization, list(asked.values()), most + 1
+            SQL["subscription_workload"], organization, list(asked.values()), most + 1
         )
         return {
-            identifier: SubscriptionStanding(
+            identifier: SubscriptionWorkload(
                 waiting=Count.up_to(most, waiting), dead=Count.up_to(most, dead)
             )
             for identifier, (waiting, dead) in zip(asked, rows, strict=True)

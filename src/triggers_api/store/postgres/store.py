@@ -41,11 +41,11 @@ from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
 from triggers_api.model.rollup import Rollup
-from triggers_api.model.standing import DeadGroup, Standing, SubscriptionStanding
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
+from triggers_api.model.workload import DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store import bodies
 from triggers_api.store.base import (
     Changes,
@@ -144,6 +144,7 @@ _EVENT_OVERHEAD: Final = 256
 _SILENT_MS: Final = 6_000
 """How long a worker may be silent before what it holds is given to others."""
 _LISTED_MS: Final = 60_000
+_SORTED_AT_ONCE: Final = 5000
 _PROBE_BYTES: Final = 65_536
 
 
@@ -960,19 +961,19 @@ class PostgresStore:
             self._stats = at, depths
         return self._stats[1]
 
-    async def standing(self, organization_id: str | None, most: int) -> Standing:
+    async def workload(self, organization_id: str | None, most: int) -> Workload:
         organization = None if organization_id is None else _organization(organization_id)
         return await self._sessions.read(
-            lambda db: self._records.standing(db, organization, most, self.now())
+            lambda db: self._records.workload(db, organization, most, self.now())
         )
 
-    async def subscription_standing(
+    async def subscription_workload(
         self, organization_id: str, subscription_ids: Collection[str], most: int
-    ) -> Mapping[str, SubscriptionStanding]:
+    ) -> Mapping[str, SubscriptionWorkload]:
         organization = _organization(organization_id)
         asked = {each: find(ids.SUBSCRIPTION, each) for each in subscription_ids}
         return await self._sessions.read(
-            lambda db: self._records.subscription_standing(db, organization, asked, most)
+            lambda db: self._records.subscription_workload(db, organization, asked, most)
         )
 
     async def accounts(self) -> list[OrganizationAccount]:

@@ -18,7 +18,6 @@ from triggers_api.model.delivery import (
     DeliveryStatus,
 )
 from triggers_api.model.event import Event, EventDetail
-from triggers_api.model.standing import Count, DeadGroup, Standing, SubscriptionStanding
 from triggers_api.model.statistics import (
     ATTEMPTS_LIMIT,
     DELIVERIES_LIMIT,
@@ -28,6 +27,7 @@ from triggers_api.model.statistics import (
 )
 from triggers_api.model.timeline import Tried, timeline
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.workload import Count, DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     DeliveryFilter,
@@ -141,15 +141,11 @@ class RecordReads(Tables):
         whose = parameters["organization_id"], parameters["subscription_id"]
         rows: list[tuple[Any, ...]] = []
         for each in (error_class,) if error_class else self._classes(db, *whose):
-            rows += db.execute(
-                SQL["dead_deliveries_of_group"], parameters | {"error_class": each}
-            )
+            rows += db.execute(SQL["dead_deliveries_of_group"], parameters | {"error_class": each})
         rows.sort(reverse=True)
         return [self._delivery(row) for row in rows[: parameters["limit"]]]
 
-    def _classes(
-        self, db: apsw.Connection, organization: int, subscription: int
-    ) -> Iterator[str]:
+    def _classes(self, db: apsw.Connection, organization: int, subscription: int) -> Iterator[str]:
         found = ""
         while row := db.execute(
             SQL["dead_group_next"], (organization, subscription, found)
@@ -193,38 +189,36 @@ class RecordReads(Tables):
             )
         return groups
 
-    def standing(
+    def workload(
         self, db: apsw.Connection, organization: int | None, most: int, now: int
-    ) -> Standing:
+    ) -> Workload:
         """What waits, is dead, and is on file."""
-        name = "standing_of_all" if organization is None else "standing"
+        name = "workload_of_all" if organization is None else "workload"
         (row,) = db.execute(
             SQL[name], {"organization_id": organization, "now": now, "most": most + 1}
         )
         events, pruned, deliveries, looked_at, queued, oldest, *counts = row
         names = ("failed", "quarantined", "waiting", "delivering", "dead")
-        return Standing(
+        return Workload(
             events=events,
             pruned=pruned,
             deliveries=deliveries,
             # Of those that are due first it is looked whose they are.
             queued=Count(min(queued, most), looked_at <= most),
             oldest_queued_age_s=None if oldest is None else max(0, now - oldest) / 1000,
-            **{
-                each: Count.up_to(most, count) for each, count in zip(names, counts, strict=True)
-            },
+            **{each: Count.up_to(most, count) for each, count in zip(names, counts, strict=True)},
         )
 
-    def subscription_standing(
+    def subscription_workload(
         self, db: apsw.Connection, organization: int, asked: Mapping[str, int], most: int
-    ) -> dict[str, SubscriptionStanding]:
+    ) -> dict[str, SubscriptionWorkload]:
         """What subscriptions have waiting and dead."""
         found = {}
         for identifier, subscription in asked.items():
             ((waiting, dead),) = db.execute(
-                SQL["subscription_standing"], (organization, subscription, most + 1)
+                SQL["subscription_workload"], (organization, subscription, most + 1)
             )
-            found[identifier] = SubscriptionStanding(
+            found[identifier] = SubscriptionWorkload(
                 waiting=Count.up_to(most, waiting), dead=Count.up_to(most, dead)
             )
         return found

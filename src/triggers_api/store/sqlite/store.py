@@ -26,11 +26,11 @@ from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
 from triggers_api.model.rollup import Rollup
-from triggers_api.model.standing import DeadGroup, Standing, SubscriptionStanding
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
+from triggers_api.model.workload import DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store.base import (
     Changes,
     ClaimedJob,
@@ -746,19 +746,19 @@ class SqliteStore:
             self._stats = (ended + kept_s, counted)
         return self._stats[1]
 
-    async def standing(self, organization_id: str | None, most: int) -> Standing:
+    async def workload(self, organization_id: str | None, most: int) -> Workload:
         organization = None if organization_id is None else self._organization(organization_id)
         return await self._readers.run(
-            lambda db: self._records.standing(db, organization, most, self.now())
+            lambda db: self._records.workload(db, organization, most, self.now())
         )
 
-    async def subscription_standing(
+    async def subscription_workload(
         self, organization_id: str, subscription_ids: Collection[str], most: int
-    ) -> Mapping[str, SubscriptionStanding]:
+    ) -> Mapping[str, SubscriptionWorkload]:
         organization = self._organization(organization_id)
         asked = {each: self._keys.find(ids.SUBSCRIPTION, each) for each in subscription_ids}
         return await self._readers.run(
-            lambda db: self._records.subscription_standing(db, organization, asked, most)
+            lambda db: self._records.subscription_workload(db, organization, asked, most)
         )
 
     async def accounts(self) -> list[OrganizationAccount]:

@@ -1,17 +1,10 @@
--- Counted up to $1. $2: now.
-SELECT coalesce((SELECT sum(events) FROM accounts WHERE organization_id = $3), 0)::bigint,
-       coalesce((SELECT sum(pruned) FROM accounts WHERE organization_id = $3), 0)::bigint,
-       coalesce((SELECT sum(deliveries) FROM accounts WHERE organization_id = $3), 0)::bigint,
-       (
-           SELECT q.due_at
-           FROM event_queue AS q
-           WHERE q.due_at <= $2 AND q.organization_id = $3
-           ORDER BY q.event_id
-           LIMIT 1
-       ),
-       (SELECT count(*) FROM (SELECT FROM event_queue AS q WHERE q.due_at <= $2 AND q.organization_id = $3 LIMIT $1) AS n),
-       (SELECT count(*) FROM (SELECT FROM event_states AS s WHERE s.organization_id = $3 AND s.status = 3 LIMIT $1) AS n),
-       (SELECT count(*) FROM (SELECT FROM event_states AS s WHERE s.organization_id = $3 AND s.status = 4 LIMIT $1) AS n),
-       (SELECT count(*) FROM (SELECT FROM delivery_queue AS q WHERE q.organization_id = $3 LIMIT $1) AS n),
-       (SELECT count(*) FROM (SELECT FROM delivery_queue AS q WHERE q.lease_token <> 0 AND q.organization_id = $3 LIMIT $1) AS n),
-       (SELECT count(*) FROM (SELECT FROM dead_letters AS l WHERE l.organization_id = $3 LIMIT $1) AS n)
+-- What the server is, and whether it may be written to durably.
+SELECT current_setting('server_version') AS version,
+       current_setting('server_version_num')::integer AS version_number,
+       current_setting('fsync') AS fsync,
+       current_setting('full_page_writes') AS full_page_writes,
+       current_setting('synchronous_commit') AS synchronous_commit,
+       pg_is_in_recovery() AS in_recovery,
+       current_setting('transaction_read_only') AS read_only,
+       pg_backend_pid() AS backend,
+       (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now

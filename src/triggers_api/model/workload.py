@@ -20,7 +20,7 @@ class Count(msgspec.Struct, frozen=True):
         return cls(min(count, most), count <= most)
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """An organization, or all together.
 
     Attributes:
@@ -48,7 +48,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     dead: Count
 
 
-class SubscriptionStanding(msgspec.Struct, frozen=True, kw_only=True):
+class SubscriptionWorkload(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription: its deliveries that are not finished, and its dead letters."""
 
     waiting: Count
