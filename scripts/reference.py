@@ -124,9 +124,11 @@ def metrics() -> Table:
     registry = Metrics().registry
     rows = []
     for family in registry.collect():
-        collector: Any = registry._names_to_collectors[family.name]  # noqa: SLF001 - no other way
+        # The library's own, about the process, is not found by name and has no labels.
+        collector: Any = registry._names_to_collectors.get(family.name)  # noqa: SLF001 - no other way
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels = ", ".join(f"`{label}`" for label in collector._labelnames)  # noqa: SLF001
+        names = getattr(collector, "_labelnames", ())
+        labels = ", ".join(f"`{label}`" for label in names)
         rows.append((f"`{name}`", family.type, labels, family.documentation))
     return Table(("metric", "type", "labels", "meaning"), rows)
 

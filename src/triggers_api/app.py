@@ -47,19 +47,23 @@ from triggers_api.operate.expiry import Expiry
 from triggers_api.operate.heartbeat import Heartbeat
 from triggers_api.operate.indexer import Indexer
 from triggers_api.operate.jobs import JobRunner
+from triggers_api.operate.lag import LoopLag
 from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
+from triggers_api.operate.peers import PeerWatch
 from triggers_api.operate.reaper import Reaper
 from triggers_api.operate.retention import EventRetention, Retention
 from triggers_api.operate.rollups import RollupWriter
 from triggers_api.operate.sessions import EndedSessions
+from triggers_api.operate.switches import SwitchKeeper
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
 from triggers_api.settings import table as settings_table
 from triggers_api.store.base import Store
 from triggers_api.store.connect import StoreOptions, is_postgres, open_store, shown_url
 from triggers_api.store.directory import Directory
+from triggers_api.store.timed import time_verbs
 from triggers_api.telemetry.metrics import Metrics
 from triggers_api.web.site import Site
 
@@ -136,6 +140,8 @@ class App:
             self.monitor = Monitor(
                 store, directory, metrics=metrics, warn_depth=settings.queue_warn_depth
             )
+            self.peers = PeerWatch(store, own=lambda: self.heartbeat.worker, metrics=metrics)
+            self.lag = LoopLag(metrics=metrics)
             self.ingest = Ingest(
                 store,
                 directory,
@@ -212,6 +218,7 @@ class App:
                 clock=time.monotonic,
             )
             self._build_http()
+            self.switches = SwitchKeeper(store, directory, changing=self.context.changing)
             self._stack = stack.pop_all()
         return self
 
@@ -232,6 +239,7 @@ class App:
             ),
         )
         stack.push_async_callback(store.close)
+        time_verbs(store, self.metrics)
         self.rollups = RollupWriter(store, metrics=self.metrics)
         stack.push_async_callback(self.rollups.finish)
         self.directory = Directory(store, forced=_forced(settings))
@@ -291,12 +299,15 @@ class App:
 
     def _parts(self) -> tuple[Part, ...]:
         if self.settings.role == "api":
-            return self.monitor, self.rollups
+            return self.switches, self.monitor, self.peers, self.lag, self.rollups
         return (
+            self.switches,
             self.reaper,
             self.retention,
             self.event_retention,
             self.monitor,
+            self.peers,
+            self.lag,
             self.processor,
             self.dispatcher,
             self.prober,
@@ -320,35 +331,33 @@ class App:
         )
         self.post_event = PostEvent(self.ingest, self.admission, metrics=self.metrics)
         post_batch = PostBatch(self.ingest, self.admission, metrics=self.metrics)
-        self.asgi = Application(
-            Context(
-                settings=settings,
-                store=self.store,
-                directory=directory,
-                authenticator=authenticator,
-                egress=self.egress,
-                cursors=Cursors(self._secret),
-                tickets=Tickets(self._secret),
+        self.context = Context(
+            settings=settings,
+            store=self.store,
+            directory=directory,
+            authenticator=authenticator,
+            egress=self.egress,
+            cursors=Cursors(self._secret),
+            tickets=Tickets(self._secret),
+            metrics=self.metrics,
+            post_event=self.post_event,
+            sessions=Sessions(
+                self.store,
+                directory,
+                secret=self._secret,
+                retry_schedule=settings.retry_schedule,
+                wall=self._clock,
                 metrics=self.metrics,
-                post_event=self.post_event,
-                sessions=Sessions(
-                    self.store,
-                    directory,
-                    secret=self._secret,
-                    retry_schedule=settings.retry_schedule,
-                    wall=self._clock,
-                    metrics=self.metrics,
-                ),
-                draining=lambda: self.ingest.draining,
-                post_batch=post_batch,
-                pool=store_options(settings) if is_postgres(settings.database_url) else None,
-                readiness=self.readiness,
-                last_stats=lambda: self.monitor.stats,
-                worker=lambda: self.heartbeat.worker,
-                ending=lambda: self.ingest.draining,
             ),
-            api=self._has_api,
+            draining=lambda: self.ingest.draining,
+            post_batch=post_batch,
+            pool=store_options(settings) if is_postgres(settings.database_url) else None,
+            readiness=self.readiness,
+            last_stats=lambda: self.monitor.stats,
+            worker=lambda: self.heartbeat.worker,
+            ending=lambda: self.ingest.draining,
         )
+        self.asgi = Application(self.context, api=self._has_api)
         self.site: Site | None = None
         if self._has_api and settings.ui == "on":
             self.site = Site(self.asgi, local=is_loopback(settings.host))
@@ -362,12 +371,16 @@ class App:
         """Whether traffic should come here."""
         problem = self.monitor.store_problem
         checks = {"store": "ok" if problem is None else problem.code}
-        checks["accepting"] = "draining" if self.ingest.draining else "ok"
+        draining = self.ingest.draining or self.directory.draining
+        checks["accepting"] = "draining" if draining else "ok"
         for loop in self._loops:
             checks[loop.name] = "failing" if loop.failing else "ok"
+        ready = all(state == "ok" for state in checks.values())
+        # Traffic may come all the same: what is accepted waits for a worker.
+        checks["workers"] = self.peers.state
         stats = self.monitor.stats
         return Readiness(
-            ready=all(state == "ok" for state in checks.values()),
+            ready=ready,
             checks=checks,
             queue=QueueHealth(
                 depth=stats.depth,

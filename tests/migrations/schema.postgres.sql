@@ -285,6 +285,14 @@ CREATE INDEX subscriptions_expiring ON subscriptions USING btree (expires_at) WH
 CREATE INDEX subscriptions_version ON subscriptions USING btree (version);
 CREATE INDEX subscriptions_active ON subscriptions USING btree (organization_id, id) WHERE state = 0;
 ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (organization_id, id);
+CREATE TABLE switches (
+    organization_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    body bytea NOT NULL,
+    version bigint NOT NULL
+);
+ALTER TABLE switches ADD CONSTRAINT switches_pkey PRIMARY KEY (organization_id, subscription_id);
+CREATE INDEX switches_version ON switches USING btree (version);
 CREATE TABLE workers (
     number integer NOT NULL,
     id text NOT NULL,

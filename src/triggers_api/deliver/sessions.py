@@ -123,7 +123,7 @@ class Sessions:
 
     async def fetch(self, record: SubscriptionRecord, limit: int) -> list[Fetched]:
         """Up to ``limit`` due deliveries of a session, leased to it; none while delivery is paused."""
-        mode = self._directory.controls.delivery
+        mode = self._directory.delivery.of(record.organization_id, record.subscription.id)
         if mode is DeliveryMode.PAUSED:
             return []
         claim = await self._store.claim_for_session(

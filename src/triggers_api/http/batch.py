@@ -166,6 +166,7 @@ class PostBatch:
     ) -> Answer:
         now = perf_counter()
         elapsed = now - request.started
+        self._metrics.accepted.inc(result.accepted)
         routed = 0
         if result.accepted or result.duplicates:
             routed = sum(event.deliveries is not None for event in events)

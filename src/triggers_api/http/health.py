@@ -9,8 +9,8 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from triggers_api import __version__
 from triggers_api.errors import Unavailable
-from triggers_api.http.context import ACCESS, Context, QueueHealth
-from triggers_api.model.controls import Controls
+from triggers_api.http.context import ACCESS, Context, QueueHealth, Readiness
+from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running
 from triggers_api.model.organization import Scope
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
@@ -33,7 +33,11 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class ReadyReport(msgspec.Struct, frozen=True):
-    """Whether traffic should come here, and why not."""
+    """Whether traffic should come here, and why not.
+
+    ``status`` is ``ready``, ``degraded`` (traffic may come, but somebody should look at the checks) or
+    ``not-ready``.
+    """
 
     status: str
     checks: dict[str, str]
@@ -96,12 +100,21 @@ async def livez() -> Health:
     },
 )
 async def readyz(context: NamedDependency[Context]) -> Response[ReadyReport]:
-    """200 or 503. Pauses and refusing leave it at 200; they are what an operator wants."""
+    """200 or 503. Pauses and refusing leave it at 200; they are what an operator wants.
+
+    So does a worker that is gone: what is accepted waits for another one.
+    """
     readiness = context.readiness()
     return Response(
-        ReadyReport("ready" if readiness.ready else "not-ready", readiness.checks, readiness.queue),
+        ReadyReport(_status(readiness), readiness.checks, readiness.queue),
         status_code=200 if readiness.ready else 503,
     )
+
+
+def _status(readiness: Readiness) -> str:
+    if not readiness.ready:
+        return "not-ready"
+    return "ready" if all(each == "ok" for each in readiness.checks.values()) else "degraded"
 
 
 @get(
@@ -165,6 +178,13 @@ def _config(context: Context) -> dict[str, float | str | None]:
 @get("/metrics", summary="Metrics for Prometheus", media_type=_METRICS, security=[{}])
 async def metrics(context: NamedDependency[Context]) -> bytes:
     """Text exposition format."""
+    readiness, controls = context.readiness(), context.directory.controls
+    context.metrics.show_readiness(readiness.checks, ready=readiness.ready)
+    context.metrics.show_paused(
+        ingest=controls.ingest is IngestMode.REFUSE,
+        processing=controls.processing is Running.PAUSED,
+        delivery=controls.delivery is not DeliveryMode.RUNNING,
+    )
     return context.metrics.exposition()
 
 

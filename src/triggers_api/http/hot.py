@@ -131,6 +131,7 @@ class PostEvent:
         elapsed = now - request.started
         if first is None:
             status, body = _accepted(event, draft)
+            self._metrics.accepted.inc()
             self._metrics.ingest_accepted.observe(elapsed)
             self._metrics.rollups.accepted(
                 event.organization_id, elapsed, routed=event.deliveries is not None

@@ -291,6 +291,29 @@ FIELDS: Final = {
     "webhook_url": "Gets all of the organization's events: a subscription is kept for it.",
     "what": "What happened.",
     "workers": "Each process that is alive.",
+    "Drain.deliveries_leased": "Being sent.",
+    "Drain.deliveries_waiting": "Due now or later.",
+    "Drain.drained": "Nothing is taken in, no event waits, and nothing is due or being sent.",
+    "Drain.draining": "Nothing is taken in: what comes is answered 503, draining.",
+    "Drain.expires_at": "Then it is over by itself.",
+    "Controls.draining": "Nothing is taken in, so that the service runs empty.",
+    "Controls.expires_at": "When the next of these switches goes back.",
+    "Controls.organization_id": "Whose these are; null for those of the service.",
+    "Controls.subscription_id": "Of which subscription these are.",
+    "Controls.turned": "What was turned here, by the name of the switch.",
+    "Controls.concurrency": "Transactions in which a batch is routed at once; null for the setting.",
+    "Turn.value": "What it was turned to; null for its default.",
+    "Standing.value": "What it was turned to; null for its default.",
+    "Turn.before": "What it goes back to then; null for its default.",
+    "Turn.expires_at": "It goes back then; null for never.",
+    "TurnedSwitch.value": "What it is turned to.",
+    "TurnedSwitch.before": "What it goes back to; null for its default.",
+    "TurnedSwitch.expires_at": "It goes back then; null for never.",
+    "TurnedSwitch.organization_id": "Whose it is; null for the service.",
+    "TurnedSwitch.subscription_id": "Of which subscription it is.",
+    "TurnedSwitch.switch": "Its name.",
+    "TurnedSwitch.forced_by": "The variable in the environment that turns it.",
+    "expires_in_s": "For so many seconds; then it goes back by itself.",
 }
 
 _RECEIPT: Final = "dlv_019b796dd9e8700080792d5a01c9671c.1"
@@ -377,6 +400,12 @@ EXAMPLES: Final[dict[tuple[str, str], Any]] = {
     },
     ("post", "/api/quarantine/{event_id}/release"): {"payload": {"id": 42}},
     ("post", "/api/admin/quarantine/{event_id}/release"): {"payload": {"id": 42}},
-    ("patch", "/api/admin/controls"): {"delivery": "paused", "reason": "the receiver is moved"},
+    ("patch", "/api/admin/controls"): {
+        "delivery": "paused",
+        "reason": "the receiver is moved",
+        "expires_in_s": 900,
+    },
+    ("post", "/api/admin/drain"): {"reason": "upgrade", "expires_in_s": 3600},
+    ("post", "/api/admin/undrain"): {"reason": "the upgrade is done"},
 }
 """Request bodies in JSON, by method and path."""

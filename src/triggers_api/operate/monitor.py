@@ -104,6 +104,7 @@ class Monitor:
         if connections is not None:
             self._metrics.connections_in_use.set(connections.in_use)
             self._metrics.connections_idle.set(connections.idle)
+            self._metrics.connections_most.set(connections.most)
 
     def _show(self, stats: QueueStats) -> None:
         metrics = self._metrics
@@ -115,6 +116,8 @@ class Monitor:
         metrics.deliveries_waiting.set(stats.deliveries_waiting)
         metrics.deliveries_in_flight.set(stats.deliveries_leased)
         metrics.breakers_open.set(stats.breakers_open)
+        metrics.breakers_half_open.set(stats.breakers_half_open)
+        metrics.endpoints_failing.set(stats.endpoints_failing)
         now = asyncio.get_running_loop().time()
         if stats.depth > self._warn_depth:
             if now - self._warned_at >= _WARN_AGAIN_S:

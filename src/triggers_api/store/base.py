@@ -25,7 +25,7 @@ from typing import Protocol, Self
 import msgspec
 
 from triggers_api.model.attempt import AttemptDetails
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Controls, Switches
 from triggers_api.model.delivery import (
     Attempt,
     Delivery,
@@ -364,7 +364,10 @@ class LogPage(msgspec.Struct, frozen=True):
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What of the settings half changed after a version: rows as they are now, gone ones by id."""
+    """What of the settings half changed after a version: rows as they are now, gone ones by id.
+
+    ``controls`` are the service's switches as versions without expiry read and write them.
+    """
 
     version: int
     organizations: tuple[Organization, ...] = ()
@@ -373,6 +376,7 @@ class Changes(msgspec.Struct, frozen=True):
     controls: Controls | None = None
     gone: tuple[str, ...] = ()
     event_types: tuple[EventTypeRecord, ...] = ()
+    switches: tuple[Switches, ...] = ()
 
 
 class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -387,6 +391,8 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
         deliveries_waiting: pending and retrying.
         deliveries_leased: in a worker's hands.
         breakers_open: endpoints to which nothing is sent for a while, or only a probe.
+        breakers_half_open: of these, how many may get a probe now.
+        endpoints_failing: endpoints whose last attempt failed.
     """
 
     depth: int
@@ -397,6 +403,8 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     deliveries_waiting: int
     deliveries_leased: int
     breakers_open: int = 0
+    breakers_half_open: int = 0
+    endpoints_failing: int = 0
 
 
 class Reaped(msgspec.Struct, frozen=True):
@@ -647,6 +655,8 @@ class Connections(msgspec.Struct, frozen=True, kw_only=True):
 
     in_use: int
     idle: int
+    most: int
+    """How many there may be at once."""
 
 
 class Store(Protocol):
@@ -701,8 +711,12 @@ class Store(Protocol):
         *,
         contents_of: Collection[str] = (),
         in_order_of: Collection[str] = (),
+        not_of: Collection[str] = (),
     ) -> QueueClaim:
         """Lease up to ``limit`` due events, oldest first, those with a lease that ran out included.
+
+        Those of the organizations in ``not_of`` are left, and however many they are, they do not keep
+        others from being found.
 
         Events of the organizations in ``contents_of`` come with what filters read besides the key:
         payload, source and metadata.
@@ -761,8 +775,12 @@ class Store(Protocol):
     ) -> Mapping[str, EndpointHealth]:
         """What is known of the endpoints of subscriptions, of those that fail."""
 
-    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+    async def claim_probes(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[ProbeClaim]:
         """Lease subscriptions that were disabled for failing, and whose next probe is due.
+
+        Those of the organizations in ``not_of`` are left.
 
         Until the lease runs out nobody else is given them.
         """
@@ -789,8 +807,10 @@ class Store(Protocol):
             How many were ended.
         """
 
-    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
-        """Lease ended hooks of which the other side is to be told now.
+    async def claim_farewells(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[Farewell]:
+        """Lease ended hooks of which the other side is to be told now, but for ``not_of``'s.
 
         Until the lease runs out nobody else is given them.
         """
@@ -1025,18 +1045,11 @@ class Store(Protocol):
         Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
         """
 
-    async def workload(self, organization_id: str | None, most: int) -> Workload:
-        """What an organization has waiting, dead and on file; with ``None`` all of them together.
+    async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
+        """Whether no event is due or in a worker's hands, and no delivery that may be sent now.
 
-        Rows of a kind are counted up to ``most``.
-        """
-
-    async def subscription_workload(
-        self, organization_id: str, subscription_ids: Collection[str], most: int
-    ) -> Mapping[str, SubscriptionWorkload]:
-        """What some subscriptions have waiting and dead, counted up to ``most`` each.
-
-        Of one that is not there, nothing waits.
+        What waits for later, or for a subscription that is not sent to, is not counted, nor is what
+        waits for the subscriptions in ``but_for``.
         """
 
     async def accounts(self) -> list[OrganizationAccount]:
@@ -1067,6 +1080,20 @@ class Store(Protocol):
 
         Returns:
             How many were deleted.
+        """
+
+    async def workload(self, organization_id: str | None, most: int) -> Workload:
+        """What an organization has waiting, dead and on file; with ``None`` all of them together.
+
+        Rows of a kind are counted up to ``most``.
+        """
+
+    async def subscription_workload(
+        self, organization_id: str, subscription_ids: Collection[str], most: int
+    ) -> Mapping[str, SubscriptionWorkload]:
+        """What some subscriptions have waiting and dead, counted up to ``most`` each.
+
+        Of one that is not there, nothing waits.
         """
 
     # ── what is kept aside ────────────────────────────────────────────────────────────────────
@@ -1378,8 +1405,8 @@ class Store(Protocol):
     async def delete_event_type(self, organization_id: str, name: str) -> bool:
         """Delete an event type; returns whether there was one. Events keep what they have."""
 
-    async def save_controls(self, controls: Controls) -> None:
-        """Store the switches."""
+    async def save_switches(self, switches: Switches) -> None:
+        """Store the turns of a scope; those of the service also as other versions read them."""
 
     async def sealed(self) -> Sealed:
         """How the secrets of all subscriptions are kept."""

@@ -256,6 +256,7 @@ class Service:
         """
         if self._background:
             raise RuntimeError("the background parts are running; they do this by themselves")
+        await self.app.switches.run_once()
         while True:
             await self.app.expiry.run_once()
             await self.app.processor.run_once()

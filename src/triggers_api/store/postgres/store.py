@@ -19,7 +19,7 @@ from asyncpg import Record
 from triggers_api.errors import StartError, StorageFull, StoreUnavailable, Unavailable
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Switches
 from triggers_api.model.delivery import (
     WAITING,
     Delivery,
@@ -39,6 +39,7 @@ from triggers_api.model.health import (
 from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutcome
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.peers import SILENT_MS
 from triggers_api.model.postings import Part
 from triggers_api.model.rollup import Rollup
 from triggers_api.model.statistics import SubscriptionStats
@@ -125,7 +126,7 @@ from triggers_api.store.postgres.rollup_verbs import (
 from triggers_api.store.postgres.search_verbs import SearchVerbs
 from triggers_api.store.postgres.sessions import Sessions
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs, write_farewell
-from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, text
+from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, number, text
 from triggers_api.store.postgres.writer import Writer
 from triggers_api.telemetry.metrics import Metrics
 
@@ -141,8 +142,6 @@ _STATS_KEPT_S: Final = 0.5
 _EVENT_OVERHEAD: Final = 256
 """Bytes that an event takes in the commit queue besides its payload, about."""
 
-_SILENT_MS: Final = 6_000
-"""How long a worker may be silent before what it holds is given to others."""
 _LISTED_MS: Final = 60_000
 _SORTED_AT_ONCE: Final = 5000
 _PROBE_BYTES: Final = 65_536
@@ -304,7 +303,10 @@ class PostgresStore:
 
         return cls(
             options,
-            Sessions(_pool(options, opened), pooled=pooled),
+            Sessions(
+                _pool(options, opened, waited=metrics.connection_wait_seconds.observe),
+                pooled=pooled,
+            ),
             clock=database_clock,
             last=_Last.of(last),
             found=found,
@@ -354,7 +356,7 @@ class PostgresStore:
 
     def connections(self) -> Connections:
         pool = self._sessions.pool
-        return Connections(in_use=pool.in_use, idle=pool.idle)
+        return Connections(in_use=pool.in_use, idle=pool.idle, most=pool.most)
 
     async def check(self) -> None:
         async def ask(db: Connection) -> Standing:
@@ -473,6 +475,7 @@ class PostgresStore:
         *,
         contents_of: Collection[str] = (),
         in_order_of: Collection[str] = (),
+        not_of: Collection[str] = (),
     ) -> QueueClaim:
         now, token = self.now(), self._token()
         until = now.after(seconds=lease_s)
@@ -486,6 +489,7 @@ class PostgresStore:
                 token=token,
                 contents_of=contents_of,
                 in_order_of=in_order_of,
+                not_of=not_of,
                 skew_ms=self.skew_ms,
             ),
             atomic=bool(in_order_of),
@@ -568,11 +572,14 @@ class PostgresStore:
             return await self._health.of(change.db, organization, asked)
         return await self._sessions.read(lambda db: self._health.of(db, organization, asked))
 
-    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+    async def claim_probes(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[ProbeClaim]:
         now = self.now()
         until = now.after(seconds=lease_s)
         return await self._write(
-            lambda db: self._health.claim_probes(db, limit, now=now, until=until), atomic=True
+            lambda db: self._health.claim_probes(db, limit, not_of, now=now, until=until),
+            atomic=True,
         )
 
     async def settle_probe(
@@ -591,11 +598,13 @@ class PostgresStore:
             await self._tidy_up()
         return ended
 
-    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
+    async def claim_farewells(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[Farewell]:
         now = self.now()
         until = now.after(seconds=lease_s)
         return await self._write(
-            lambda db: self._farewells.claim(db, limit, now=now, until=until), atomic=True
+            lambda db: self._farewells.claim(db, limit, not_of, now=now, until=until), atomic=True
         )
 
     async def settle_farewell(
@@ -638,14 +647,14 @@ class PostgresStore:
         )
         assert row is not None
         heard_before, now = row
-        if heard_before is None or now - heard_before >= _SILENT_MS:
+        if heard_before is None or now - heard_before >= SILENT_MS:
             self._heard_since = now
-        if now - self._heard_since < _SILENT_MS:
+        if now - self._heard_since < SILENT_MS:
             # This process was silent itself, a moment ago: others have not had the time to be heard.
             return Reaped()
 
         async def free(db: Connection) -> tuple[int, int]:
-            silent = await db.fetch(SQL["silent_workers"], now - _SILENT_MS, self._worker_number)
+            silent = await db.fetch(SQL["silent_workers"], now - SILENT_MS, self._worker_number)
             if not silent:
                 return 0, 0
             log.warning("workers fell silent", workers=[name for _, name in silent])
@@ -961,19 +970,10 @@ class PostgresStore:
             self._stats = at, depths
         return self._stats[1]
 
-    async def workload(self, organization_id: str | None, most: int) -> Workload:
-        organization = None if organization_id is None else _organization(organization_id)
-        return await self._sessions.read(
-            lambda db: self._records.workload(db, organization, most, self.now())
-        )
-
-    async def subscription_workload(
-        self, organization_id: str, subscription_ids: Collection[str], most: int
-    ) -> Mapping[str, SubscriptionWorkload]:
-        organization = _organization(organization_id)
-        asked = {each: find(ids.SUBSCRIPTION, each) for each in subscription_ids}
-        return await self._sessions.read(
-            lambda db: self._records.subscription_workload(db, organization, asked, most)
+    async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
+        besides = [number(each) for each in but_for]
+        return not await self._sessions.read(
+            lambda db: self._records.is_busy(db, self.now(), besides)
         )
 
     async def accounts(self) -> list[OrganizationAccount]:
@@ -1003,6 +1003,21 @@ class PostgresStore:
     async def prune_rollups(self, step_s: int, before: Timestamp, limit: int) -> int:
         return changed(
             await self._write(lambda db: db.execute(SQL["prune_rollups"], step_s, before, limit))
+        )
+
+    async def workload(self, organization_id: str | None, most: int) -> Workload:
+        organization = None if organization_id is None else _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._records.workload(db, organization, most, self.now())
+        )
+
+    async def subscription_workload(
+        self, organization_id: str, subscription_ids: Collection[str], most: int
+    ) -> Mapping[str, SubscriptionWorkload]:
+        organization = _organization(organization_id)
+        asked = {each: find(ids.SUBSCRIPTION, each) for each in subscription_ids}
+        return await self._sessions.read(
+            lambda db: self._records.subscription_workload(db, organization, asked, most)
         )
 
     # ── inboxes ───────────────────────────────────────────────────────────────────────────────
@@ -1420,8 +1435,8 @@ class PostgresStore:
             lambda db: self._settings.delete_event_type(db, organization, name), atomic=True
         )
 
-    async def save_controls(self, controls: Controls) -> None:
-        await self._write(lambda db: self._settings.save_controls(db, controls), atomic=True)
+    async def save_switches(self, switches: Switches) -> None:
+        await self._write(lambda db: self._settings.save_switches(db, switches), atomic=True)
         self._queue_notice.give()
         self._announcer.announce(QUEUE)
         self.wake_deliveries(everywhere=True)
@@ -1437,13 +1452,19 @@ def _new_signing_key() -> bytes:
     return secrets.token_hex(32).encode()
 
 
-def _pool(options: StoreOptions, opened: Callable[[], Awaitable[Connection]]) -> Pool:
+def _pool(
+    options: StoreOptions,
+    opened: Callable[[], Awaitable[Connection]],
+    *,
+    waited: Callable[[float], None] | None = None,
+) -> Pool:
     return Pool(
         opened,
         size=options.pool_size,
         overflow=options.max_overflow,
         wait_s=options.pool_wait_s,
         recycle_s=options.pool_recycle_s,
+        waited=waited,
     )
 
 

@@ -16,7 +16,7 @@ import structlog
 from triggers_api.errors import OutcomeUnknown, StartError, StoreUnavailable, Unavailable
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Switches
 from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
 from triggers_api.model.event import EventAside, EventDetail, FirstEvent, NewEvent
 from triggers_api.model.event_type import EventType
@@ -365,6 +365,7 @@ class SqliteStore:
         *,
         contents_of: Collection[str] = (),
         in_order_of: Collection[str] = (),
+        not_of: Collection[str] = (),
     ) -> QueueClaim:
         now = self.now()
         until, token = now.after(seconds=lease_s), _token()
@@ -378,6 +379,7 @@ class SqliteStore:
                 token=token,
                 contents_of=contents_of,
                 in_order_of=in_order_of,
+                not_of=not_of,
             ),
         )
 
@@ -435,10 +437,13 @@ class SqliteStore:
         asked = [self._keys.find(ids.SUBSCRIPTION, each) for each in subscription_ids]
         return await self._readers.run(lambda db: self._health.of(db, organization, asked))
 
-    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+    async def claim_probes(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[ProbeClaim]:
         def claim(db: apsw.Connection) -> Sequence[ProbeClaim]:
             now = self.now()
-            return self._health.claim_probes(db, limit, now=now, until=now.after(seconds=lease_s))
+            until = now.after(seconds=lease_s)
+            return self._health.claim_probes(db, limit, not_of, now=now, until=until)
 
         return await self._write("claim_probes", claim)
 
@@ -458,10 +463,13 @@ class SqliteStore:
             await self._cancel_ended(subscription)
         return len(ended)
 
-    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
+    async def claim_farewells(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[Farewell]:
         def claim(db: apsw.Connection) -> Sequence[Farewell]:
             now = self.now()
-            return self._farewells.claim(db, limit, now=now, until=now.after(seconds=lease_s))
+            until = now.after(seconds=lease_s)
+            return self._farewells.claim(db, limit, not_of, now=now, until=until)
 
         return await self._write("claim_farewells", claim)
 
@@ -746,19 +754,10 @@ class SqliteStore:
             self._stats = (ended + kept_s, counted)
         return self._stats[1]
 
-    async def workload(self, organization_id: str | None, most: int) -> Workload:
-        organization = None if organization_id is None else self._organization(organization_id)
-        return await self._readers.run(
-            lambda db: self._records.workload(db, organization, most, self.now())
-        )
-
-    async def subscription_workload(
-        self, organization_id: str, subscription_ids: Collection[str], most: int
-    ) -> Mapping[str, SubscriptionWorkload]:
-        organization = self._organization(organization_id)
-        asked = {each: self._keys.find(ids.SUBSCRIPTION, each) for each in subscription_ids}
-        return await self._readers.run(
-            lambda db: self._records.subscription_workload(db, organization, asked, most)
+    async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
+        besides = [self._keys.find(ids.SUBSCRIPTION, each) for each in but_for]
+        return not await self._readers.run(
+            lambda db: self._records.is_busy(db, self.now(), besides)
         )
 
     async def accounts(self) -> list[OrganizationAccount]:
@@ -786,6 +785,21 @@ class SqliteStore:
     async def prune_rollups(self, step_s: int, before: Timestamp, limit: int) -> int:
         return await self._write(
             "prune_rollups", lambda db: self._rollups.prune(db, step_s, before, limit)
+        )
+
+    async def workload(self, organization_id: str | None, most: int) -> Workload:
+        organization = None if organization_id is None else self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._records.workload(db, organization, most, self.now())
+        )
+
+    async def subscription_workload(
+        self, organization_id: str, subscription_ids: Collection[str], most: int
+    ) -> Mapping[str, SubscriptionWorkload]:
+        organization = self._organization(organization_id)
+        asked = {each: self._keys.find(ids.SUBSCRIPTION, each) for each in subscription_ids}
+        return await self._readers.run(
+            lambda db: self._records.subscription_workload(db, organization, asked, most)
         )
 
     # ── inboxes ───────────────────────────────────────────────────────────────────────────────
@@ -1193,8 +1207,8 @@ class SqliteStore:
             lambda db: self._settings.delete_event_type(db, organization, name),
         )
 
-    async def save_controls(self, controls: Controls) -> None:
-        await self._write("save_controls", lambda db: self._settings.save_controls(db, controls))
+    async def save_switches(self, switches: Switches) -> None:
+        await self._write("save_switches", lambda db: self._settings.save_switches(db, switches))
         self._queue_notice.give()
         self._delivery_notice.give()
 
