@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -54,7 +54,10 @@ def groups(
 
 
 def listed(
-    world: World, organization: str, page: Page | None = None, **wanted: str
+    world: World,
+    organization: str,
+    page: Page | None = None,
+    **wanted: Any,  # noqa: ANN401 - of the filter
 ) -> list[Delivery]:
     asked = DeliveryFilter(status=DeliveryStatus.DEAD, **wanted)
     return world.run(world.store.deliveries(organization, asked, page or Page(100)))

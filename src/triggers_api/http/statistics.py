@@ -19,7 +19,7 @@ from triggers_api.model.rollup import (
     MOST_POINTS,
     SUBSCRIPTION_S,
     Counted,
-    Health,
+    HealthPoint,
     Point,
     counted,
     floor,
@@ -86,7 +86,7 @@ class SubscriptionHealth(msgspec.Struct, frozen=True, kw_only=True):
     dead: Count
     attempts: AttemptCounts
     success_rate: float | None
-    line: list[Health]
+    line: list[HealthPoint]
 
 
 class SubscriptionsHealth(msgspec.Struct, frozen=True):
@@ -160,7 +160,7 @@ async def _statistics(
 
 @get(
     "/api/subscriptions/health",
-    summary="Health of subscriptions",
+    summary="HealthPoint of subscriptions",
     opt={ACCESS: (Scope.READ, Scope.MANAGE)},
 )
 async def subscriptions_health(
@@ -196,7 +196,7 @@ async def subscriptions_health(
 
 
 def _health(
-    subscription_id: str, workload: SubscriptionWorkload, line: list[Health]
+    subscription_id: str, workload: SubscriptionWorkload, line: list[HealthPoint]
 ) -> SubscriptionHealth:
     succeeded, failed = sum(each.succeeded for each in line), sum(each.failed for each in line)
     total = succeeded + failed

@@ -166,7 +166,7 @@ def _reason(outcome: Outcome) -> str:
 def error_class(reason: str | None) -> str:
     """What a dead letter's last attempt came to, from its reason: a status code, or one of ``ERRORS``.
 
-    The databases say the same of a row by themselves.
+    Statements of PostgreSQL say the same by themselves.
     """
     reason = reason or ""
     if reason.startswith(_ANSWERED):

@@ -136,7 +136,7 @@ class Point(Counted, frozen=True, kw_only=True):
     at: Timestamp
 
 
-class Health(msgspec.Struct, frozen=True, kw_only=True):
+class HealthPoint(msgspec.Struct, frozen=True, kw_only=True):
     """How attempts to deliver to a subscription fared in a stretch that began at ``at``."""
 
     at: Timestamp
@@ -249,7 +249,7 @@ def health_lines(
     *,
     since: Timestamp,
     until: Timestamp,
-) -> dict[str, list[Health]]:
+) -> dict[str, list[HealthPoint]]:
     """How subscriptions fared, by their ids: a point for each stretch of ``SUBSCRIPTION_S``."""
     step_ms = SUBSCRIPTION_S * 1000
     found: dict[str | None, dict[int, Tally]] = {each: {} for each in subscription_ids}
@@ -258,7 +258,7 @@ def health_lines(
     nothing = Tally()
     return {
         subscription: [
-            Health(
+            HealthPoint(
                 at=Timestamp(at),
                 succeeded=(tally := tallies.get(at, nothing)).attempts_succeeded,
                 failed=tally.attempts_failed,

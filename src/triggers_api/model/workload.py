@@ -1,6 +1,7 @@
 """How things stand at a moment: what waits, what is dead, of whom. Pure."""
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -15,7 +16,7 @@ class Count(msgspec.Struct, frozen=True):
     complete: bool
 
     @classmethod
-    def up_to(cls, most: int, count: int) -> "Count":
+    def up_to(cls, most: int, count: int) -> Self:
         """Of a count that was to go up to ``most`` and one more."""
         return cls(min(count, most), count <= most)
 
@@ -46,6 +47,32 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     waiting: Count
     delivering: Count
     dead: Count
+
+    @classmethod
+    def seen(cls, row: Iterable[Any], most: int, now: int) -> Self:
+        """What a look came to that ended after ``most`` rows of a kind and one more.
+
+        Args:
+            row: the totals; of the queue how many were looked at, how many are due, and since when; of
+                what is kept aside how many were looked at, if not by status; and the other counts.
+            most: rows of a kind.
+            now: by the store's clock.
+        """
+        events, pruned, deliveries, in_queue, queued, oldest, aside, *counts = row
+        failed, quarantined, waiting, delivering, dead = counts
+        return cls(
+            events=events,
+            pruned=pruned,
+            deliveries=deliveries,
+            queued=Count(min(queued, most), in_queue <= most),
+            oldest_queued_age_s=None if oldest is None else max(0, now - oldest) / 1000,
+            failed=Count(min(failed, most), max(failed, aside) <= most),
+            quarantined=Count(min(quarantined, most), max(quarantined, aside) <= most),
+            waiting=Count.up_to(most, waiting),
+            # Of what is not finished, as far as that was looked at.
+            delivering=Count(min(delivering, most), max(delivering, waiting) <= most),
+            dead=Count.up_to(most, dead),
+        )
 
 
 class SubscriptionWorkload(msgspec.Struct, frozen=True, kw_only=True):

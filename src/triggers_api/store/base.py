@@ -556,7 +556,7 @@ class WalkedDelivery(msgspec.Struct, frozen=True, gc=False):
     subscription_id: str
     status: DeliveryStatus
     origin_id: str | None
-    error_class: str
+    error_class: str | None
 
 
 class EventContent(msgspec.Struct, frozen=True, gc=False):

@@ -183,15 +183,7 @@ class RecordReads:
         name = "workload_of_all" if organization is None else "workload"
         row = await db.fetchrow(SQL[name], most + 1, now, *whose)
         assert row is not None
-        events, pruned, deliveries, oldest, *counts = row
-        names = ("queued", "failed", "quarantined", "waiting", "delivering", "dead")
-        return Workload(
-            events=events,
-            pruned=pruned,
-            deliveries=deliveries,
-            oldest_queued_age_s=None if oldest is None else max(0, now - oldest) / 1000,
-            **{each: Count.up_to(most, count) for each, count in zip(names, counts, strict=True)},
-        )
+        return Workload.seen(row, most, now)
 
     async def subscription_workload(
         self, db: Connection, organization: Key, asked: Mapping[str, Key], most: int

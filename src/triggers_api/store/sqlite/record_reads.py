@@ -197,17 +197,7 @@ class RecordReads(Tables):
         (row,) = db.execute(
             SQL[name], {"organization_id": organization, "now": now, "most": most + 1}
         )
-        events, pruned, deliveries, looked_at, queued, oldest, *counts = row
-        names = ("failed", "quarantined", "waiting", "delivering", "dead")
-        return Workload(
-            events=events,
-            pruned=pruned,
-            deliveries=deliveries,
-            # Of those that are due first it is looked whose they are.
-            queued=Count(min(queued, most), looked_at <= most),
-            oldest_queued_age_s=None if oldest is None else max(0, now - oldest) / 1000,
-            **{each: Count.up_to(most, count) for each, count in zip(names, counts, strict=True)},
-        )
+        return Workload.seen(row, most, now)
 
     def subscription_workload(
         self, db: apsw.Connection, organization: int, asked: Mapping[str, int], most: int

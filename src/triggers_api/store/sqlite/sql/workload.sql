@@ -14,6 +14,7 @@ SELECT coalesce((SELECT events FROM accounts WHERE organization_id = :organizati
        (SELECT count(*) FROM due),
        (SELECT count(*) FROM queued),
        (SELECT min(due_at) FROM queued),
+       0,
        (
            SELECT count(*)
            FROM (
