@@ -11,6 +11,7 @@ from litestar.types import Message, Scope
 from triggers_api.errors import MalformedValue
 from triggers_api.http import (
     admin,
+    audit,
     controls,
     deliveries,
     documentation,
@@ -25,6 +26,7 @@ from triggers_api.http import (
     poll,
     problems,
     quarantine,
+    queues,
     statistics,
     subscription_work,
     subscriptions,
@@ -95,8 +97,10 @@ def _api_routers() -> list[Router]:
     )
     return [
         of_organizations,
+        audit.router(),
         admin.router(),
         controls.router(),
+        queues.router(),
         quarantine.admin_router(),
         statistics.admin_router(),
         documentation.router(),

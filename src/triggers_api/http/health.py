@@ -10,6 +10,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from triggers_api import __version__
 from triggers_api.errors import Unavailable
 from triggers_api.http.context import ACCESS, Context, QueueHealth, Readiness
+from triggers_api.ingest.limits import LimitsState
 from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running
 from triggers_api.model.organization import Scope
 from triggers_api.model.timestamp import Timestamp
@@ -76,6 +77,7 @@ class DetailedHealth(msgspec.Struct, frozen=True, kw_only=True):
     workers: list[WorkerHealth]
     controls: Controls
     durability: Durability
+    limits: LimitsState
     config: dict[str, float | str | None]
 
 
@@ -141,6 +143,7 @@ async def detailed(context: NamedDependency[Context]) -> DetailedHealth:
         workers=[WorkerHealth.of(worker) for worker in workers],
         controls=context.directory.controls,
         durability=context.store.durability(),
+        limits=context.limits(),
         config=_config(context),
     )
 
