@@ -29,6 +29,7 @@ from triggers_api.model.rollup import (
 from triggers_api.model.statistics import AttemptCounts
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.workload import MOST, Count, SubscriptionWorkload, Workload
+from triggers_api.store.base import Page
 
 WINDOW_S: Final = 3600.0
 """How much is shown where nothing is asked for."""
@@ -47,7 +48,10 @@ Step = Annotated[
     ),
 ]
 SubscriptionIds = Annotated[
-    str, QueryParameter(description=f"Up to {MOST_SUBSCRIPTIONS} of them, with commas between.")
+    str | None,
+    QueryParameter(
+        description=f"Up to {MOST_SUBSCRIPTIONS} of them, with commas between; otherwise the newest."
+    ),
 ]
 OfOrganization = Annotated[
     str | None, QueryParameter(description="Of this organization; otherwise of all together.")
@@ -166,10 +170,14 @@ async def _statistics(
 async def subscriptions_health(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
-    subscription_ids: SubscriptionIds,
+    subscription_ids: SubscriptionIds = None,
 ) -> SubscriptionsHealth:
     """Of the last day by half hours; for lists, where ``/stats`` of each would take long."""
-    asked = list(dict.fromkeys(subscription_ids.split(",")))
+    if subscription_ids is None:
+        newest = await context.store.subscriptions(organization_id, Page(limit=50))
+        asked = [each.id for each in newest]
+    else:
+        asked = list(dict.fromkeys(subscription_ids.split(",")))
     if len(asked) > MOST_SUBSCRIPTIONS:
         reason = f"must be at most {MOST_SUBSCRIPTIONS} ids"
         raise ValidationFailed.of("subscription_ids", "invalid-parameter", reason)
