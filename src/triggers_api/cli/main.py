@@ -37,6 +37,8 @@ _COMMANDS: Final = {
     "quarantine": ("quarantine", "List, release or delete events that are kept aside."),
     "migrate": ("migrate", "Bring a database's schema up to date."),
     "encrypt": ("encrypt", "Encrypt secrets in the database under the present key."),
+    "backup": ("backup", "Copy the embedded database while it is served."),
+    "restore": ("restore", "Put a copy in place of the embedded database."),
     "copy": ("copy", "Move an installation from a file to PostgreSQL."),
     "doctor": ("doctor", "Check the machine, the settings and the database."),
     "bench": ("bench", "Measure the service on this machine."),
