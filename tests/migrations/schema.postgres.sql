@@ -194,6 +194,11 @@ CREATE TABLE jobs (
 );
 ALTER TABLE jobs ADD CONSTRAINT jobs_pkey PRIMARY KEY (organization_id, id);
 CREATE INDEX jobs_due ON jobs USING btree (due_at) WHERE status = 0;
+CREATE TABLE logouts (
+    session text NOT NULL,
+    expires_at bigint NOT NULL
+);
+ALTER TABLE logouts ADD CONSTRAINT logouts_pkey PRIMARY KEY (session);
 CREATE TABLE meta (
     name text NOT NULL,
     value bytea NOT NULL
