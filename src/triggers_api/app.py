@@ -144,6 +144,7 @@ class App:
             self.monitor = Monitor(
                 store, directory, metrics=metrics, warn_depth=settings.queue_warn_depth
             )
+            stack.push_async_callback(self.monitor.finish)
             self.peers = PeerWatch(store, own=lambda: self.heartbeat.worker, metrics=metrics)
             self.lag = LoopLag(metrics=metrics)
             self.ingest = Ingest(
@@ -398,6 +399,8 @@ class App:
             last_stats=lambda: self.monitor.stats,
             worker=lambda: self.heartbeat.worker,
             ending=lambda: self.ingest.draining,
+            process=self.processor.by_hand,
+            level=self.monitor.level_of,
         )
         self.asgi = Application(self.context, api=self._has_api)
         self.site: Site | None = None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakValueDictionary
@@ -28,6 +28,7 @@ from triggers_api.ingest.limits import LimitsState
 from triggers_api.model.audit import Actor, ActorType
 from triggers_api.model.organization import Scope
 from triggers_api.model.worker import Worker
+from triggers_api.process.processor import Turned
 from triggers_api.settings import Network, Settings
 from triggers_api.store.acting import act_as
 from triggers_api.store.base import QueueStats, Reached, Store
@@ -107,6 +108,8 @@ class Context:
         last_stats: Callable[[], QueueStats],
         worker: Callable[[], Worker],
         ending: Callable[[], bool],
+        process: Callable[[], Awaitable[Turned]],
+        level: Callable[[QueueStats], str],
     ) -> None:
         """Hold them.
 
@@ -129,6 +132,8 @@ class Context:
             last_stats: the depths as they were seen last, for when the store does not answer.
             ending: whether the service is about to end.
             worker: this process as it was at its last heartbeat.
+            process: has a batch of events routed now.
+            level: what depths of the queue are: normal, warning or critical.
         """
         self.settings = settings
         self.store = store
@@ -148,6 +153,8 @@ class Context:
         self.last_stats = last_stats
         self.worker = worker
         self.ending = ending
+        self.process = process
+        self.level = level
         self.hints = Hints()
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
