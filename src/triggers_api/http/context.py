@@ -188,8 +188,13 @@ BEGINNINGS = "beginnings"
 """A key in a handler's ``opt``: beginnings of parameters that are the caller's to name."""
 
 
-def check_access(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """The guard of every route: key, scope, and no parameter that the route does not know."""
+async def check_access(
+    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+) -> None:
+    """The guard of every route: key, scope, and no parameter that the route does not know.
+
+    In the request's own task: who it is that asks is known from here on (``store/acting.py``).
+    """
     scopes: tuple[Scope, ...] | None = handler.opt.get(ACCESS)
     if scopes is None:
         return

@@ -64,6 +64,31 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
+class KeyStatus(StrEnum):
+    """Whether a key opens anything, and for how long: ``expiring`` ones end within days."""
+
+    VALID = "valid"
+    EXPIRING = "expiring"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+EXPIRES_SOON_S: Final = 7 * 86_400
+"""A key that ends within this time is warned of."""
+
+
+def key_status(key: ApiKey, *, now: Timestamp) -> KeyStatus:
+    """Where a key stands at a moment."""
+    if key.revoked_at is not None:
+        return KeyStatus.REVOKED
+    if key.expires_at is None:
+        return KeyStatus.VALID
+    if key.expires_at <= now:
+        return KeyStatus.EXPIRED
+    soon = key.expires_at <= now.after(seconds=EXPIRES_SOON_S)
+    return KeyStatus.EXPIRING if soon else KeyStatus.VALID
+
+
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A key as it is kept: by its digest, with the organization it stands for.
 
