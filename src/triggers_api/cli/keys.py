@@ -1,8 +1,7 @@
 """``triggers keys``."""
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import click
@@ -18,130 +17,137 @@ if TYPE_CHECKING:
 
 # What opens databases is imported where it is used, so that --help does not wait for it.
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _COLUMNS: Final = "{:<36}  {:<8}  {:<24}  {:<24}  {:<22}  {}"
 _NEVER: Final = "-"
-
-
-def _options(command: F) -> F:
-    """Adds ``--url``, ``--admin-key``, ``--organization`` and ``--json``."""
-    key = click.option(
-        "--admin-key", envvar="TRIGGERS_ADMIN_KEY", callback=_key,
-        help="An operator's key. [env: TRIGGERS_ADMIN_KEY]",
-    )  # fmt: skip
-    organization = click.option(
-        "--organization", metavar="ID", help="Keys of this organization, not of operators."
-    )
-    as_json = click.option("--json", "as_json", is_flag=True, help="Print the answer of the API.")
-    return organization(as_json(url_option(key(command))))
 
 
 def _key(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     return None if value is None else key_text(context, option, value)
 
 
-@click.group(name="keys")
-def command() -> None:
-    """List, create, replace and revoke keys, of operators or of an organization."""
-
-
-@command.command(name="list")
-@_options
-def list_keys(organization: str | None, as_json: bool, url: str, admin_key: str | None) -> None:  # noqa: FBT001 - click's
-    """List keys, the newest first: what they begin with, where they stand, when they were used."""
-    operator, cursor = _operator(url, admin_key), None
-    if not as_json:
-        click.echo(_COLUMNS.format("ID", "STATUS", "EXPIRES", "LAST USED", "SCOPES", "NAME"))
-    while True:
-        page = operator.get(_path(organization), cursor=cursor, limit=1000)
-        for key in page["data"]:
-            echo(key, _line(key), as_json=as_json)
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return
-
-
-@command.command(name="create")
-@click.argument("name")
+@click.command(name="keys")
+@click.argument("action", type=click.Choice(("list", "create", "rotate", "revoke")), default="list")
+@click.argument("named", metavar="[NAME|KEY ...]", nargs=-1)
+@click.option("--organization", metavar="ID", help="Keys of this organization, not of operators.")
 @click.option(
     "--scope", "scopes", multiple=True, type=click.Choice(("ingest", "read", "manage")),
-    help="For an organization's key: only this; can be given several times.",
+    help="For create: of an organization's key only this; can be given several times.",
 )  # fmt: skip
-@click.option("--expires-in", type=Duration(), metavar="TIME", help="90, 15m, 2h, 30d.")
+@click.option(
+    "--expires-in", type=Duration(), metavar="TIME",
+    help="For create and rotate: when the new key ends, as 90, 15m, 2h, 30d.",
+)  # fmt: skip
+@click.option(
+    "--grace", type=Duration(), metavar="TIME",
+    help="For rotate: how long the old key is good still; a day if not given.",
+)  # fmt: skip
 @click.option(
     "--database-url", metavar="URL",
-    help="Make an operator's key in this database, past the service: the way back when none is left.",
+    help="For create: an operator's key in this database, past the service. The way back when no "
+    "operator's key is left.",
 )  # fmt: skip
-@_options
-def create(
-    name: str,
+@click.option(
+    "--admin-key", envvar="TRIGGERS_ADMIN_KEY", callback=_key,
+    help="An operator's key. [env: TRIGGERS_ADMIN_KEY]",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the answer of the API.")
+@url_option
+def command(
+    action: str,
+    named: tuple[str, ...],
+    organization: str | None,
     scopes: tuple[str, ...],
     expires_in: int | None,
-    database_url: str | None,
-    organization: str | None,
-    as_json: bool,  # noqa: FBT001 - click's
-    url: str,
-    admin_key: str | None,
-) -> None:
-    """Create a key called NAME. It is printed this once."""
-    if scopes and organization is None:
-        raise click.UsageError("--scope is for keys of an organization (--organization)")
-    if database_url is not None:
-        if organization is not None:
-            raise click.UsageError("--database-url makes operators' keys only")
-        made = _create_in(database_url, name, expires_in)
-    else:
-        body: dict[str, object] = {"name": name}
-        if scopes:
-            body["scopes"] = list(scopes)
-        if expires_in is not None:
-            body["expires_at"] = _moment(expires_in)
-        made = _operator(url, admin_key).post(_path(organization), body)
-    echo(made, f"{made['id']}  {made['key']}", as_json=as_json)
-
-
-@command.command(name="rotate")
-@click.argument("key_id", metavar="KEY")
-@click.option(
-    "--grace", type=Duration(), metavar="TIME", help="How long the old one is good still: 1d."
-)
-@_options
-def rotate(
-    key_id: str,
     grace: int | None,
-    organization: str | None,
+    database_url: str | None,
+    admin_key: str | None,
     as_json: bool,  # noqa: FBT001 - click's
     url: str,
-    admin_key: str | None,
 ) -> None:
-    """Make a key in the place of KEY, which ends after its grace."""
-    body = {} if grace is None else {"grace_s": grace}
-    path = f"{_path(organization)}/{quote(key_id, safe='')}/rotate"
-    made = _operator(url, admin_key).post(path, body)
-    echo(
-        made,
-        f"{made['id']}  {made['key']}",
-        f"{made['replaces']}  is good until {made['old_expires_at']}",
-        as_json=as_json,
-    )
+    """List keys, create one called NAME, or replace or revoke KEYs: of operators or an organization.
+
+    A new key is printed this once, behind its id.
+    """
+    asked = _Asked(url, admin_key, organization, as_json=as_json)
+    if (scopes and (action != "create" or organization is None)) or (
+        grace is not None and action != "rotate"
+    ):
+        raise click.UsageError("--scope goes with create and --organization, --grace with rotate")
+    match action:
+        case "list" if not named:
+            asked.list()
+        case "create" if len(named) == 1 and database_url is None:
+            asked.create(named[0], scopes, expires_in)
+        case "create" if len(named) == 1 and database_url is not None and organization is None:
+            asked.tell_new(_create_in(database_url, named[0], expires_in))
+        case "rotate" if len(named) == 1:
+            asked.rotate(named[0], grace, expires_in)
+        case "revoke" if named:
+            asked.revoke(named)
+        case _:
+            raise click.UsageError(
+                "list takes no names, create one name, rotate one key, revoke some keys; "
+                "--database-url makes operators' keys only"
+            )
 
 
-@command.command(name="revoke")
-@click.argument("key_ids", metavar="KEY...", nargs=-1, required=True)
-@_options
-def revoke(
-    key_ids: tuple[str, ...],
-    organization: str | None,
-    as_json: bool,  # noqa: FBT001 - click's
-    url: str,
-    admin_key: str | None,
-) -> None:
-    """End KEYs, everywhere within a second."""
-    operator = _operator(url, admin_key)
-    for key_id in key_ids:
-        operator.call("DELETE", f"{_path(organization)}/{quote(key_id, safe='')}")
-        echo({"id": key_id}, f"{key_id}  revoked", as_json=as_json)
+class _Asked:
+    """What is asked of the service, and how the answer is told."""
+
+    def __init__(
+        self, url: str, admin_key: str | None, organization: str | None, *, as_json: bool
+    ) -> None:
+        self._url = url
+        self._admin_key = admin_key
+        self._path = _path(organization)
+        self._as_json = as_json
+
+    @property
+    def _operator(self) -> Operator:
+        return _operator(self._url, self._admin_key)
+
+    def list(self) -> None:
+        operator, cursor = self._operator, None
+        if not self._as_json:
+            click.echo(_COLUMNS.format("ID", "STATUS", "EXPIRES", "LAST USED", "SCOPES", "NAME"))
+        while True:
+            page = operator.get(self._path, cursor=cursor, limit=1000)
+            for key in page["data"]:
+                echo(key, _line(key), as_json=self._as_json)
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def create(self, name: str, scopes: tuple[str, ...], expires_in: int | None) -> None:
+        body: dict[str, object] = {"name": name, **_ends(expires_in)}
+        if scopes:
+            body["scopes"] = [*scopes]
+        self.tell_new(self._operator.post(self._path, body))
+
+    def tell_new(self, made: dict[str, Any]) -> None:
+        echo(made, f"{made['id']}  {made['key']}", as_json=self._as_json)
+
+    def rotate(self, key_id: str, grace: int | None, expires_in: int | None) -> None:
+        body = _ends(expires_in)
+        if grace is not None:
+            body["grace_s"] = grace
+        made = self._operator.post(f"{self._path}/{quote(key_id, safe='')}/rotate", body)
+        echo(
+            made,
+            f"{made['id']}  {made['key']}",
+            f"{made['replaces']}  is good until {made['old_expires_at']}",
+            as_json=self._as_json,
+        )
+
+    def revoke(self, key_ids: tuple[str, ...]) -> None:
+        operator = self._operator
+        for key_id in key_ids:
+            operator.call("DELETE", f"{self._path}/{quote(key_id, safe='')}")
+            echo({"id": key_id}, f"{key_id}  revoked", as_json=self._as_json)
+
+
+def _ends(expires_in: int | None) -> dict[str, object]:
+    return {} if expires_in is None else {"expires_at": _moment(expires_in)}
 
 
 def _operator(url: str, admin_key: str | None) -> Operator:

@@ -193,7 +193,7 @@ async def check_access(
 ) -> None:
     """The guard of every route: key, scope, and no parameter that the route does not know.
 
-    In the request's own task: who it is that asks is known from here on (``store/acting.py``).
+    Not a plain function: that would be run in a thread, and who is acting be forgotten with it.
     """
     scopes: tuple[Scope, ...] | None = handler.opt.get(ACCESS)
     if scopes is None:
