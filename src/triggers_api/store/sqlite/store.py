@@ -31,6 +31,7 @@ from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
+from triggers_api.model.workload import DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store.acting import present_actor
 from triggers_api.store.base import (
     AuditFilter,
@@ -695,6 +696,14 @@ class SqliteStore:
             lambda db: self._records.deliveries(db, organization, wanted, page)
         )
 
+    async def dead_groups(
+        self, organization_id: str, *, after: tuple[str, str] | None, limit: int, most: int
+    ) -> list[DeadGroup]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._records.dead_groups(db, organization, after, limit, most)
+        )
+
     async def delivery(self, organization_id: str, delivery_id: str) -> DeliveryDetail | None:
         organization = self._organization(organization_id)
         delivery = self._keys.find(ids.DELIVERY, delivery_id)
@@ -782,6 +791,10 @@ class SqliteStore:
             self._stats = (ended + kept_s, counted)
         return self._stats[1]
 
+    async def organization_depths(self, limits: Mapping[str, int]) -> dict[str, int]:
+        depths = await self._readers.run(self._records.organization_depths)
+        return {each: depths.get(each, 0) for each in limits}
+
     async def depths(self, *, counted: int, shown: int) -> Depths:
         return await self._readers.run(
             lambda db: self._records.depths_by_whose(db, self.now(), counted=counted, shown=shown)
@@ -818,6 +831,21 @@ class SqliteStore:
     async def prune_rollups(self, step_s: int, before: Timestamp, limit: int) -> int:
         return await self._write(
             "prune_rollups", lambda db: self._rollups.prune(db, step_s, before, limit)
+        )
+
+    async def workload(self, organization_id: str | None, most: int) -> Workload:
+        organization = None if organization_id is None else self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._records.workload(db, organization, most, self.now())
+        )
+
+    async def subscription_workload(
+        self, organization_id: str, subscription_ids: Collection[str], most: int
+    ) -> Mapping[str, SubscriptionWorkload]:
+        organization = self._organization(organization_id)
+        asked = {each: self._keys.find(ids.SUBSCRIPTION, each) for each in subscription_ids}
+        return await self._readers.run(
+            lambda db: self._records.subscription_workload(db, organization, asked, most)
         )
 
     # ── inboxes ───────────────────────────────────────────────────────────────────────────────
