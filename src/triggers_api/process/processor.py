@@ -51,6 +51,7 @@ class Turned(msgspec.Struct, frozen=True, kw_only=True):
         error: given back to be tried again, or ``set_aside``.
         timeout: of which it is not known; their leases will tell.
         stale: of which the lease had run out.
+        unfinished: not all that waits was looked at: there may be more.
     """
 
     claimed: int = 0
@@ -60,6 +61,7 @@ class Turned(msgspec.Struct, frozen=True, kw_only=True):
     set_aside: int = 0
     timeout: int = 0
     stale: int = 0
+    unfinished: bool = False
 
 
 class _Batch:
@@ -85,13 +87,24 @@ class Processor:
         settings: ProcessorSettings,
         metrics: Metrics,
         route: Route | None = None,
+        left: Callable[[str], None] | None = None,
     ) -> None:
-        """Set up; ``route`` is asked for each event, by default the directory's subscriptions."""
+        """Set up.
+
+        Args:
+            store: where events wait.
+            directory: knows the subscriptions.
+            settings: how many at once.
+            metrics: is told what became of them.
+            route: is asked for each event, by default the directory's subscriptions.
+            left: is told the organization of each event that was routed.
+        """
         self._store = store
         self._directory = directory
         self._settings = settings
         self._metrics = metrics
         self._route = route or self._ask_directory
+        self._left = left
         self._pause_s = 0.0
         self._turning = asyncio.Lock()
         self._unstored: list[tuple[int, Sequence[Sequence[RoutedEvent]]]] = []
@@ -111,6 +124,8 @@ class Processor:
             turned = await self._turn()
         self.claimed = turned.claimed
         shortest_s = (controls.min_poll_ms or settings.min_poll_ms) / 1000
+        if turned.unfinished:
+            return 0.0
         if not turned.claimed:
             return self._back_off(shortest_s, longest_s)
         self._pause_s = shortest_s
@@ -136,7 +151,7 @@ class Processor:
         )
         claimed = len(claim.events)
         if not claimed:
-            return Turned()
+            return Turned(unfinished=claim.unfinished)
         # Another process may have confirmed a subscription before it took one of these in.
         await self._directory.catch_up(claim.settings_version)
         claim = await self._without_late(claim, self._directory.ordered - in_order_of)
@@ -149,6 +164,7 @@ class Processor:
             set_aside=batch.set_aside,
             timeout=batch.timeout,
             stale=batch.stale,
+            unfinished=claim.unfinished,
         )
 
     async def _without_late(self, claim: QueueClaim, late: Collection[str]) -> QueueClaim:
@@ -300,6 +316,8 @@ class Processor:
                 batch.deliveries += len(answer.deliveries)
                 self._metrics.accepted_to_routed.observe((now - answer.event.due_at) / 1000)
                 self._metrics.rollups.routed(answer.event.organization_id)
+                if self._left is not None:
+                    self._left(answer.event.organization_id)
 
     def _failure(self, event: QueuedEvent, error: Exception) -> FailedEvent:
         log.error("routing failed", event_id=event.id, attempts=event.attempts, error=_named(error))
