@@ -92,6 +92,7 @@ async def each_change(service: Service, receiver: Receiver) -> set[str]:  # noqa
     job = await change("POST", "/api/replays", {"rate": 0.01})
     await change("DELETE", "/api/jobs/{job_id}", job_id=job["id"])
     await change("POST", "/api/dead-letters/replay", {})
+    await change("POST", "/api/dead-letters/purge", {"all": True})
     await change("DELETE", "/api/dead-letters?all=true")
     asked.add("DELETE /api/dead-letters")
     strict = {"schema": {"type": "object"}, "mode": "quarantine"}
