@@ -1149,6 +1149,16 @@ class Store(Protocol):
         Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
         """
 
+    async def organization_depths(self, limits: Mapping[str, int]) -> dict[str, int]:
+        """How many events of some organizations wait to be routed, scheduled ones included.
+
+        Args:
+            limits: the organizations, each with the number above which it need not be counted further.
+
+        Returns:
+            At least those that have some.
+        """
+
     async def depths(self, *, counted: int, shown: int) -> Depths:
         """Who has the most waiting: up to ``shown`` organizations and subscriptions.
 
@@ -1472,11 +1482,33 @@ class Store(Protocol):
     async def create_key(self, key: KeyRecord) -> None:
         """Store a key; one with the same digest is brought back to life with the new fields."""
 
-    async def keys(self, organization_id: str) -> list[ApiKey]:
-        """A tenant's keys, newest first, revoked ones included."""
+    async def keys(self, organization_id: str | None) -> list[ApiKey]:
+        """A tenant's keys, or with ``None`` the operators', newest first, revoked ones included."""
 
-    async def revoke_key(self, organization_id: str, key_id: str) -> bool:
-        """End a key."""
+    async def revoke_key(self, organization_id: str | None, key_id: str) -> bool:
+        """End a tenant's key, or with ``None`` an operator's.
+
+        Returns:
+            Whether there is such a key.
+
+        Raises:
+            InvalidState: it is the last key of an operator that is valid.
+        """
+
+    async def rotate_key(
+        self, organization_id: str | None, key_id: str, fresh: KeyRecord, *, until: Timestamp
+    ) -> ApiKey | None:
+        """Store a key in another one's place, which ends at a moment, at the latest.
+
+        Returns:
+            The key that ends, as it is now; ``None`` if there is no such key.
+
+        Raises:
+            InvalidState: it is not valid any more.
+        """
+
+    async def note_key_uses(self, uses: Mapping[str, Timestamp]) -> None:
+        """Write down when keys were last used. One that is not there any more is fine."""
 
     async def save_subscription(
         self,
