@@ -130,7 +130,6 @@ def test_a_backlog_is_routed_to_its_last_event_beside_load(environ: dict[str, st
     assert all(set(each["statuses"]) == {"202"} for each in measured["slices"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_by_way_of_redis_and_without_every_event_gets_into_the_database(
     environ: dict[str, str], tmp_path: Path, postgres: Postgres
 ) -> None:
@@ -163,6 +162,7 @@ def test_by_way_of_redis_and_without_every_event_gets_into_the_database(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing_behind(
     tmp_path: Path, environ: dict[str, str], number: signal.Signals
 ) -> None:
