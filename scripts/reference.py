@@ -57,6 +57,7 @@ _TAGS: Final = (
     "Deliveries",
     "Jobs",
     "Organization",
+    "Statistics",
     "Operator",
     "Health",
 )
@@ -109,6 +110,8 @@ def _taken(parse: Callable[[str], Any]) -> str:
         "_text": "text",
         "_schedule": "numbers, 0 to 604800",
         "_networks": "networks in CIDR form",
+        "_origin": "`http://` or `https://` with a host, and a port where it is another",
+        "_origins": "such addresses, separated by commas",
         "_host_rates": "pairs `host=number`, 0.01 to 10000",
         "_given_key": "16 to 256 printable ASCII characters, no space",
         "_given_keys": "such keys, separated by spaces",
@@ -121,9 +124,11 @@ def metrics() -> Table:
     registry = Metrics().registry
     rows = []
     for family in registry.collect():
-        collector: Any = registry._names_to_collectors[family.name]  # noqa: SLF001 - no other way
+        # The library's own, about the process, is not found by name and has no labels.
+        collector: Any = registry._names_to_collectors.get(family.name)  # noqa: SLF001 - no other way
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels = ", ".join(f"`{label}`" for label in collector._labelnames)  # noqa: SLF001
+        names = getattr(collector, "_labelnames", ())
+        labels = ", ".join(f"`{label}`" for label in names)
         rows.append((f"`{name}`", family.type, labels, family.documentation))
     return Table(("metric", "type", "labels", "meaning"), rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ PATIENCE_S: Final = 60.0
 class Run(Protocol):
     """Runs a coroutine to its end in the loop of the test; what runs beside it stands still after."""
 
-    def __call__(self, main: Coroutine[Any, Any, T], /) -> T: ...
+    def __call__(self, main: Coroutine[Any, Any, T], /, *, within_s: float = PATIENCE_S) -> T: ...
 
 
 class MakeService(Protocol):
@@ -49,6 +50,9 @@ class Enter(Protocol):
 
 ENGINES: Final = ("postgres", "sqlite")
 
+BUFFERED: Final = "buffered"
+"""PostgreSQL with Redis before it: for tests of what the whole service does."""
+
 Log = list[MutableMapping[str, Any]]
 
 
@@ -62,8 +66,8 @@ def run() -> Iterator[Run]:
     """The loop that the service has in production."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 
-        def run(main: Coroutine[Any, Any, T], /) -> T:
-            return runner.run(asyncio.wait_for(main, PATIENCE_S))
+        def run(main: Coroutine[Any, Any, T], /, *, within_s: float = PATIENCE_S) -> T:
+            return runner.run(asyncio.wait_for(main, within_s))
 
         yield run
 
@@ -75,11 +79,16 @@ def engine(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def on_every_engine(metafunc: pytest.Metafunc) -> None:
-    """For ``pytest_generate_tests``: run a test once with each engine, or those it is marked with."""
+def on_every_engine(metafunc: pytest.Metafunc, *, buffered: bool = False) -> None:
+    """For ``pytest_generate_tests``: run a test once with each engine, or those it is marked with.
+
+    With ``buffered`` once more with the ingest buffer before PostgreSQL.
+    """
     if "engine" in metafunc.fixturenames:
         marked = metafunc.definition.get_closest_marker("engines")
         engines = ENGINES if marked is None else marked.args
+        if buffered and "postgres" in engines:
+            engines = (*engines, BUFFERED)
         metafunc.parametrize("engine", engines, indirect=True, scope="module")
 
 
@@ -89,7 +98,7 @@ def new_database(engine: str, folder: Path, request: pytest.FixtureRequest) -> I
     if engine == "sqlite":
         yield f"sqlite:///{folder / 'triggers.db'}"
         return
-    server: Postgres = request.getfixturevalue(engine)
+    server: Postgres = request.getfixturevalue("postgres")
     name = server.migrated_database()
     yield server.url(name)
     server.drop_database(name)
@@ -102,9 +111,26 @@ def database_url(engine: str, tmp_path: Path, request: pytest.FixtureRequest) ->
         yield url
 
 
+def buffer_settings(engine: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What puts a buffer of its own before a service's database, where there is to be one."""
+    if engine != BUFFERED:
+        return {}
+    server: RedisServer = request.getfixturevalue("redis")
+    return {
+        "ingest_buffer": "redis",
+        "redis_url": server.url(),
+        "redis_prefix": f"test-{secrets.token_hex(8)}",
+    }
+
+
 @pytest.fixture
-def make_service(tmp_path: Path, database_url: str) -> MakeService:
-    return lambda **settings: Service(tmp_path, **{"database_url": database_url, **settings})
+def make_service(
+    tmp_path: Path, engine: str, database_url: str, request: pytest.FixtureRequest
+) -> MakeService:
+    buffer = buffer_settings(engine, request)
+    return lambda **settings: Service(
+        tmp_path, **{"database_url": database_url, **buffer, **settings}
+    )
 
 
 @pytest.fixture

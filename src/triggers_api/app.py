@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import msgspec
 import structlog
@@ -30,6 +30,7 @@ from triggers_api.http.context import Context, QueueHealth, Readiness
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.server import Server, make_server
+from triggers_api.http.tickets import Tickets
 from triggers_api.ingest.accept import Ingest
 from triggers_api.ingest.limits import Rate, RateLimiter
 from triggers_api.model import ids
@@ -46,21 +47,28 @@ from triggers_api.operate.expiry import Expiry
 from triggers_api.operate.heartbeat import Heartbeat
 from triggers_api.operate.indexer import Indexer
 from triggers_api.operate.jobs import JobRunner
+from triggers_api.operate.lag import LoopLag
 from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
+from triggers_api.operate.peers import PeerWatch
 from triggers_api.operate.reaper import Reaper
 from triggers_api.operate.retention import EventRetention, Retention
+from triggers_api.operate.rollups import RollupWriter
 from triggers_api.operate.sessions import EndedSessions
+from triggers_api.operate.switches import SwitchKeeper
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
 from triggers_api.settings import table as settings_table
-from triggers_api.store.base import Store
+from triggers_api.store.base import LandingStore, Store
 from triggers_api.store.connect import StoreOptions, is_postgres, open_store, shown_url
 from triggers_api.store.directory import Directory
+from triggers_api.store.timed import time_verbs
 from triggers_api.telemetry.metrics import Metrics
+from triggers_api.web.site import Site
 
 if TYPE_CHECKING:
+    from triggers_api.ingest.buffer_redis.buffer import Buffer
     from triggers_api.redis.client import Redis
 
 log = structlog.get_logger(__name__)
@@ -130,15 +138,23 @@ class App:
                 stack.push_async_callback(self.redis.close)
             store = await self._open(stack)
             directory = self.directory
+            self.buffer = await self._open_buffer(stack)
             self.monitor = Monitor(
-                store, directory, metrics=metrics, warn_depth=settings.queue_warn_depth
+                store,
+                directory,
+                metrics=metrics,
+                warn_depth=settings.queue_warn_depth,
+                elsewhere=lambda: 0 if self.buffer is None else self.buffer.depth,
             )
+            self.peers = PeerWatch(store, own=lambda: self.heartbeat.worker, metrics=metrics)
+            self.lag = LoopLag(metrics=metrics)
             self.ingest = Ingest(
                 store,
                 directory,
                 metrics=metrics,
-                depth=lambda: self.monitor.stats.depth,
+                depth=lambda: self.monitor.depth,
                 max_depth=settings.max_queue_depth,
+                buffer=self.buffer,
             )
             self.egress = Egress(settings.allow_cidrs, own=_own_addresses(settings.host))
             sender = await stack.enter_async_context(Sender(self.egress))
@@ -209,6 +225,7 @@ class App:
                 clock=time.monotonic,
             )
             self._build_http()
+            self.switches = SwitchKeeper(store, directory, changing=self.context.changing)
             self._stack = stack.pop_all()
         return self
 
@@ -229,6 +246,9 @@ class App:
             ),
         )
         stack.push_async_callback(store.close)
+        time_verbs(store, self.metrics)
+        self.rollups = RollupWriter(store, metrics=self.metrics)
+        stack.push_async_callback(self.rollups.finish)
         self.directory = Directory(store, forced=_forced(settings))
         self.heartbeat = Heartbeat(
             store, worker_id=self.worker_id, roles=_DOES[settings.role], metrics=self.metrics
@@ -247,6 +267,35 @@ class App:
             url = shown_url(settings.database_url)
             raise StartError(f"cannot use {url}: {problem.detail}") from None
         return store
+
+    async def _open_buffer(self, stack: AsyncExitStack) -> "Buffer | None":
+        """The ingest buffer, if there is to be one. Redis may be away; if not, it must be fit."""
+        if self.settings.ingest_buffer != "redis" or self.redis is None:
+            return None
+        # Imported only here: it needs an extra.
+        from triggers_api.ingest.buffer_redis import buffer as buffers  # noqa: PLC0415
+
+        settings = self.settings
+        buffer = await buffers.open_buffer(
+            self.redis,
+            buffers.BufferSettings(
+                prefix=settings.redis_prefix,
+                strict=settings.redis_durability == "strict",
+                falls_back=settings.redis_fallback == "direct",
+                most=settings.redis_stream_max_length,
+                most_of_one=settings.redis_organization_max_length,
+                alarm_age_s=settings.redis_stream_ttl,
+                dedup_ttl_s=settings.redis_dedup_ttl,
+                max_attempts=settings.max_process_attempts,
+            ),
+            store=cast("LandingStore", self.store),
+            directory=self.directory,
+            worker_id=self.worker_id,
+            metrics=self.metrics,
+            failpoints=self._failpoints,
+        )
+        stack.push_async_callback(buffer.finish)
+        return buffer
 
     async def _look_at_secrets(self) -> None:
         """Refuse to start without the key of subscriptions' secrets; encrypt what is not yet."""
@@ -285,13 +334,19 @@ class App:
             loop.start()
 
     def _parts(self) -> tuple[Part, ...]:
+        buffer = self.buffer
         if self.settings.role == "api":
-            return (self.monitor,)
+            watch = () if buffer is None else (buffer.watch,)
+            return self.switches, self.monitor, self.peers, self.lag, self.rollups, *watch
         return (
+            *(() if buffer is None else (buffer.watch, buffer.consumer)),
+            self.switches,
             self.reaper,
             self.retention,
             self.event_retention,
             self.monitor,
+            self.peers,
+            self.lag,
             self.processor,
             self.dispatcher,
             self.prober,
@@ -301,6 +356,7 @@ class App:
             self.expiry,
             self.jobs,
             self.indexer,
+            self.rollups,
         )
 
     def _build_http(self) -> None:
@@ -314,59 +370,76 @@ class App:
         )
         self.post_event = PostEvent(self.ingest, self.admission, metrics=self.metrics)
         post_batch = PostBatch(self.ingest, self.admission, metrics=self.metrics)
-        self.asgi = Application(
-            Context(
-                settings=settings,
-                store=self.store,
-                directory=directory,
-                authenticator=authenticator,
-                egress=self.egress,
-                cursors=Cursors(self._secret),
+        self.context = Context(
+            settings=settings,
+            store=self.store,
+            directory=directory,
+            authenticator=authenticator,
+            egress=self.egress,
+            cursors=Cursors(self._secret),
+            tickets=Tickets(self._secret),
+            metrics=self.metrics,
+            post_event=self.post_event,
+            sessions=Sessions(
+                self.store,
+                directory,
+                secret=self._secret,
+                retry_schedule=settings.retry_schedule,
+                wall=self._clock,
                 metrics=self.metrics,
-                post_event=self.post_event,
-                sessions=Sessions(
-                    self.store,
-                    directory,
-                    secret=self._secret,
-                    retry_schedule=settings.retry_schedule,
-                    wall=self._clock,
-                    metrics=self.metrics,
-                ),
-                draining=lambda: self.ingest.draining,
-                post_batch=post_batch,
-                pool=store_options(settings) if is_postgres(settings.database_url) else None,
-                readiness=self.readiness,
-                last_stats=lambda: self.monitor.stats,
-                worker=lambda: self.heartbeat.worker,
-                ending=lambda: self.ingest.draining,
             ),
-            api=self._has_api,
+            draining=lambda: self.ingest.draining,
+            post_batch=post_batch,
+            pool=store_options(settings) if is_postgres(settings.database_url) else None,
+            readiness=self.readiness,
+            last_stats=lambda: self.monitor.stats,
+            buffer=self.buffer,
+            redis_is_up=None if self.redis is None else self._redis_is_up,
+            worker=lambda: self.heartbeat.worker,
+            ending=lambda: self.ingest.draining,
         )
+        self.asgi = Application(self.context, api=self._has_api)
+        self.site: Site | None = None
+        if self._has_api and settings.ui == "on":
+            self.site = Site(self.asgi, local=is_loopback(settings.host))
 
     def server(self) -> Server:
         """An HTTP server for this app."""
         lane = self.post_event if self._has_api else None
-        return make_server(self.asgi, lane, grace_s=self.settings.shutdown_grace_s)
+        return make_server(self.site or self.asgi, lane, grace_s=self.settings.shutdown_grace_s)
 
     def readiness(self) -> Readiness:
         """Whether traffic should come here."""
         problem = self.monitor.store_problem
         checks = {"store": "ok" if problem is None else problem.code}
-        checks["accepting"] = "draining" if self.ingest.draining else "ok"
+        draining = self.ingest.draining or self.directory.draining
+        checks["accepting"] = "draining" if draining else "ok"
         for loop in self._loops:
             checks[loop.name] = "failing" if loop.failing else "ok"
+        ready = all(state == "ok" for state in checks.values())
+        if self.buffer is not None:
+            # While the store is away, and what cannot do without it fails, events go on being accepted.
+            takes = self._has_api and self.buffer.takes
+            ready = (takes and not draining) if problem is not None else ready
+            ready = ready and (takes or self.buffer.falls_back)
+            checks["buffer"] = self.buffer.state
+        # Traffic may come all the same: what is accepted waits for a worker.
+        checks["workers"] = self.peers.state
         stats = self.monitor.stats
         return Readiness(
-            ready=all(state == "ok" for state in checks.values()),
+            ready=ready,
             checks=checks,
             queue=QueueHealth(
-                depth=stats.depth,
+                depth=self.monitor.depth,
                 warn_depth=self.settings.queue_warn_depth,
                 level=self.monitor.level,
                 stuck=stats.stuck,
                 oldest_age_s=stats.oldest_age_s,
             ),
         )
+
+    def _redis_is_up(self) -> bool:
+        return self.redis is not None and self.redis.is_connected
 
     def _crashed(self, loop: str) -> None:
         self.metrics.loop_crashes.labels(loop).inc()
@@ -456,6 +529,14 @@ class App:
             scopes=scopes,
             now=self.store.now(),
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _own_addresses(host: str) -> tuple[IPv4Address | IPv6Address, ...]:

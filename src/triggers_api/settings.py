@@ -16,6 +16,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import EnumType
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from triggers_api.errors import SettingsError
 from triggers_api.model.controls import DeliveryMode, IngestMode
@@ -96,6 +97,21 @@ def _prefix(value: str) -> str:
     if not _PREFIX.fullmatch(value):
         raise ValueError("must be 1 to 64 of A-Z, a-z, 0-9, _ . : and -")
     return value
+
+
+def _origin(value: str) -> str:
+    origin = value.strip().lower().rstrip("/")
+    parts = urlsplit(origin)  # raises ValueError for a port that is none, once it is asked for
+    host = parts.hostname or ""
+    plain = f"{parts.scheme}://[{host}]" if ":" in host else f"{parts.scheme}://{host}"
+    spelled = plain if parts.port is None else f"{plain}:{parts.port}"
+    if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(host) or spelled != origin:
+        raise ValueError("must be like https://host or https://host:port, without a path")
+    return origin
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    return tuple(_origin(part) for part in value.split(",") if part.strip())
 
 
 def _given_key(value: str) -> str:
@@ -195,8 +211,8 @@ class Settings:
     redis_durability: str = _setting(
         "strict",
         _choice("strict", "relaxed"),
-        "`strict` uses no Redis as a buffer that may lose what it was given; `relaxed` does, and says so "
-        "in health and in a header of each answer.",
+        "`strict` uses no Redis as a buffer that may lose what it was given; `relaxed` does, and says "
+        "so in health and in a header of each answer.",
     )
     redis_fallback: str = _setting(
         "direct",
@@ -233,6 +249,23 @@ class Settings:
     host: str = _setting("127.0.0.1", _text, "Address to listen on.")
     port: int = _setting(
         8000, _whole(0, 65535), "Port to listen on; 0 takes a free one.", aliases=("PORT",)
+    )
+    ui: str = _setting(
+        "on",
+        _choice("on", "off"),
+        "The operator page under `/ui`: `on` or `off`. A worker has none.",
+    )
+    public_url: str | None = _setting(
+        None,
+        _origin,
+        "The address that browsers know the service by, such as `https://triggers.example.com`, for "
+        "the operator page behind a proxy: its sessions, and links to portals.",
+    )
+    portal_ancestors: tuple[str, ...] = _setting(
+        (),
+        _origins,
+        "Sites that may show an organization's portal within their own pages, separated by commas: "
+        "`https://app.example.com`. Without it nobody may.",
     )
     api_key: str | None = _setting(
         None,
@@ -404,7 +437,7 @@ class Settings:
             )
         if self.ingest_buffer == "redis":
             if self.redis_url is None:
-                raise SettingsError("TRIGGERS_INGEST_BUFFER=redis needs TRIGGERS_REDIS_URL beside it")
+                raise SettingsError("TRIGGERS_INGEST_BUFFER=redis needs TRIGGERS_REDIS_URL")
             if self.database_url.startswith(_EMBEDDED):
                 # One process owns the file: what Redis is for, it does by itself.
                 raise SettingsError(

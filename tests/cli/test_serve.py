@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,13 @@ KEYS: Final = {
     "TRIGGERS_API_KEY": "a-key-of-the-organization",
     "TRIGGERS_ADMIN_KEY": "a-key-of-the-operator",
 }
+
+
+class NotFurther(urllib.request.HTTPRedirectHandler):
+    """Takes a redirection for the answer."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
 
 
 # ── the start ─────────────────────────────────────────────────────────────────────────────────────
@@ -36,6 +44,30 @@ def test_the_first_start_says_where_it_is_and_which_keys_it_made(serve: Serve) -
     assert serving.call("GET", "/api/organization", keys["API key"])[0] == 200
     assert serving.call("GET", "/api/admin/organizations", keys["API key"])[0] == 403
     assert serving.call("GET", "/api/admin/organizations", keys["admin key"])[0] == 200
+
+
+def test_the_printed_link_opens_the_page_once(serve: Serve) -> None:
+    serving = serve()
+    found = re.search(r"^  page +(\S+)#(\S+) \(opens once", serving.greeting, re.MULTILINE)
+    assert found
+    assert found[1] == f"{serving.url}/ui/open"
+
+    def exchange() -> tuple[int, str | None]:
+        request = urllib.request.Request(
+            found[1], f"token={found[2]}".encode(), {"Origin": serving.url}
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), NotFurther())
+        try:
+            with opener.open(request) as answer:
+                return answer.status, answer.headers["set-cookie"]
+        except urllib.error.HTTPError as refused:
+            return refused.code, refused.headers["set-cookie"]
+
+    status, cookie = exchange()
+    assert status == 303
+    assert cookie is not None
+    assert "HttpOnly; SameSite=Strict" in cookie
+    assert exchange() == (401, None)
 
 
 def test_the_printed_curl_sends_an_event_when_it_is_pasted(serve: Serve) -> None:

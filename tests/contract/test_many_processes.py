@@ -14,7 +14,7 @@ from tests.rooms import rooms
 
 from triggers_api.errors import NotFound
 from triggers_api.model import ids
-from triggers_api.model.controls import Controls, DeliveryMode
+from triggers_api.model.controls import Switches, turn
 from triggers_api.model.event import FirstEvent, NewEvent
 from triggers_api.model.job import Job, JobKind, Replay, Selection, Then
 from triggers_api.model.organization import KeyRecord, Organization, Scope
@@ -364,9 +364,9 @@ def test_what_one_changes_the_other_is_told(world: World, organization: str, oth
     world.run(world.store.save_subscription(record))
     changes = world.run(other.changes(before))
     assert changes == Changes(changes.version, subscriptions=(record,))
-    controls = Controls(delivery=DeliveryMode.PAUSED)
-    world.run(other.save_controls(controls))
-    assert world.run(world.store.changes(changes.version)).controls == controls
+    turned = turn(Switches(), {"delivery": "paused"}, at=other.now(), by="key_1")
+    world.run(other.save_switches(turned))
+    assert world.run(world.store.changes(changes.version)).switches == (turned,)
 
 
 def test_a_reader_that_follows_the_changes_of_two_processes_never_misses_one(

@@ -10,7 +10,14 @@ import pytest
 
 from triggers_api.model import ids
 from triggers_api.model.auth import AuthShown, AuthType, BasicAuth
-from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running
+from triggers_api.model.controls import (
+    Controls,
+    IngestMode,
+    Running,
+    Switches,
+    for_older,
+    turn,
+)
 from triggers_api.model.organization import KeyRecord, Organization, Scope
 from triggers_api.model.subscription import PayloadFormat, RetiredSecret, SubscriptionStatus
 from triggers_api.store.base import Changes, Page
@@ -35,15 +42,16 @@ def test_a_fresh_store_has_no_settings(world: World) -> None:
     assert msgspec.structs.replace(changes, version=0) == Changes(0)
 
 
-def test_from_the_beginning_everything_has_changed(world: World) -> None:
+def test_from_the_beginning_everything_has_changed(world: World, clock: FrozenClock) -> None:
     organizations = [world.organization(f"No {n}") for n in range(2)]
     subscriptions = [world.subscription(each) for each in organizations]
-    world.run(world.store.save_controls(Controls(processing=Running.PAUSED)))
+    turned = turn(Switches(), {"processing": "paused"}, at=clock(), by="key_1")
+    world.run(world.store.save_switches(turned))
     changes = since(world, 0)
     assert {each.id for each in changes.organizations} == set(organizations)
     assert {each.subscription.id for each in changes.subscriptions} == set(subscriptions)
     assert {each.organization_id for each in changes.keys} == set(organizations)
-    assert changes.controls == Controls(processing=Running.PAUSED)
+    assert changes.switches == (turned,)
     assert changes.gone == ()
 
 
@@ -81,10 +89,17 @@ def test_a_change_is_told_once_and_alone(
     assert changes == Changes(changes.version, keys=(key,))
 
     before = changes.version
-    controls = Controls(delivery=DeliveryMode.SKIP)
-    world.run(world.store.save_controls(controls))
+    turned = turn(Switches(), {"delivery": "skip"}, at=clock(), by="key_1")
+    world.run(world.store.save_switches(turned))
     changes = since(world, before)
-    assert changes == Changes(changes.version, controls=controls)
+    assert changes == Changes(changes.version, controls=for_older(turned), switches=(turned,))
+
+    before = changes.version
+    own = Switches(organization_id=organization)
+    turned = turn(own, {"processing": "paused"}, at=clock(), by="key_1")
+    world.run(world.store.save_switches(turned))
+    changes = since(world, before)
+    assert changes == Changes(changes.version, switches=(turned,))
 
 
 def test_who_missed_several_changes_hears_of_all_of_them_as_they_are_now(
@@ -415,25 +430,61 @@ def test_a_change_that_comes_after_the_deletion_does_not_bring_a_subscription_ba
 
 
 def test_the_switches_come_back_as_they_were_turned_and_survive(
-    world: World, clock: FrozenClock
+    world: World, organization: str, subscription: str, clock: FrozenClock
 ) -> None:
-    controls = Controls(
+    for_good: dict[str, str | int | None] = {
+        "ingest": "refuse",
+        "processing": "paused",
+        "concurrency": 3,
+        "batch_size": 7,
+    }
+    turned = turn(Switches(), for_good, at=clock(), by="key_1", reason="maintenance")
+    later = clock().after(seconds=60)
+    turned = turn(turned, {"batch_size": 9}, at=clock(), by="key_2", expires_at=later)
+    own = [
+        turn(scope, {"delivery": "paused"}, at=clock(), by="key_1", reason="their wish")
+        for scope in (
+            Switches(organization_id=organization),
+            Switches(organization_id=organization, subscription_id=subscription),
+        )
+    ]
+    for each in (turned, *own, turned):
+        world.run(world.store.save_switches(each))
+    world.run(world.engine.reopen())
+    kept = since(world, 0)
+    by_scope = {(each.organization_id, each.subscription_id): each for each in kept.switches}
+    assert by_scope == {
+        (each.organization_id, each.subscription_id): each for each in (turned, *own)
+    }
+    # What a version reads that knows nothing of the time in which some go back.
+    assert kept.controls == Controls(
         ingest=IngestMode.REFUSE,
         processing=Running.PAUSED,
-        delivery=DeliveryMode.PAUSED,
         concurrency=3,
-        batch_size=7,
-        min_poll_ms=50,
-        reason="maintenance",
+        batch_size=9,
         updated_at=clock(),
-        updated_by="key_1",
-        forced_by={"ingest": "TRIGGERS_INGEST_MODE"},
+        updated_by="key_2",
     )
-    world.run(world.store.save_controls(controls))
-    world.run(world.store.save_controls(controls))
-    assert since(world, 0).controls == controls
-    world.run(world.engine.reopen())
-    assert since(world, 0).controls == controls
-    back = Controls()
-    world.run(world.store.save_controls(back))
-    assert since(world, 0).controls == back
+
+
+def test_switches_end_with_whose_they_are(
+    world: World, organization: str, subscription: str, clock: FrozenClock
+) -> None:
+    other = world.subscription(organization)
+    for scope in (
+        Switches(organization_id=organization),
+        Switches(organization_id=organization, subscription_id=subscription),
+        Switches(organization_id=organization, subscription_id=other),
+        Switches(),
+    ):
+        turned = turn(scope, {"delivery": "paused"}, at=clock(), by="key_1")
+        world.run(world.store.save_switches(turned))
+
+    def left() -> set[str | None]:
+        return {each.subscription_id for each in since(world, 0).switches}
+
+    world.run(world.store.delete_subscription(organization, other))
+    assert left() == {None, subscription}
+    world.run(world.store.delete_organization(organization))
+    (service,) = since(world, 0).switches
+    assert service.organization_id is None

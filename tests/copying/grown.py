@@ -9,7 +9,7 @@ import msgspec
 from tests.contract.conftest import World
 from tests.contract.test_inbox import Consumer
 
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Switches, turn
 from triggers_api.model.delivery import DeliveryStatus
 from triggers_api.model.event import EventStatus
 from triggers_api.model.event_type import EventType
@@ -62,7 +62,12 @@ def grow(world: World) -> list[str]:
     world.due(other, elsewhere, 3)
     world.due(left, last)
     world.run(store.delete_organization(left))
-    world.run(store.save_controls(Controls(batch_size=7)))
+    for scope, changes in (
+        (Switches(), {"batch_size": 7}),
+        (Switches(organization_id=acme), {"processing": "paused"}),
+        (Switches(organization_id=acme, subscription_id=paused), {"delivery": "paused"}),
+    ):
+        world.run(store.save_switches(turn(scope, changes, at=store.now(), by="key_1")))
     _grow_event_types(world, acme)
     _grow_inboxes(world, acme)
     # Somebody's hands; whoever it was will not be there when the file is opened again.

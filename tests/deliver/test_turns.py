@@ -13,7 +13,7 @@ from triggers_api.deliver import dispatcher as dispatcher_module
 from triggers_api.deliver.dispatcher import Dispatcher, DispatcherSettings
 from triggers_api.deliver.webhook import Sent
 from triggers_api.model import ids
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import DeliveryModes
 from triggers_api.model.outcome import Answered
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -63,7 +63,7 @@ class Backlog:
 class OneSubscription:
     """A directory with one tenant and one subscription."""
 
-    controls = Controls()
+    delivery = DeliveryModes()
     organization_count = 1
 
     def __init__(self, record: SubscriptionRecord) -> None:

@@ -17,7 +17,10 @@ from triggers_api.deliver.signature import new_secret, public_key, sign
 from triggers_api.model.subscription import SignatureScheme
 
 DOCS: Final = ROOT / "docs"
-PAGES: Final = [DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
+RUNBOOK: Final = [
+    page for page in sorted((DOCS / "operate").glob("*.md")) if "\n```console\n" in page.read_text()
+]
+PAGES: Final = [DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md")), *RUNBOOK]
 BY_HAND: Final = DOCS / "how-to" / "receive-and-verify.md"
 
 

@@ -57,12 +57,16 @@ def test_it_holds_every_file_of_the_package_and_its_licences(wheel: Path) -> Non
         ".sql",
         ".css",
         ".gz",
+        ".html",
+        ".js",
+        ".svg",
         ".txt",
     }
-    assert about["License-Expression"] == "Apache-2.0 AND MIT"
+    assert about["License-Expression"] == "Apache-2.0 AND MIT AND 0BSD"
     licences = about.get_all("License-File") or []
     assert {Path(name).name for name in licences} == {
-        "LICENSE", "NOTICE", "LICENSE-octokit-webhooks-examples.txt",
+        "LICENSE", "NOTICE", "LICENSE-octokit-webhooks-examples.txt", "LICENSE-htmx.txt",
+        "LICENSE-uplot.txt",
     }  # fmt: skip
     for name in licences:
         assert metadata.replace("METADATA", f"licenses/{name}") in held

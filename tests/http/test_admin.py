@@ -26,7 +26,8 @@ ORGANIZATION: Final = {
 }  # fmt: skip
 CONTROLS: Final = {
     "ingest", "processing", "delivery", "concurrency", "batch_size", "min_poll_ms", "reason",
-    "updated_at", "updated_by", "forced_by",
+    "updated_at", "updated_by", "forced_by", "draining", "expires_at", "organization_id",
+    "subscription_id", "turned",
 }  # fmt: skip
 
 

@@ -130,7 +130,9 @@ CREATE TABLE events (
     metadata bytea,
     payload bytea,
     xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
-    operational boolean DEFAULT false NOT NULL
+    operational boolean DEFAULT false NOT NULL,
+    duplicate_of uuid,
+    repeated_dedup_id text COLLATE "C"
 );
 CREATE UNIQUE INDEX events_dedup ON events USING btree (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
 CREATE INDEX events_log ON events USING btree (organization_id, xid);
@@ -208,6 +210,16 @@ CREATE TABLE organizations (
 );
 ALTER TABLE organizations ADD CONSTRAINT organizations_pkey PRIMARY KEY (id);
 CREATE INDEX organizations_version ON organizations USING btree (version);
+CREATE TABLE rollups (
+    organization_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    step_s integer NOT NULL,
+    started_at bigint NOT NULL,
+    writer bigint NOT NULL,
+    body bytea NOT NULL
+) WITH (fillfactor=50);
+CREATE INDEX rollups_age ON rollups USING btree (step_s, started_at);
+ALTER TABLE rollups ADD CONSTRAINT rollups_pkey PRIMARY KEY (organization_id, subscription_id, step_s, started_at, writer);
 CREATE TABLE schema_migrations (
     number integer NOT NULL,
     name text NOT NULL,
@@ -275,6 +287,14 @@ CREATE INDEX subscriptions_expiring ON subscriptions USING btree (expires_at) WH
 CREATE INDEX subscriptions_version ON subscriptions USING btree (version);
 CREATE INDEX subscriptions_active ON subscriptions USING btree (organization_id, id) WHERE state = 0;
 ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (organization_id, id);
+CREATE TABLE switches (
+    organization_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    body bytea NOT NULL,
+    version bigint NOT NULL
+);
+ALTER TABLE switches ADD CONSTRAINT switches_pkey PRIMARY KEY (organization_id, subscription_id);
+CREATE INDEX switches_version ON switches USING btree (version);
 CREATE TABLE workers (
     number integer NOT NULL,
     id text NOT NULL,

@@ -170,6 +170,16 @@ CREATE TABLE organizations (
     version INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX organizations_version ON organizations (version);
+CREATE TABLE rollups (
+    organization_id INTEGER NOT NULL,
+    subscription_id INTEGER NOT NULL,
+    step_s INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    writer INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (organization_id, subscription_id, step_s, started_at, writer)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX rollups_age ON rollups (step_s, started_at);
 CREATE TABLE schema_migrations (
     number INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
@@ -211,3 +221,11 @@ CREATE INDEX subscriptions_active ON subscriptions (organization_id) WHERE state
 CREATE INDEX subscriptions_ended ON subscriptions (id) WHERE state = 2;
 CREATE INDEX subscriptions_organization ON subscriptions (organization_id) WHERE deleted_at IS NULL;
 CREATE INDEX subscriptions_version ON subscriptions (version);
+CREATE TABLE switches (
+    organization_id INTEGER NOT NULL,
+    subscription_id INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, subscription_id)
+) STRICT;
+CREATE INDEX switches_version ON switches (version);

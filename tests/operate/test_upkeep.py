@@ -11,6 +11,7 @@ from tests.conftest import Enter, Log, Run
 from tests.rooms import rooms
 
 from triggers_api.errors import Problem, StorageFull, StoreUnavailable
+from triggers_api.model.controls import Switches, turn
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 
 
@@ -216,8 +217,7 @@ def test_depths_that_cannot_be_counted_in_time_are_said_once_and_keep_nobody_fro
 
 def test_a_look_takes_in_what_another_process_changed(service: Service, run: Run) -> None:
     store = service.app.store
-    controls = service.app.directory.controls
-    run(store.save_controls(msgspec.structs.replace(controls, batch_size=7)))
+    run(store.save_switches(turn(Switches(), {"batch_size": 7}, at=store.now(), by="key_1")))
     assert service.app.directory.controls.batch_size is None
     run(service.app.monitor.run_once())
     assert service.app.directory.controls.batch_size == 7

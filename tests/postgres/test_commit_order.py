@@ -18,7 +18,7 @@ from tests.postgres.conftest import Database, event, until
 
 from triggers_api.errors import StoreUnavailable
 from triggers_api.model import ids
-from triggers_api.model.controls import Controls, DeliveryMode
+from triggers_api.model.controls import Controls, DeliveryMode, Switches, turn
 from triggers_api.model.filter import EventView
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
@@ -470,12 +470,15 @@ def test_what_a_restored_database_does_not_know_is_forgotten(
         db = await database.connection()
         before = await db.fetchval("SELECT version FROM settings_version")
         await store.save_subscription(lost)
-        await store.save_controls(Controls(delivery=DeliveryMode.PAUSED))
+        await store.save_switches(
+            turn(Switches(), {"delivery": "paused"}, at=store.now(), by="key_1")
+        )
         await directory.refresh()
         assert len(directory.subscriptions(organization)) == 2
-        assert directory.controls == Controls(delivery=DeliveryMode.PAUSED)
+        assert directory.controls.delivery is DeliveryMode.PAUSED
         await db.execute(f"DELETE FROM subscriptions WHERE id = '{lost.subscription.id[4:]}'")
         await db.execute("DELETE FROM controls")
+        await db.execute("DELETE FROM switches")
         await db.execute(f"UPDATE settings_version SET version = {before}")
         changes = store.changes
 

@@ -12,7 +12,7 @@ from triggers_api.testing import ADMIN_KEY, Service
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    on_every_engine(metafunc)
+    on_every_engine(metafunc, buffered=True)
 
 
 class Ask:

@@ -274,7 +274,7 @@ def samples(service: Service, run: Run) -> dict[str, float]:
     found = {}
     for family in text_string_to_metric_families(answer.body.decode()):
         assert family.documentation, family.name
-        assert family.name.startswith("triggers_")
+        assert family.name.startswith(("triggers_", "process_"))
         for sample in family.samples:
             labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
             found[sample.name + (f"{{{labels}}}" if labels else "")] = sample.value
@@ -306,6 +306,7 @@ def test_metrics_can_be_parsed_and_move(
         ("accepted", 4), ("duplicate", 1), ("rejected", 1), ("unavailable", 1), ("limited", 0)
     ):  # fmt: skip
         assert moved(f'triggers_ingest_seconds_count{{outcome="{outcome}"}}') == count
+    assert moved("triggers_accepted_total") == 4
     assert moved("triggers_duplicates_total") == 1
     assert moved('triggers_processed_total{result="ok"}') == 3
     assert moved("triggers_batch_events_sum") == 3
@@ -317,6 +318,63 @@ def test_metrics_can_be_parsed_and_move(
     assert moved("triggers_commit_seconds_count") > 0
     assert after["triggers_queue_depth"] == 0
     assert after["triggers_queue_scheduled"] == 1
+
+
+def test_each_verb_of_the_store_is_timed_and_what_it_does_not_do_is_counted(
+    service: Service, run: Run, ask: Ask, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask.event()
+    ask.drain()
+    run(service.app.monitor.run_once())
+
+    async def read(*_: object) -> None:
+        raise StoreUnavailable
+
+    seen = samples(service, run)
+    for verb in ("claim_queue", "fan_out", "stats", "changes", "beat"):
+        assert seen[f'triggers_store_seconds_count{{verb="{verb}"}}'] > 0
+    waits = ("wait_queue", "wait_deliveries", "watch_deliveries")
+    assert not any(f'verb="{verb}"' in name for verb in waits for name in seen)
+    # Where the engine itself asks its reader or its pool.
+    inner, method = {"sqlite": ("_readers", "run"), "postgres": ("_sessions", "read")}[engine]
+    monkeypatch.setattr(getattr(service.app.store, inner), method, read)
+    assert run(service.call("GET", "/api/inboxes")).status == 503
+    seen = samples(service, run)
+    assert seen['triggers_store_failures_total{code="store-unavailable",verb="inboxes"}'] == 1
+    assert seen['triggers_store_seconds_count{verb="inboxes"}'] == 1
+
+
+def test_what_is_switched_off_shows(service: Service, run: Run, ask: Ask) -> None:
+    def paused() -> list[float]:
+        seen = samples(service, run)
+        parts = ("ingest", "processing", "delivery")
+        return [seen[f'triggers_paused{{part="{part}"}}'] for part in parts]
+
+    assert paused() == [0, 0, 0]
+    ask.turn(ingest="refuse", processing="paused")
+    assert paused() == [1, 1, 0]
+    ask.turn(ingest="sync", processing="running", delivery="skip")
+    assert paused() == [0, 0, 1]
+
+
+def test_whether_it_is_ready_shows_with_each_check(
+    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = samples(service, run)
+    assert seen["triggers_ready"] == 1
+    assert seen['triggers_check{check="store"}'] == seen['triggers_check{check="accepting"}'] == 1
+    monkeypatch.setattr(service.app.store, "check", away)
+    run(service.app.monitor.run_once())
+    seen = samples(service, run)
+    assert (seen["triggers_ready"], seen['triggers_check{check="store"}']) == (0, 0)
+    assert seen['triggers_check{check="accepting"}'] == 1
+
+
+def test_the_process_tells_its_version_and_what_it_uses(service: Service, run: Run) -> None:
+    seen = samples(service, run)
+    assert seen[f'triggers_build_info{{version="{__version__}"}}'] == 1
+    assert seen["process_resident_memory_bytes"] > 1 << 20
+    assert seen["process_open_fds"] > 3
 
 
 def test_no_label_grows_with_what_callers_choose(

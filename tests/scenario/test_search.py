@@ -54,6 +54,7 @@ def test_each_of_many_events_is_found_as_soon_as_it_was_confirmed(
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(1200)
 def test_each_of_10_000_events_is_found_as_soon_as_it_was_confirmed(
     run: Run, make_service: MakeService
 ) -> None:
@@ -61,7 +62,7 @@ def test_each_of_10_000_events_is_found_as_soon_as_it_was_confirmed(
         async with make_service() as service:
             await all_at_once(service, 10_000, everywhere=20)
 
-    run(main())
+    run(main(), within_s=1000)
 
 
 def test_the_service_makes_the_index_while_it_runs(run: Run, make_service: MakeService) -> None:

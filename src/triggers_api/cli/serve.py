@@ -48,6 +48,7 @@ async def serve(settings: Settings, *, demo_rate: float | None = None) -> int:
     # Imported here so that --help does not wait for a web server.
     from triggers_api.app import App  # noqa: PLC0415
     from triggers_api.cli.demo import Demo, demo_settings  # noqa: PLC0415
+    from triggers_api.cli.supervisor import Supervisor  # noqa: PLC0415
     from triggers_api.http.server import listen  # noqa: PLC0415
     from triggers_api.telemetry.logs import configure  # noqa: PLC0415
 
@@ -81,7 +82,11 @@ async def serve(settings: Settings, *, demo_rate: float | None = None) -> int:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         if demo is not None:
             demo.start()
-        await _first(ended.wait(), app.failed.wait(), _ended(serving))
+        supervisor = Supervisor.of()
+        supervisor.ready(f"serving {url}, {settings.role}")
+        async with supervisor.watching():
+            await _first(ended.wait(), app.failed.wait(), _ended(serving))
+        supervisor.ending(grace_s=settings.shutdown_grace_s)
         app.ingest.draining = True
         server.should_exit = True
         await serving
@@ -130,6 +135,7 @@ def _greet(app: "App", url: str, demo_key: str | None) -> None:
             "",
         ]
     else:
+        lines += _page(app, url)
         lines += _how_to_send(app, url, demo_key)
     click.echo("\n".join(lines))
 
@@ -141,6 +147,16 @@ def _about(app: "App") -> Iterator[str]:
     url = shown_url(app.settings.database_url)
     yield f"  database    {url} ({durability.engine} {durability.version})"
     yield f"  survives    {durability.survives}"
+
+
+def _page(app: "App", url: str) -> Iterator[str]:
+    if app.site is None:
+        return
+    word = app.site.make_link()
+    if word is None:
+        yield f"  page        {app.settings.public_url or url}/ui/ (opens with a key)"
+    else:
+        yield f"  page        {url}/ui/open#{word} (opens once, within 15 minutes)"
 
 
 def _how_to_send(app: "App", url: str, demo_key: str | None) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import ceil
 from typing import Final, Protocol
@@ -17,7 +17,7 @@ from triggers_api.deliver.lanes import Flight, Lanes, any_room
 from triggers_api.deliver.webhook import Sent
 from triggers_api.model import ids
 from triggers_api.model.attempt import AttemptDetails
-from triggers_api.model.controls import DeliveryMode
+from triggers_api.model.controls import DeliveryMode, DeliveryModes
 from triggers_api.model.delivery import Attempt, DeliveryStatus, Origin, reopened
 from triggers_api.model.health import HealthEvent
 from triggers_api.model.notice import dead_letter
@@ -32,13 +32,14 @@ from triggers_api.model.outcome import (
 )
 from triggers_api.model.subscription import SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store.base import ClaimedDelivery, Settlement, Store
+from triggers_api.store.base import ClaimedDelivery, Rooms, Settlement, Store
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 SWITCHED_OFF: Final = NotSent("delivery is switched off")
+_PAUSED: Final = "delivery is paused"
 _BUSY_POLL_S: Final = 0.1
 _SHORTEST_ALARM_S: Final = 0.001
 _SETTLED_WITHIN_S: Final = 0.01
@@ -113,6 +114,7 @@ class Dispatcher:
         self._alarm_at = 0.0
         self._over = False
         self._finished: list[Settlement] = []
+        self._skipped = 0
         self._woken = False
         self._waker: asyncio.TimerHandle | None = None
         self._counts = lru_cache(maxsize=None)(self._counts_of)
@@ -209,9 +211,9 @@ class Dispatcher:
 
     async def _claim_and_start(self) -> bool:
         """Claim what there is room for, fill the free slots; returns whether to look again at once."""
-        mode = self._directory.controls.delivery
-        if mode is DeliveryMode.PAUSED:
-            self._give_back_waiting("delivery is paused")
+        modes = self._directory.delivery
+        if modes.everywhere is DeliveryMode.PAUSED:
+            self._give_back_waiting(_PAUSED)
             return False
         lanes, lease_s = self._lanes, self._settings.lease_s
         lanes.shared = self._directory.organization_count > 1
@@ -222,7 +224,9 @@ class Dispatcher:
             return False
         start_by = now.after(seconds=lease_s - self._settings.timeout_s)
         # What is only skipped is in no endpoint's way.
-        rooms = any_room(lanes.wanted) if mode is DeliveryMode.SKIP else lanes.rooms(now / 1000)
+        skips = modes.everywhere is DeliveryMode.SKIP
+        rooms = any_room(lanes.wanted) if skips else lanes.rooms(now / 1000)
+        rooms = _turned(rooms, modes, lanes.wanted)
         claim = await self._store.claim_deliveries(lanes.wanted, lease_s, rooms=rooms)
         self.claimed = len(claim.deliveries)
         # What another process has changed about their subscriptions counts for them.
@@ -230,15 +234,28 @@ class Dispatcher:
         if claim.recovered:
             self._metrics.recovered.labels("delivery").inc(claim.recovered)
             log.warning("deliveries taken over from a lease that ran out", count=claim.recovered)
-        if mode is DeliveryMode.SKIP:
-            self._skip([*self._lanes.take_all(), *claim.deliveries])
-        else:
-            now = self._store.now()
-            for delivery in claim.deliveries:
-                self._start_by[delivery.id] = start_by
+        now = self._store.now()
+        self._start_by |= dict.fromkeys([each.id for each in claim.deliveries], start_by)
+        limited = self._directory.delivery.limited
+        for delivery in [*lanes.take_all(), *claim.deliveries] if skips else claim.deliveries:
+            if not limited or self._goes_out(delivery, now):
                 lanes.add(delivery, now / 1000)
-            self._start(now)
+        self._start(now)
+        self._tell_of_skipped()
         return claim.unfinished
+
+    def _goes_out(self, delivery: ClaimedDelivery, now: Timestamp) -> bool:
+        """Whether the switches let a delivery be sent; if not, it is given back or skipped."""
+        target = delivery.target
+        mode = self._directory.delivery.of(target.organization_id, target.subscription.id)
+        if mode is DeliveryMode.RUNNING:
+            return True
+        self._start_by.pop(delivery.id, None)
+        if mode is DeliveryMode.PAUSED:
+            self._give_back(delivery, _PAUSED)
+        else:
+            self._skip(delivery, now)
+        return False
 
     def _start(self, now: Timestamp) -> None:
         """Start as many as may go, give back what should not wait here, and set the alarm."""
@@ -299,6 +316,8 @@ class Dispatcher:
         if record is None or record.subscription.status is not SubscriptionStatus.ACTIVE:
             # Paused, disabled or deleted since it was claimed.
             self._give_back(delivery, None)
+            return None
+        if self._directory.delivery.limited and not self._goes_out(delivery, now):
             return None
         if record.subscription.updated_at < target.subscription.updated_at:
             return delivery
@@ -370,13 +389,14 @@ class Dispatcher:
             )
         )
 
-    def _skip(self, deliveries: Sequence[ClaimedDelivery]) -> None:
-        now = self._store.now()
-        for delivery in deliveries:
-            self._start_by.pop(delivery.id, None)
-            self._finished.append(self._settlement(delivery, SWITCHED_OFF, now, attempt=None))
-        if deliveries:
-            log.info("delivery off, skipped", count=len(deliveries))
+    def _skip(self, delivery: ClaimedDelivery, now: Timestamp) -> None:
+        self._finished.append(self._settlement(delivery, SWITCHED_OFF, now, attempt=None))
+        self._skipped += 1
+
+    def _tell_of_skipped(self) -> None:
+        skipped, self._skipped = self._skipped, 0
+        if skipped:
+            log.info("delivery off, skipped", count=skipped)
 
     async def _deliver(
         self, delivery: ClaimedDelivery, started_at: Timestamp
@@ -476,6 +496,12 @@ class Dispatcher:
     ) -> None:
         deliveries, attempt_seconds = self._counts(decision.status)
         deliveries.inc()
+        self._metrics.rollups.settled(
+            delivery.target.organization_id,
+            delivery.target.subscription.id,
+            decision.status,
+            None if attempt is None else attempt.duration_ms,
+        )
         if attempt is None:
             return
         attempt_seconds.observe(attempt.duration_ms / 1000)
@@ -510,3 +536,17 @@ class Dispatcher:
         if due_at is None:
             return longest_s
         return min(longest_s, max(0.001, (due_at - self._store.now()) / 1000))
+
+
+def _turned(rooms: Rooms, modes: DeliveryModes, most: int) -> Rooms:
+    """The rooms as the switches leave them: none for who is paused, any for who is skipped."""
+    if not modes.organizations and not modes.subscriptions:
+        return rooms
+    room = {DeliveryMode.PAUSED: 0, DeliveryMode.SKIP: most}
+    organizations = {each: room[mode] for each, mode in modes.organizations.items()}
+    subscriptions = {each: room[mode] for each, mode in modes.subscriptions.items()}
+    return msgspec.structs.replace(
+        rooms,
+        organizations={**rooms.organizations, **organizations},
+        subscriptions={**rooms.subscriptions, **subscriptions},
+    )

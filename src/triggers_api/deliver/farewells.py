@@ -52,9 +52,12 @@ class Farewells:
 
     async def run_once(self) -> float:
         """Tell what is due to be told; returns the seconds until the next look."""
-        if self._directory.controls.delivery is not DeliveryMode.RUNNING:
+        modes = self._directory.delivery
+        if modes.everywhere is not DeliveryMode.RUNNING:
             return _EVERY_S
-        claimed = await self._store.claim_farewells(_AT_ONCE, self._lease_s)
+        claimed = await self._store.claim_farewells(
+            _AT_ONCE, self._lease_s, not_of=modes.organizations
+        )
         if claimed:
             # A hook that was asked for again must not be taken for one that has ended.
             await self._directory.refresh()

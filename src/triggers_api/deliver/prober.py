@@ -52,9 +52,10 @@ class Prober:
 
     async def run_once(self) -> float:
         """Probe what is due; returns the seconds until the next look."""
-        if self._directory.controls.delivery is not DeliveryMode.RUNNING:
+        modes = self._directory.delivery
+        if modes.everywhere is not DeliveryMode.RUNNING:
             return _EVERY_S
-        probes = await self._store.claim_probes(_AT_ONCE, self._lease_s)
+        probes = await self._store.claim_probes(_AT_ONCE, self._lease_s, not_of=modes.organizations)
         if probes:
             await asyncio.gather(*map(self._probe, probes))
             await self._directory.refresh()

@@ -123,7 +123,7 @@ class Sessions:
 
     async def fetch(self, record: SubscriptionRecord, limit: int) -> list[Fetched]:
         """Up to ``limit`` due deliveries of a session, leased to it; none while delivery is paused."""
-        mode = self._directory.controls.delivery
+        mode = self._directory.delivery.of(record.organization_id, record.subscription.id)
         if mode is DeliveryMode.PAUSED:
             return []
         claim = await self._store.claim_for_session(
@@ -202,6 +202,9 @@ class Sessions:
             now=at,
         )
         self._metrics.deliveries.labels(decision.status).inc()
+        self._metrics.rollups.settled(
+            record.organization_id, record.subscription.id, decision.status, None
+        )
         return Settlement(
             record.organization_id,
             delivery.id,
@@ -248,6 +251,9 @@ class Sessions:
         )
         self._metrics.deliveries.labels(decision.status).inc()
         self._metrics.attempt_seconds.labels(decision.status).observe(attempt.duration_ms / 1000)
+        self._metrics.rollups.settled(
+            record.organization_id, record.subscription.id, decision.status, attempt.duration_ms
+        )
         notify = receipt.tells and self._directory.notifies(record.organization_id)
         told = notify and decision.status is DeliveryStatus.DEAD
         return Settlement(

@@ -13,9 +13,7 @@ from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.organization import check_name
 from triggers_api.http.parameters import Cursor, Limit
 from triggers_api.http.request import changes
-from triggers_api.http.subscriptions import DESCRIPTION_LENGTH
-from triggers_api.model import ids, text
-from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running
+from triggers_api.model import ids
 from triggers_api.model.organization import (
     ORGANIZATION_SCOPES,
     ApiKey,
@@ -26,7 +24,6 @@ from triggers_api.model.organization import (
 )
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import OrganizationAccount
-from triggers_api.store.directory import Principal
 
 _MOST = 10**9
 
@@ -92,18 +89,6 @@ class KeyPage(msgspec.Struct, frozen=True):
 
     data: list[ApiKey]
     next_cursor: str | None
-
-
-class ControlsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A merge patch; ``null`` puts the default back."""
-
-    ingest: IngestMode | UnsetType | None = UNSET
-    processing: Running | UnsetType | None = UNSET
-    delivery: DeliveryMode | UnsetType | None = UNSET
-    concurrency: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | UnsetType | None = UNSET
-    batch_size: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | UnsetType | None = UNSET
-    min_poll_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] | UnsetType | None = UNSET
-    reason: Annotated[str, msgspec.Meta(max_length=DESCRIPTION_LENGTH)] | UnsetType | None = UNSET
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -265,40 +250,6 @@ async def revoke_key(
     await context.changed()
 
 
-@get("/controls", summary="Get the switches")
-async def get_controls(context: NamedDependency[Context]) -> Controls:
-    """As they stand, forced ones included."""
-    return context.directory.controls
-
-
-@patch("/controls", summary="Turn switches")
-async def change_controls(
-    context: NamedDependency[Context],
-    principal: NamedDependency[Principal],
-    data: JSONBody[ControlsChange],
-) -> Controls:
-    """Applied whole, in every process within a second, and kept over restarts."""
-    given = changes(data)
-    if text.has_control(given.get("reason") or ""):
-        raise ValidationFailed.of(
-            "/reason", "control-character", "must not hold control characters"
-        )
-    defaults = Controls()
-    turned = {
-        name: getattr(defaults, name) if value is None else value for name, value in given.items()
-    }
-    async with context.changing("controls"):
-        await context.store.save_controls(
-            msgspec.structs.replace(
-                context.directory.chosen_controls,
-                **turned,
-                updated_at=context.store.now(),
-                updated_by=principal.key_id,
-            )
-        )
-    return context.directory.controls
-
-
 @get("/verify", summary="Check the books")
 async def verify(context: NamedDependency[Context]) -> Verification:
     """Counts everything: not for every second. ``accepted`` was counted on acceptance."""
@@ -326,8 +277,6 @@ def router() -> Router:
             create_key,
             list_keys,
             revoke_key,
-            get_controls,
-            change_controls,
             verify,
         ],
         opt={ACCESS: (Scope.ADMIN,)},

@@ -22,7 +22,14 @@ log = structlog.get_logger(__name__)
 class IngestRequest:
     """A request that has not been answered."""
 
-    __slots__ = ("headers", "identifier", "limit_headers", "raw", "started")
+    __slots__ = (
+        "headers",
+        "identifier",
+        "limit_headers",
+        "organization_id",
+        "raw",
+        "started",
+    )
 
     def __init__(self, raw: Headers) -> None:
         self.started = perf_counter()
@@ -30,6 +37,7 @@ class IngestRequest:
         self.headers = dict(raw)
         self.identifier = request_id(self.headers.get(b"x-request-id"))
         self.limit_headers: Headers = []
+        self.organization_id: str | None = None
 
 
 class Admission:
@@ -122,10 +130,13 @@ def refuse(request: IngestRequest, error: Exception, *, metrics: Metrics, route:
     elapsed = perf_counter() - request.started
     if isinstance(error, RateLimited):
         metrics.ingest_limited.observe(elapsed)
+        metrics.rollups.limited(request.organization_id)
     elif isinstance(error, Unavailable):
         metrics.ingest_unavailable.observe(elapsed)
+        metrics.rollups.unavailable(request.organization_id)
     elif isinstance(error, Problem):
         metrics.ingest_rejected.observe(elapsed)
+        metrics.rollups.rejected(request.organization_id)
     else:
         log.error(
             "request failed",

@@ -11,6 +11,7 @@ from litestar.types import Message, Scope
 from triggers_api.errors import MalformedValue
 from triggers_api.http import (
     admin,
+    controls,
     deliveries,
     documentation,
     event_types,
@@ -24,6 +25,7 @@ from triggers_api.http import (
     poll,
     problems,
     quarantine,
+    statistics,
     subscription_work,
     subscriptions,
 )
@@ -47,6 +49,7 @@ class Application:
 
     def __init__(self, context_: Context, *, api: bool = True) -> None:
         """Set up; without ``api`` only the routes about health are there."""
+        self.context = context_
         self._takes: dict[str, PostEvent | PostBatch] = (
             {PATH: context_.post_event, BATCH_PATH: context_.post_batch} if api else {}
         )
@@ -86,10 +89,18 @@ def _api_routers() -> list[Router]:
             quarantine.router(),
             inbox.router(),
             organization.router(),
+            statistics.router(),
         ],
         dependencies={"organization_id": Provide(organization_id, sync_to_thread=False)},
     )
-    return [of_organizations, admin.router(), quarantine.admin_router(), documentation.router()]
+    return [
+        of_organizations,
+        admin.router(),
+        controls.router(),
+        quarantine.admin_router(),
+        statistics.admin_router(),
+        documentation.router(),
+    ]
 
 
 def _litestar(context_: Context, *, api: bool) -> Litestar:

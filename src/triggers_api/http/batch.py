@@ -98,6 +98,7 @@ class PostBatch:
     async def _take(self, request: IngestRequest, query: bytes, receive: Receive) -> Answer:
         headers = request.headers
         organization_id = self._admission.organization(request.raw, headers)
+        request.organization_id = organization_id
         kind = check_media_type(
             headers.get(b"content-type"), headers.get(b"content-encoding"), taken=_TAKEN
         )
@@ -165,8 +166,11 @@ class PostBatch:
     ) -> Answer:
         now = perf_counter()
         elapsed = now - request.started
+        self._metrics.accepted.inc(result.accepted)
+        routed = 0
         if result.accepted or result.duplicates:
-            is_routed = any(event.deliveries is not None for event in events)
+            routed = sum(event.deliveries is not None for event in events)
+            is_routed = routed > 0
             status = 201 if is_routed else 202
             self._metrics.ingest_accepted.observe(elapsed)
         else:
@@ -178,6 +182,7 @@ class PostBatch:
             ("rejected", result.rejected),
         ):
             self._metrics.batch_items.labels(outcome).inc(count)
+        self._count(request, result, elapsed, routed)
         body = to_json(result)
         timing = b"store;dur=%.2f, total;dur=%.2f" % ((now - since) * 1e3, elapsed * 1e3)
         headers = [
@@ -190,6 +195,17 @@ class PostBatch:
             *request.limit_headers,
         ]
         return status, headers, body
+
+    def _count(
+        self, request: IngestRequest, result: BatchResult, elapsed: float, routed: int
+    ) -> None:
+        rollups = self._metrics.rollups
+        organization_id = request.organization_id
+        assert organization_id is not None  # it was charged
+        if result.accepted:
+            rollups.accepted(organization_id, elapsed, events=result.accepted, routed=routed)
+        rollups.duplicate(organization_id, events=result.duplicates)
+        rollups.rejected(organization_id, events=result.rejected)
 
 
 async def _lines(receive: Receive, length: bytes | None) -> list[bytes]:

@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -21,6 +21,8 @@ from triggers_api.http.batch import PostBatch
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.parameters import check_query
+from triggers_api.http.tickets import Tickets
+from triggers_api.model.event import EventDetail
 from triggers_api.model.organization import Scope
 from triggers_api.model.worker import Worker
 from triggers_api.settings import Settings
@@ -28,6 +30,9 @@ from triggers_api.store.base import QueueStats, Reached, Store
 from triggers_api.store.connect import StoreOptions
 from triggers_api.store.directory import Directory, Principal
 from triggers_api.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from triggers_api.ingest.buffer_redis.buffer import Buffer
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +94,7 @@ class Context:
         authenticator: Authenticator,
         egress: Egress,
         cursors: Cursors,
+        tickets: Tickets,
         metrics: Metrics,
         post_event: PostEvent,
         sessions: Sessions,
@@ -97,6 +103,8 @@ class Context:
         pool: StoreOptions | None,
         readiness: Callable[[], Readiness],
         last_stats: Callable[[], QueueStats],
+        buffer: "Buffer | None",
+        redis_is_up: Callable[[], bool] | None,
         worker: Callable[[], Worker],
         ending: Callable[[], bool],
     ) -> None:
@@ -109,6 +117,7 @@ class Context:
             authenticator: whose key a request carries.
             egress: where deliveries may go.
             cursors: signed places in lists.
+            tickets: signed words for the operator page.
             metrics: of this process.
             post_event: the hot route.
             sessions: what sessions fetch and report.
@@ -117,6 +126,8 @@ class Context:
             pool: how a database on a server is talked to; ``None`` for the embedded one.
             readiness: whether traffic should come here.
             last_stats: the depths as they were seen last, for when the store does not answer.
+            buffer: what events wait in before they are in the store; ``None`` without one.
+            redis_is_up: whether Redis answers; ``None`` without one.
             ending: whether the service is about to end.
             worker: this process as it was at its last heartbeat.
         """
@@ -126,6 +137,7 @@ class Context:
         self.authenticator = authenticator
         self.egress = egress
         self.cursors = cursors
+        self.tickets = tickets
         self.metrics = metrics
         self.post_event = post_event
         self.sessions = sessions
@@ -134,10 +146,49 @@ class Context:
         self.pool = pool
         self.readiness = readiness
         self.last_stats = last_stats
+        self.buffer = buffer
+        self.redis_is_up = redis_is_up
         self.worker = worker
         self.ending = ending
         self.hints = Hints()
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def event(self, organization_id: str, event_id: str) -> EventDetail | None:
+        """An event, also while it waits to be stored."""
+        store, buffer = self.store, self.buffer
+        if buffer is None:
+            return await store.event(organization_id, event_id)
+        try:
+            found = await store.event(organization_id, event_id)
+        except Unavailable:
+            found = await buffer.find(organization_id, event_id)
+            if found is None:
+                raise
+            return found
+        if found is None:
+            found = await self._waiting(organization_id, event_id)
+        # It may have landed between the two looks.
+        return await store.event(organization_id, event_id) if found is None else found
+
+    async def stored_event(self, organization_id: str, event_id: str) -> EventDetail | None:
+        """An event that something is to be done with: if it waits, it is stored before its turn."""
+        await self.land(organization_id, event_id)
+        return await self.store.event(organization_id, event_id)
+
+    async def land(self, organization_id: str, event_id: str) -> None:
+        """Have an event stored, if it waits to be."""
+        if self.buffer is not None:
+            try:
+                await self.buffer.land(organization_id, event_id)
+            except Unavailable as problem:
+                log.warning("an event that may wait was not looked for", code=problem.code)
+
+    async def _waiting(self, organization_id: str, event_id: str) -> EventDetail | None:
+        assert self.buffer is not None
+        try:
+            return await self.buffer.find(organization_id, event_id)
+        except Unavailable:
+            return None
 
     @asynccontextmanager
     async def changing(self, whose: str) -> AsyncIterator[None]:

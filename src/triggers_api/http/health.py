@@ -1,6 +1,7 @@
 """Health, readiness, metrics."""
 
-from typing import Final, Self
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 from litestar import Response, Router, get
@@ -9,14 +10,17 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from triggers_api import __version__
 from triggers_api.errors import Unavailable
-from triggers_api.http.context import ACCESS, Context, QueueHealth
-from triggers_api.model.controls import Controls
+from triggers_api.http.context import ACCESS, Context, QueueHealth, Readiness
+from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running
 from triggers_api.model.organization import Scope
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
 from triggers_api.operate.patience import patience
 from triggers_api.store.base import Durability, QueueStats
 from triggers_api.telemetry.metrics import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from triggers_api.ingest.buffer_redis.buffer import Buffer
 
 # Litestar adds the charset to every text; given twice, Prometheus 3 refuses the answer.
 _METRICS: Final = CONTENT_TYPE.removesuffix("; charset=utf-8")
@@ -33,7 +37,11 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class ReadyReport(msgspec.Struct, frozen=True):
-    """Whether traffic should come here, and why not."""
+    """Whether traffic should come here, and why not.
+
+    ``status`` is ``ready``, ``degraded`` (traffic may come, but somebody should look at the checks) or
+    ``not-ready``.
+    """
 
     status: str
     checks: dict[str, str]
@@ -61,6 +69,34 @@ class WorkerHealth(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class BufferHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """The ingest buffer, where there is one.
+
+    Attributes:
+        state: ``ok``, ``unavailable``, ``data-loss`` or ``waiting-too-long``.
+        problem: why no events go into Redis now; ``null`` if they do.
+        stream_length: events that wait there (``XLEN``).
+        pending: of these, those in a consumer's hands (``XPENDING``).
+        poisoned: events that could not be stored, kept with their reasons.
+        oldest_age_s: how long the first one has been waiting.
+        data_loss: accepted events that have vanished from Redis.
+        server: what it is, with its version.
+        settings: its directives that matter.
+        weaknesses: why what is in it may be lost; empty if nothing can.
+    """
+
+    state: str
+    problem: str | None
+    stream_length: int
+    pending: int
+    poisoned: int
+    oldest_age_s: float
+    data_loss: int
+    server: str | None
+    settings: dict[str, str]
+    weaknesses: tuple[str, ...]
+
+
 class DetailedHealth(msgspec.Struct, frozen=True, kw_only=True):
     """Everything at a glance, with the same keys on every engine."""
 
@@ -72,6 +108,7 @@ class DetailedHealth(msgspec.Struct, frozen=True, kw_only=True):
     workers: list[WorkerHealth]
     controls: Controls
     durability: Durability
+    buffer: BufferHealth | None
     config: dict[str, float | str | None]
 
 
@@ -96,12 +133,21 @@ async def livez() -> Health:
     },
 )
 async def readyz(context: NamedDependency[Context]) -> Response[ReadyReport]:
-    """200 or 503. Pauses and refusing leave it at 200; they are what an operator wants."""
+    """200 or 503. Pauses and refusing leave it at 200; they are what an operator wants.
+
+    So does a worker that is gone: what is accepted waits for another one.
+    """
     readiness = context.readiness()
     return Response(
-        ReadyReport("ready" if readiness.ready else "not-ready", readiness.checks, readiness.queue),
+        ReadyReport(_status(readiness), readiness.checks, readiness.queue),
         status_code=200 if readiness.ready else 503,
     )
+
+
+def _status(readiness: Readiness) -> str:
+    if not readiness.ready:
+        return "not-ready"
+    return "ready" if all(each == "ok" for each in readiness.checks.values()) else "degraded"
 
 
 @get(
@@ -113,21 +159,23 @@ async def detailed(context: NamedDependency[Context]) -> DetailedHealth:
     """Depths, processes, switches, durability and settings; without the store, what was seen last."""
     readiness = context.readiness()
     stats, workers, answered = await _look(context)
+    buffer = None if context.buffer is None else await _buffer(context.buffer)
     store_ok = answered and readiness.checks.get("store") == "ok"
     return DetailedHealth(
         status="healthy" if readiness.ready else "unhealthy",
         version=__version__,
         database="healthy" if store_ok else "unhealthy",
-        redis="not_configured",
+        redis=_redis(context),
         queues={
-            "event_queue_length": stats.depth,
+            "event_queue_length": stats.depth + (0 if buffer is None else buffer.stream_length),
             "webhook_queue_length": stats.deliveries_waiting,
-            "event_pending_processing": stats.leased,
+            "event_pending_processing": stats.leased + (0 if buffer is None else buffer.pending),
             "webhook_pending_processing": stats.deliveries_leased,
         },
         workers=[WorkerHealth.of(worker) for worker in workers],
         controls=context.directory.controls,
         durability=context.store.durability(),
+        buffer=buffer,
         config=_config(context),
     )
 
@@ -139,6 +187,33 @@ async def _look(context: Context) -> tuple[QueueStats, list[Worker], bool]:
             return await context.store.stats(), await context.store.workers(), True
     except Unavailable:
         return context.last_stats(), [context.worker()], False
+
+
+async def _buffer(buffer: "Buffer") -> BufferHealth:
+    watch = buffer.watch
+    with suppress(Unavailable):
+        async with patience(_PATIENCE_S):
+            await watch.look_now()
+    look, found = watch.look, watch.durability
+    return BufferHealth(
+        state=buffer.state,
+        problem=watch.problem,
+        stream_length=look.length,
+        pending=look.pending,
+        poisoned=look.poisoned,
+        oldest_age_s=look.oldest_age_s,
+        data_loss=look.lost + look.vanished,
+        server=None if found is None else f"{found.server} {found.version}",
+        settings={} if found is None else found.settings,
+        weaknesses=() if found is None else found.weaknesses,
+    )
+
+
+def _redis(context: Context) -> str:
+    if context.redis_is_up is None:
+        return "not_configured"
+    intact = context.buffer is None or context.buffer.state in {"ok", "waiting-too-long"}
+    return "healthy" if intact and context.redis_is_up() else "unhealthy"
 
 
 def _config(context: Context) -> dict[str, float | str | None]:
@@ -158,13 +233,22 @@ def _config(context: Context) -> dict[str, float | str | None]:
         "db_max_overflow": None if pool is None else pool.max_overflow,
         "db_pool_wait_s": None if pool is None else pool.pool_wait_s,
         "db_pool_recycle_s": None if pool is None else pool.pool_recycle_s,
-        "redis_stream_max_length": None,
+        "redis_stream_max_length": (
+            None if context.buffer is None else settings.redis_stream_max_length
+        ),
     }
 
 
 @get("/metrics", summary="Metrics for Prometheus", media_type=_METRICS, security=[{}])
 async def metrics(context: NamedDependency[Context]) -> bytes:
     """Text exposition format."""
+    readiness, controls = context.readiness(), context.directory.controls
+    context.metrics.show_readiness(readiness.checks, ready=readiness.ready)
+    context.metrics.show_paused(
+        ingest=controls.ingest is IngestMode.REFUSE,
+        processing=controls.processing is Running.PAUSED,
+        delivery=controls.delivery is not DeliveryMode.RUNNING,
+    )
     return context.metrics.exposition()
 
 

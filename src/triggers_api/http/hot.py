@@ -103,6 +103,7 @@ class PostEvent:
         """The organization that may send an event now."""
         headers = request.headers
         organization_id = self._admission.organization(request.raw, headers)
+        request.organization_id = organization_id
         self._admission.charge(organization_id, 1, request.limit_headers)
         content_type, encoding = headers.get(b"content-type"), headers.get(b"content-encoding")
         if content_type == JSON and encoding is None and MARK not in headers:
@@ -130,11 +131,16 @@ class PostEvent:
         elapsed = now - request.started
         if first is None:
             status, body = _accepted(event, draft)
+            self._metrics.accepted.inc()
             self._metrics.ingest_accepted.observe(elapsed)
+            self._metrics.rollups.accepted(
+                event.organization_id, elapsed, routed=event.deliveries is not None
+            )
         else:
             status, body = 200, _duplicate(first, draft)
             self._ingest.note_duplicate(event.organization_id, first)
             self._metrics.ingest_duplicate.observe(elapsed)
+            self._metrics.rollups.duplicate(event.organization_id)
         return (
             status,
             [

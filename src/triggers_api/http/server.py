@@ -4,15 +4,24 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from functools import partial
+from typing import Any, Protocol
 
 import uvicorn
 
 from triggers_api.errors import StartError
-from triggers_api.http.application import Application
+from triggers_api.http.body import Receive
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.protocol import ServerProtocol
+from triggers_api.http.wire import Send
 
 _BACKLOG = 2048
+
+
+class Asgi(Protocol):
+    """An ASGI application."""
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI's
+        """Serve one request."""
 
 
 class Server(uvicorn.Server):
@@ -46,7 +55,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def make_server(application: Application, lane: PostEvent | None, *, grace_s: float) -> Server:
+def make_server(application: Asgi, lane: PostEvent | None, *, grace_s: float) -> Server:
     """The HTTP server of an application.
 
     Args:

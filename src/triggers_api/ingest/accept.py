@@ -118,9 +118,7 @@ class Ingest:
             draft, payload=judgement.payload, warnings=faults, aside=aside
         )
 
-    def accept(
-        self, organization_id: str, draft: Draft
-    ) -> tuple[NewEvent, Storing]:
+    def accept(self, organization_id: str, draft: Draft) -> tuple[NewEvent, Storing]:
         """Have one event stored.
 
         Returns:
@@ -130,7 +128,7 @@ class Ingest:
         Raises:
             Unavailable: nothing is taken at the moment.
         """
-        mode = self._admit()
+        mode = self._admit(organization_id)
         event_id = self._store.ids.new(ids.EVENT)
         wanted = self._wanted(organization_id, draft, mode, received_ms(event_id))
         event = self._event(organization_id, event_id, draft, wanted)
@@ -143,7 +141,7 @@ class Ingest:
 
         Of twins among them the first is stored.
         """
-        mode = self._admit()
+        mode = self._admit(organization_id)
         if mode is not IngestMode.SYNC:
             made = zip(self._store.ids.several(ids.EVENT, len(drafts)), drafts, strict=True)
             events = [self._event(organization_id, *each, None) for each in made]
@@ -183,10 +181,10 @@ class Ingest:
         self._metrics.duplicates.inc()
         log.info("duplicate by constraint", organization_id=organization_id, event_id=first.id)
 
-    def _admit(self) -> IngestMode:
-        if self.draining:
+    def _admit(self, organization_id: str) -> IngestMode:
+        if self.draining or self._directory.draining:
             raise Draining
-        mode = self._directory.controls.ingest
+        mode = self._directory.ingest_mode(organization_id)
         if mode is IngestMode.REFUSE:
             raise Refusing
         if self._depth() > self._max_depth:

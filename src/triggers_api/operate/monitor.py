@@ -1,6 +1,7 @@
 """Looks at the depths once a second: for gauges, admission, readiness and the warning about depth."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -26,8 +27,16 @@ class Monitor:
     name = "monitor"
 
     def __init__(
-        self, store: Store, directory: Directory, *, metrics: Metrics, warn_depth: int
+        self,
+        store: Store,
+        directory: Directory,
+        *,
+        metrics: Metrics,
+        warn_depth: int,
+        elsewhere: Callable[[], int] = lambda: 0,
     ) -> None:
+        """Set up; ``elsewhere`` tells how many accepted events wait before the store."""
+        self._elsewhere = elsewhere
         self._store = store
         self._directory = directory
         self._metrics = metrics
@@ -92,11 +101,16 @@ class Monitor:
             self._uncounted = False
 
     @property
+    def depth(self) -> int:
+        """Events accepted and not yet routed, wherever they wait."""
+        return self.stats.depth + self._elsewhere()
+
+    @property
     def level(self) -> str:
         """``normal`` up to 100 waiting events, ``warning`` up to the threshold, then ``critical``."""
-        if self.stats.depth > self._warn_depth:
+        if self.depth > self._warn_depth:
             return "critical"
-        return "warning" if self.stats.depth > _NORMAL_DEPTH or self.stats.stuck else "normal"
+        return "warning" if self.depth > _NORMAL_DEPTH or self.stats.stuck else "normal"
 
     def _show_connections(self) -> None:
         # Also while the store is away: that none is left may be why.
@@ -104,6 +118,7 @@ class Monitor:
         if connections is not None:
             self._metrics.connections_in_use.set(connections.in_use)
             self._metrics.connections_idle.set(connections.idle)
+            self._metrics.connections_most.set(connections.most)
 
     def _show(self, stats: QueueStats) -> None:
         metrics = self._metrics
@@ -115,13 +130,15 @@ class Monitor:
         metrics.deliveries_waiting.set(stats.deliveries_waiting)
         metrics.deliveries_in_flight.set(stats.deliveries_leased)
         metrics.breakers_open.set(stats.breakers_open)
+        metrics.breakers_half_open.set(stats.breakers_half_open)
+        metrics.endpoints_failing.set(stats.endpoints_failing)
         now = asyncio.get_running_loop().time()
-        if stats.depth > self._warn_depth:
+        if self.depth > self._warn_depth:
             if now - self._warned_at >= _WARN_AGAIN_S:
                 self._warned_at = now
                 log.warning(
                     "queue depth exceeds threshold",
-                    depth=stats.depth,
+                    depth=self.depth,
                     threshold=self._warn_depth,
                     oldest_age_s=round(stats.oldest_age_s, 3),
                 )

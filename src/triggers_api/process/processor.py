@@ -92,6 +92,7 @@ class Processor:
             settings.lease_s,
             contents_of=self._directory.filtering,
             in_order_of=in_order_of,
+            not_of=self._directory.processing_paused,
         )
         self.claimed = len(claim.events)
         shortest_s = (controls.min_poll_ms or settings.min_poll_ms) / 1000
@@ -251,6 +252,7 @@ class Processor:
             if answer.event.id not in gone:
                 batch.deliveries += len(answer.deliveries)
                 self._metrics.accepted_to_routed.observe((now - answer.event.due_at) / 1000)
+                self._metrics.rollups.routed(answer.event.organization_id)
 
     def _failure(self, event: QueuedEvent, error: Exception) -> FailedEvent:
         log.error("routing failed", event_id=event.id, attempts=event.attempts, error=_named(error))
@@ -286,6 +288,7 @@ class Processor:
         metrics.processed_timeout.inc(batch.timeout)
         metrics.processed_set_aside.inc(batch.set_aside)
         if batch.stale:
+            metrics.processed_stale.inc(batch.stale)
             metrics.stale_leases.labels("fan_out").inc(batch.stale)
         log.info(
             "batch summary",

@@ -25,7 +25,7 @@ from typing import Protocol, Self
 import msgspec
 
 from triggers_api.model.attempt import AttemptDetails
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Controls, Switches
 from triggers_api.model.delivery import (
     Attempt,
     Delivery,
@@ -57,6 +57,7 @@ from triggers_api.model.job import Job, Replay, Selection, Then
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
+from triggers_api.model.rollup import Rollup
 from triggers_api.model.search import Asked, Condition
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
@@ -372,7 +373,10 @@ class LogPage(msgspec.Struct, frozen=True):
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What of the settings half changed after a version: rows as they are now, gone ones by id."""
+    """What of the settings half changed after a version: rows as they are now, gone ones by id.
+
+    ``controls`` are the service's switches as versions without expiry read and write them.
+    """
 
     version: int
     organizations: tuple[Organization, ...] = ()
@@ -381,6 +385,7 @@ class Changes(msgspec.Struct, frozen=True):
     controls: Controls | None = None
     gone: tuple[str, ...] = ()
     event_types: tuple[EventTypeRecord, ...] = ()
+    switches: tuple[Switches, ...] = ()
 
 
 class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -395,6 +400,8 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
         deliveries_waiting: pending and retrying.
         deliveries_leased: in a worker's hands.
         breakers_open: endpoints to which nothing is sent for a while, or only a probe.
+        breakers_half_open: of these, how many may get a probe now.
+        endpoints_failing: endpoints whose last attempt failed.
     """
 
     depth: int
@@ -405,6 +412,8 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     deliveries_waiting: int
     deliveries_leased: int
     breakers_open: int = 0
+    breakers_half_open: int = 0
+    endpoints_failing: int = 0
 
 
 class Reaped(msgspec.Struct, frozen=True):
@@ -651,6 +660,8 @@ class Connections(msgspec.Struct, frozen=True, kw_only=True):
 
     in_use: int
     idle: int
+    most: int
+    """How many there may be at once."""
 
 
 class Store(Protocol):
@@ -705,8 +716,12 @@ class Store(Protocol):
         *,
         contents_of: Collection[str] = (),
         in_order_of: Collection[str] = (),
+        not_of: Collection[str] = (),
     ) -> QueueClaim:
         """Lease up to ``limit`` due events, oldest first, those with a lease that ran out included.
+
+        Those of the organizations in ``not_of`` are left, and however many they are, they do not keep
+        others from being found.
 
         Events of the organizations in ``contents_of`` come with what filters read besides the key:
         payload, source and metadata.
@@ -765,8 +780,12 @@ class Store(Protocol):
     ) -> Mapping[str, EndpointHealth]:
         """What is known of the endpoints of subscriptions, of those that fail."""
 
-    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+    async def claim_probes(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[ProbeClaim]:
         """Lease subscriptions that were disabled for failing, and whose next probe is due.
+
+        Those of the organizations in ``not_of`` are left.
 
         Until the lease runs out nobody else is given them.
         """
@@ -793,8 +812,10 @@ class Store(Protocol):
             How many were ended.
         """
 
-    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
-        """Lease ended hooks of which the other side is to be told now.
+    async def claim_farewells(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[Farewell]:
+        """Lease ended hooks of which the other side is to be told now, but for ``not_of``'s.
 
         Until the lease runs out nobody else is given them.
         """
@@ -1021,8 +1042,42 @@ class Store(Protocol):
         Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
         """
 
+    async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
+        """Whether no event is due or in a worker's hands, and no delivery that may be sent now.
+
+        What waits for later, or for a subscription that is not sent to, is not counted, nor is what
+        waits for the subscriptions in ``but_for``.
+        """
+
     async def accounts(self) -> list[OrganizationAccount]:
         """Every organization's books, counted now in one snapshot."""
+
+    # ── what was counted ──────────────────────────────────────────────────────────────────────
+    #
+    # Statistics for people, none of which the books rest on: see ``model/rollup.py``.
+
+    async def save_rollups(self, rollups: Sequence[Rollup]) -> None:
+        """Write tallies down, each in place of what its writer wrote of the same stretch before."""
+
+    async def rollups(
+        self, organization_id: str, step_s: int, *, since: Timestamp, until: Timestamp
+    ) -> list[Rollup]:
+        """An organization's tallies, or those of ``EVERYBODY``: one for each stretch and writer.
+
+        Of stretches of ``step_s`` that began at ``since`` or later, and before ``until``.
+        """
+
+    async def subscription_rollups(
+        self, organization_id: str, subscription_ids: Collection[str], *, since: Timestamp
+    ) -> list[Rollup]:
+        """The tallies of some of an organization's subscriptions from a moment on."""
+
+    async def prune_rollups(self, step_s: int, before: Timestamp, limit: int) -> int:
+        """Delete up to ``limit`` tallies of stretches of this length that began before a moment.
+
+        Returns:
+            How many were deleted.
+        """
 
     # ── what is kept aside ────────────────────────────────────────────────────────────────────
 
@@ -1333,8 +1388,8 @@ class Store(Protocol):
     async def delete_event_type(self, organization_id: str, name: str) -> bool:
         """Delete an event type; returns whether there was one. Events keep what they have."""
 
-    async def save_controls(self, controls: Controls) -> None:
-        """Store the switches."""
+    async def save_switches(self, switches: Switches) -> None:
+        """Store the turns of a scope; those of the service also as other versions read them."""
 
     async def sealed(self) -> Sealed:
         """How the secrets of all subscriptions are kept."""
@@ -1388,4 +1443,4 @@ class LandingStore(Store, Protocol):
         """
 
     async def first_events(self, events: Sequence[NewEvent]) -> Mapping[str, FirstEvent]:
-        """Who holds the ``dedup_id`` of each event, by the asking event's id; nothing where nobody does."""
+        """Who holds the ``dedup_id`` of each event, by the asking event's id, where somebody does."""

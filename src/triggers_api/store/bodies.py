@@ -1,6 +1,6 @@
 """Structs as the JSON that their rows keep; moments are bare milliseconds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Any, Final
 
@@ -8,12 +8,13 @@ import msgspec
 
 from triggers_api.model.attempt import AttemptDetails, request_headers, timings
 from triggers_api.model.auth import Auth
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Controls, Switches
 from triggers_api.model.delivery import Delivery
 from triggers_api.model.event_type import EventType
 from triggers_api.model.job import Job
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, Organization
+from triggers_api.model.rollup import Tally
 from triggers_api.model.subscription import RetiredSecret, Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
@@ -38,10 +39,25 @@ api_key: Final = msgspec.json.Decoder(ApiKey, dec_hook=_decode_moment).decode
 subscription: Final = msgspec.json.Decoder(Subscription, dec_hook=_decode_moment).decode
 event_type: Final = msgspec.json.Decoder(EventType, dec_hook=_decode_moment).decode
 controls: Final = msgspec.json.Decoder(Controls, dec_hook=_decode_moment).decode
+switches: Final = msgspec.json.Decoder(Switches, dec_hook=_decode_moment).decode
 job: Final = msgspec.json.Decoder(Job, dec_hook=_decode_moment).decode
 notice: Final = msgspec.json.Decoder(Notice, dec_hook=_decode_moment).decode
 worker: Final = msgspec.json.Decoder(Worker, dec_hook=_decode_moment).decode
 attempt_details: Final = msgspec.json.Decoder(AttemptDetails).decode
+encode_tally: Final = msgspec.msgpack.Encoder().encode
+tally: Final = msgspec.msgpack.Decoder(Tally).decode
+
+
+def turned(rows: Iterable[Any]) -> tuple[Controls | None, tuple[Switches, ...]]:
+    """What ``changed_switches`` found: the row that other versions read, and what was turned."""
+    older: Controls | None = None
+    found: list[Switches] = []
+    for body, is_older in rows:
+        if is_older:
+            older = controls(body)
+        else:
+            found.append(switches(body))
+    return older, tuple(found)
 
 
 class Sealing(StrEnum):

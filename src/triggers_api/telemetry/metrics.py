@@ -4,16 +4,23 @@ Names follow Prometheus' rules: one prefix, base units, ``_total`` for counters.
 never an id, a URL or a type that a caller chose.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
+
+from triggers_api import __version__
+from triggers_api.telemetry.rollups import Rollups
 
 FAST: Final = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
     5, 10,
 )  # fmt: skip
 SLOW: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+COARSE: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10)
+"""For histograms of which there are many."""
+LAGS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -24,27 +31,11 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
+        self.rollups = Rollups()
+        """What is counted by organization, for charts; none of it is among the metrics."""
 
         self._of_ingest(registry)
-        self.commit_seconds = Histogram(
-            "triggers_commit_seconds",
-            "A transaction of the embedded engine, or a group of events on PostgreSQL, with its flush.",
-            buckets=FAST,
-            registry=registry,
-        )
-        self.commit_operations = Histogram(
-            "triggers_commit_operations",
-            "Operations that shared one such transaction or group.",
-            buckets=SIZES,
-            registry=registry,
-        )
-        self.store_errors = Counter(
-            "triggers_store_errors",
-            "Transactions that the database refused, by what callers were told.",
-            ["code"],
-            registry=registry,
-        )
-
+        self._of_store(registry)
         self.queue_depth = Gauge(
             "triggers_queue_depth", "Events accepted, due and not yet routed.", registry=registry
         )
@@ -68,15 +59,6 @@ class Metrics:
         self.deliveries_in_flight = Gauge(
             "triggers_deliveries_in_flight", "Deliveries being sent.", registry=registry
         )
-        connections = Gauge(
-            "triggers_database_connections",
-            "Connections to PostgreSQL: at work, and kept open until they are needed.",
-            ["state"],
-            registry=registry,
-        )
-        self.connections_in_use = connections.labels("in_use")
-        self.connections_idle = connections.labels("idle")
-
         processed = Counter(
             "triggers_processed",
             "Claimed events by what routing came to.",
@@ -124,6 +106,7 @@ class Metrics:
 
         self._of_buffer(registry)
         self._count_deliveries(registry)
+        self._of_process(registry)
 
     def _of_buffer(self, registry: CollectorRegistry) -> None:
         self.buffer_up = Gauge(
@@ -299,17 +282,21 @@ class Metrics:
             "Events that this process took into the index of searches.",
             registry=registry,
         )
-        self.loop_crashes = Counter(
-            "triggers_loop_crashes",
-            "Times that a background loop raised and was started again.",
-            ["loop"],
-            registry=registry,
-        )
 
     def _add_health(self, registry: CollectorRegistry) -> None:
         self.breakers_open = Gauge(
             "triggers_breakers_open",
             "Endpoints that keep failing, to which nothing is sent for a while, or only a probe.",
+            registry=registry,
+        )
+        self.breakers_half_open = Gauge(
+            "triggers_breakers_half_open",
+            "Of these, how many get one delivery as a probe because their pause is over.",
+            registry=registry,
+        )
+        self.endpoints_failing = Gauge(
+            "triggers_endpoints_failing",
+            "Endpoints whose last attempt failed, whatever was done about it.",
             registry=registry,
         )
         self.breakers_opened = Counter(
@@ -342,6 +329,11 @@ class Metrics:
         self.ingest_rejected = ingest.labels("rejected")
         self.ingest_limited = ingest.labels("limited")
         self.ingest_unavailable = ingest.labels("unavailable")
+        self.accepted = Counter(
+            "triggers_accepted",
+            "Events that were accepted, one at a time or in batches.",
+            registry=registry,
+        )
         self.streams = Gauge(
             "triggers_streams", "Readers that follow events as they come in.", registry=registry
         )
@@ -357,6 +349,125 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+
+    def _of_store(self, registry: CollectorRegistry) -> None:
+        self.commit_seconds = Histogram(
+            "triggers_commit_seconds",
+            "A transaction of the embedded engine, or a group of events on PostgreSQL, with its flush.",
+            buckets=FAST,
+            registry=registry,
+        )
+        self.commit_operations = Histogram(
+            "triggers_commit_operations",
+            "Operations that shared one such transaction or group.",
+            buckets=SIZES,
+            registry=registry,
+        )
+        self.store_seconds = Histogram(
+            "triggers_store_seconds",
+            "From asking the store for something to its answer, by verb; waiting for a commit or a "
+            "connection is part of it.",
+            ["verb"],
+            buckets=COARSE,
+            registry=registry,
+        )
+        self.store_failures = Counter(
+            "triggers_store_failures",
+            "Calls of a verb that the store did not do, by what the caller was told.",
+            ["verb", "code"],
+            registry=registry,
+        )
+        self.store_errors = Counter(
+            "triggers_store_errors",
+            "Transactions that the database refused, by what callers were told.",
+            ["code"],
+            registry=registry,
+        )
+        connections = Gauge(
+            "triggers_database_connections",
+            "Connections to PostgreSQL: at work, and kept open until they are needed.",
+            ["state"],
+            registry=registry,
+        )
+        self.connections_in_use = connections.labels("in_use")
+        self.connections_idle = connections.labels("idle")
+        self.connections_most = Gauge(
+            "triggers_database_connections_limit",
+            "How many of them there may be at once.",
+            registry=registry,
+        )
+        self.connection_wait_seconds = Histogram(
+            "triggers_database_connection_wait_seconds",
+            "How long something waited for a connection because all were at work.",
+            buckets=FAST,
+            registry=registry,
+        )
+
+    def _of_process(self, registry: CollectorRegistry) -> None:
+        """Of this process, and of those that it knows of."""
+        self.ready = Gauge(
+            "triggers_ready",
+            "Whether /readyz answers 200.",
+            registry=registry,
+        )
+        self._checks = Gauge(
+            "triggers_check",
+            "The checks of /readyz: 1 where it is ok, 0 where not.",
+            ["check"],
+            registry=registry,
+        )
+        self._paused = Gauge(
+            "triggers_paused",
+            "What an operator has switched off for everybody: 1; what goes on: 0.",
+            ["part"],
+            registry=registry,
+        )
+        self._processes = Gauge(
+            "triggers_processes",
+            "Processes on this database that are heard of, by what they do.",
+            ["role"],
+            registry=registry,
+        )
+        self.processes_lost = Counter(
+            "triggers_processes_lost",
+            "Processes that fell silent without having ended in order, as seen from this one.",
+            registry=registry,
+        )
+        self.loop_crashes = Counter(
+            "triggers_loop_crashes",
+            "Times that a background loop raised and was started again.",
+            ["loop"],
+            registry=registry,
+        )
+        self.event_loop_lag = Histogram(
+            "triggers_event_loop_lag_seconds",
+            "How much later than asked for the event loop came round, four times a second.",
+            buckets=LAGS,
+            registry=registry,
+        )
+        Gauge(
+            "triggers_build_info",
+            "Always 1; which version this is.",
+            ["version"],
+            registry=registry,
+        ).labels(__version__).set(1)
+        ProcessCollector(registry=registry)
+
+    def show_readiness(self, checks: Mapping[str, str], *, ready: bool) -> None:
+        """Show what ``/readyz`` says."""
+        self.ready.set(ready)
+        for check, state in checks.items():
+            self._checks.labels(check).set(state == "ok")
+
+    def show_paused(self, **parts: bool) -> None:
+        """Show which parts an operator has switched off."""
+        for part, paused in parts.items():
+            self._paused.labels(part).set(paused)
+
+    def show_processes(self, roles: Mapping[str, int]) -> None:
+        """Show how many processes have a role, for each role there is."""
+        for role, count in roles.items():
+            self._processes.labels(role).set(count)
 
     def count_filter_fault(self, code: str) -> None:
         """Count a filter that had no answer; the codes are ``model.filter.FAULT_CODES``."""

@@ -1,6 +1,7 @@
 """The ingest buffer as the rest of the service knows it."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,6 +9,7 @@ import msgspec
 import structlog
 
 from triggers_api.errors import Unavailable
+from triggers_api.failpoints import Failpoints
 from triggers_api.ingest.buffer_redis.consumer import Consumer
 from triggers_api.ingest.buffer_redis.entry import Entry, Mark
 from triggers_api.ingest.buffer_redis.names import RELEASE, Names
@@ -21,11 +23,37 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.redis.client import Redis
 from triggers_api.redis.connection import Command
 from triggers_api.store.base import LandingStore
+from triggers_api.store.directory import Directory
+from triggers_api.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 _metadata = msgspec.json.Decoder(dict[str, str]).decode
 _REASON: Final = b"reason"
+
+
+class BufferSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be chosen.
+
+    Attributes:
+        prefix: what every key in Redis begins with.
+        strict: nothing goes into a Redis that may lose it.
+        falls_back: while Redis is away events go straight into the store; else they are refused.
+        most: events that may wait.
+        most_of_one: of these, how many may be of one organization; 0 means all.
+        alarm_age_s: seconds that one may wait before that is reported.
+        dedup_ttl_s: seconds that a dedup_id is remembered in Redis.
+        max_attempts: how often landing an event is begun before it is set aside.
+    """
+
+    prefix: str = "triggers"
+    strict: bool = True
+    falls_back: bool = True
+    most: int = 100_000
+    most_of_one: int = 0
+    alarm_age_s: float = 86_400.0
+    dedup_ttl_s: int = 86_400
+    max_attempts: int = 5
 
 
 class Buffer:
@@ -46,6 +74,8 @@ class Buffer:
         self.watch = watch
         self.producer = producer
         self.consumer = consumer
+        self.falls_back = producer.falls_back
+        """Whether events go straight into the store while Redis is away."""
         self._redis = redis
         self._names = names
         self._store = store
@@ -130,6 +160,20 @@ class Buffer:
     def depth(self) -> int:
         """How many events wait, as of the last look."""
         return self.watch.look.length
+
+    @property
+    def takes(self) -> bool:
+        """Whether events may go into Redis now."""
+        return self.watch.open
+
+    @property
+    def state(self) -> str:
+        """``ok``, or in a word what is the matter."""
+        if not self.takes:
+            return "unavailable"
+        if not self.watch.look.intact:
+            return "data-loss"
+        return "waiting-too-long" if self.watch.too_old else "ok"
 
     @property
     def remark(self) -> str | None:
@@ -229,4 +273,62 @@ def _shown(event: NewEvent, reason: str | None, now: Timestamp) -> EventDetail:
         **{name: getattr(plain, name) for name in Event.__struct_fields__},
         deliveries=(),
         timeline=told,
+    )
+
+
+async def open_buffer(
+    redis: Redis,
+    settings: BufferSettings,
+    *,
+    store: LandingStore,
+    directory: Directory,
+    worker_id: str,
+    metrics: Metrics,
+    failpoints: Failpoints,
+) -> Buffer:
+    """Put the parts together, and look at Redis.
+
+    Raises:
+        StartError: it is there, and must not be used as it is.
+    """
+    names = Names(settings.prefix)
+    watch = Watch(
+        redis,
+        names,
+        strict=settings.strict,
+        alarm_age_s=settings.alarm_age_s,
+        metrics=metrics,
+        monotonic=time.monotonic,
+    )
+    consumer = Consumer(
+        redis,
+        names,
+        watch,
+        store=store,
+        directory=directory,
+        worker_id=worker_id,
+        max_attempts=settings.max_attempts,
+        metrics=metrics,
+        failpoints=failpoints,
+    )
+    producer = Producer(
+        redis,
+        names,
+        watch,
+        store=store,
+        most=settings.most,
+        most_of_one=settings.most_of_one or settings.most,
+        dedup_ttl_s=settings.dedup_ttl_s,
+        falls_back=settings.falls_back,
+        metrics=metrics,
+    )
+    await watch.begin()
+    return Buffer(
+        redis,
+        names,
+        store=store,
+        watch=watch,
+        producer=producer,
+        consumer=consumer,
+        dedup_ttl_s=settings.dedup_ttl_s,
     )

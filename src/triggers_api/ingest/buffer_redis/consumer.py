@@ -1,8 +1,8 @@
 """Lands what waits in Redis: into the database, and only then out of Redis.
 
-One consumer of all processes has the lead and lands everything, in the order in which it came in. Who takes
-the lead over takes over first what its predecessor had in hand. Landing is by the event's own id, so that
-doing it twice does it once.
+One consumer of all processes has the lead and lands everything, in the order in which it came in. Who
+takes the lead over takes over first what its predecessor had in hand. Landing is by the event's own id,
+so that doing it twice does it once.
 """
 
 import asyncio
@@ -190,7 +190,9 @@ class Consumer:
         self._attempts.clear()
         if await self._make_group() and self._watch.look.added:
             self._metrics.buffer_groups_made_again.inc()
-            log.error("somebody destroyed the consumer group; it is made again, from the first entry on")
+            log.error(
+                "somebody destroyed the consumer group; it is made again, from the first entry on"
+            )
 
     async def _take_over(self) -> None:
         """What others had in hand, and what they are known to have died of."""
@@ -329,9 +331,7 @@ class Consumer:
     async def _land(self, batch: Sequence[Entry]) -> float:
         reasons = await self._unfit(batch)
         events = [
-            entry.event
-            for entry in batch
-            if entry.event is not None and entry.place not in reasons
+            entry.event for entry in batch if entry.event is not None and entry.place not in reasons
         ]
         began = time.perf_counter()
         landed: Sequence[Landed] = ()
@@ -433,4 +433,3 @@ def _place(place: bytes) -> tuple[int, int]:
     """A place in the stream, as it compares."""
     millis, _, number = place.partition(b"-")
     return int(millis), int(number)
-

@@ -59,7 +59,9 @@ async def ask_durability(redis: Redis) -> RedisDurability:
     version = info.get(f"{server}_version", "0")
     # Valkey tells which Redis it is compatible with.
     if _version(info.get("redis_version", "0")) < LEAST_VERSION:
-        raise StartError(f"the ingest buffer needs Redis 7.0 or later, or Valkey; this is {version}")
+        raise StartError(
+            f"the ingest buffer needs Redis 7.0 or later, or Valkey; this is {version}"
+        )
     if info.get("redis_mode") == "cluster":
         raise StartError("the ingest buffer needs one Redis, and this is a node of a cluster")
     if info.get("role") != "master":

@@ -90,7 +90,10 @@ def _pairs(fields: Sequence[bytes]) -> Mapping[bytes, bytes]:
 
 
 def _event(event_id: str, organization_id: str, body: bytes) -> NewEvent | None:
-    if ids.parse(ids.EVENT, event_id) is None or ids.parse(ids.ORGANIZATION, organization_id) is None:
+    if (
+        ids.parse(ids.EVENT, event_id) is None
+        or ids.parse(ids.ORGANIZATION, organization_id) is None
+    ):
         return None
     try:
         found = _decode(body)
@@ -131,9 +134,7 @@ class Mark(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, event: NewEvent) -> Self:
         """For an event that is about to wait."""
-        return cls(
-            True, event.id, digest(event.payload), event.aside is not None, event.deliver_at
-        )
+        return cls(True, event.id, digest(event.payload), event.aside is not None, event.deliver_at)
 
     @classmethod
     def read(cls, held: bytes) -> Self:

@@ -7,7 +7,7 @@ asked again. While Redis is away, events go straight into the database, or are r
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 import structlog
@@ -70,7 +70,6 @@ class Producer:
         most_of_one: int,
         dedup_ttl_s: int,
         falls_back: bool,
-        added: Callable[[], None],
         metrics: Metrics,
     ) -> None:
         """Set up.
@@ -84,7 +83,6 @@ class Producer:
             most_of_one: how many may wait of one organization.
             dedup_ttl_s: seconds that a dedup_id is remembered in Redis.
             falls_back: whether events go straight into the store while Redis is away.
-            added: is called when there is something to land.
             metrics: is told about it.
         """
         self._redis = redis
@@ -94,8 +92,8 @@ class Producer:
         self._most = most
         self._most_of_one = most_of_one
         self._dedup_ttl_s = dedup_ttl_s
-        self._falls_back = falls_back
-        self._added = added
+        self.falls_back = falls_back
+        """See the argument."""
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Adding] = deque()
@@ -187,7 +185,6 @@ class Producer:
         self._metrics.buffer_add_operations.observe(len(group))
         for adding, answer in zip(group, answers, strict=True):
             self._take(adding, answer)
-        self._added()
 
     async def _run(self, group: Sequence[_Adding]) -> list[Any]:
         calls = [self._call(adding) for adding in group]
@@ -317,9 +314,7 @@ class Producer:
         if again is adding:
             return
         try:
-            added = dict(
-                zip([e.id for e in again.events], await again.future, strict=True)
-            )
+            added = dict(zip([e.id for e in again.events], await again.future, strict=True))
         except Unavailable:
             # The others of the request are in. They must not be told otherwise.
             _tell((adding,), OutcomeUnknown("not every event can be answered for"))
@@ -335,7 +330,7 @@ class Producer:
     # ── without Redis ─────────────────────────────────────────────────────────────────────────
 
     def _without_redis(self, events: Sequence[NewEvent]) -> "asyncio.Future[Answers]":
-        if not self._falls_back:
+        if not self.falls_back:
             self._metrics.buffer_refused.labels("away").inc()
             raise StoreUnavailable(
                 f"the ingest buffer is away: {self._watch.problem or 'it is looked for'}",
@@ -346,7 +341,7 @@ class Producer:
 
     def _give_up(self, adding: _Adding, error: Unavailable) -> None:
         """Redis does not take it, or it is not known whether it has."""
-        if not self._falls_back or isinstance(error, StorageFull):
+        if not self.falls_back or isinstance(error, StorageFull):
             _tell((adding,), error)
             return
         self._metrics.buffer_fallbacks.inc(len(adding.events))

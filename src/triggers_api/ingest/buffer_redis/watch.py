@@ -1,4 +1,4 @@
-"""How things stand in Redis: looked at twice a second, by every process that has to do with the buffer."""
+"""How things stand in Redis: looked at twice a second by every process that uses the buffer."""
 
 import asyncio
 import math
@@ -119,9 +119,7 @@ class Watch:
     def open(self) -> bool:
         """Whether events may go into Redis now: it is there, and known to be what it should be."""
         redis = self._redis
-        return (
-            self.problem is None and redis.is_connected and redis.generation == self._asked_over
-        )
+        return self.problem is None and redis.is_connected and redis.generation == self._asked_over
 
     def failed(self, why: str) -> None:
         """Redis did not do what it was asked; nothing goes there until it has been looked at."""

@@ -28,7 +28,8 @@ RECORDS: Final = ("events", "deliveries", "attempts")
 """What is copied batch by batch, in this order."""
 SETTINGS: Final = (
     "organizations", "api_keys", "subscriptions", "controls", "accounts", "order_keys",
-    "endpoint_health", "farewells", "jobs", "notices", "inboxes", "event_types",
+    "endpoint_health", "farewells", "jobs", "notices", "inboxes", "event_types", "rollups",
+    "switches",
 )  # fmt: skip
 """What is small enough to be copied at the end, each table as a whole."""
 QUEUES: Final = ("event_queue", "delivery_queue", "inbox_items")
@@ -174,6 +175,14 @@ class Source:
             "order_keys": lambda owner, number, *rest: (known[owner], known[number], *rest),
             "endpoint_health": lambda owner, number, *rest: (known[owner], known[number], *rest),
             "event_types": lambda owner, *columns: (known[owner], *columns, version),
+            "switches": lambda owner, number, body: (
+                (
+                    known[owner] if owner else _NOTHING,
+                    known[number] if number else _NOTHING,
+                    body,
+                    version,
+                )
+            ),
             "farewells": lambda owner, number, *rest: (known[owner], known[number], *rest),
             "jobs": lambda owner, number, status, body, position, due_at: (
                 (known[owner], uuid(number), status, body, uuid(position), due_at)
@@ -181,6 +190,9 @@ class Source:
             "notices": lambda key, owner, *rest: (key.hex(), known[owner], *rest),
             "inboxes": lambda owner, name, cursor, types, position, created_at: (
                 (known[owner], name, _cursor(cursor), types, 0, uuid(position), created_at)
+            ),
+            "rollups": lambda owner, number, *rest: (
+                (known[owner] if owner else _NOTHING, known[number] if number else _NOTHING, *rest)
             ),
         }
         return [make[name](*row) for row in self._db.execute(SQL[f"source_{name}"])]

@@ -60,7 +60,9 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "jobs": ("organization_id", "id", "status", "body", "position", "due_at"),
     "event_types": ("organization_id", "name", "body", "version"),
+    "switches": ("organization_id", "subscription_id", "body", "version"),
     "farewells": ("organization_id", "subscription_id", "due_at", "attempts"),
+    "rollups": ("organization_id", "subscription_id", "step_s", "started_at", "writer", "body"),
     "notices": ("id", "organization_id", "noticed_at", "body"),
     "inboxes": (
         "organization_id", "name", "cursor", "types", "position_xid", "position_id", "created_at",

@@ -39,10 +39,17 @@ class FarewellVerbs:
         return len(ended)
 
     async def claim(
-        self, db: Connection, limit: int, *, now: Timestamp, until: Timestamp
+        self,
+        db: Connection,
+        limit: int,
+        not_of: Collection[str],
+        *,
+        now: Timestamp,
+        until: Timestamp,
     ) -> list[Farewell]:
         """Lease what is due."""
-        rows = await db.fetch(SQL["claim_farewells"], now, limit, until)
+        besides = [number(each) for each in not_of]
+        rows = await db.fetch(SQL["claim_farewells"], now, limit, until, besides)
         return [
             Farewell(
                 await self._settings.of_any_state(db, organization, subscription),

@@ -179,10 +179,17 @@ class HealthVerbs:
         }
 
     async def claim_probes(
-        self, db: Connection, limit: int, *, now: Timestamp, until: Timestamp
+        self,
+        db: Connection,
+        limit: int,
+        not_of: Collection[str],
+        *,
+        now: Timestamp,
+        until: Timestamp,
     ) -> list[ProbeClaim]:
         """Lease what is to be probed."""
-        rows = await db.fetch(SQL["claim_probes"], now, limit, until)
+        besides = [number(each) for each in not_of]
+        rows = await db.fetch(SQL["claim_probes"], now, limit, until, besides)
         return [
             ProbeClaim(
                 await self._settings.of_any_state(db, organization, subscription), of_columns(rest)

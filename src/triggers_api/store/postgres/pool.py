@@ -34,6 +34,7 @@ class Pool:
         wait_s: float,
         recycle_s: float,
         monotonic: Callable[[], float] = time.monotonic,
+        waited: Callable[[float], None] | None = None,
     ) -> None:
         """An empty one.
 
@@ -44,6 +45,7 @@ class Pool:
             wait_s: seconds to wait for one when all are out.
             recycle_s: seconds after which one is replaced.
             monotonic: seconds on a clock that never goes back.
+            waited: is told the seconds when something had to wait because all were out.
         """
         self._connect = connect
         self._size = size
@@ -51,6 +53,7 @@ class Pool:
         self._wait_s = wait_s
         self._recycle_s = recycle_s
         self._monotonic = monotonic
+        self._waited = waited
         self._free = asyncio.Semaphore(self._most)
         self._idle: list[_Kept] = []
         self._closed = False
@@ -68,6 +71,11 @@ class Pool:
             recycle_s=self._recycle_s,
             monotonic=self._monotonic,
         )
+
+    @property
+    def most(self) -> int:
+        """How many there may be at once."""
+        return self._most
 
     @property
     def idle(self) -> int:
@@ -101,6 +109,7 @@ class Pool:
             self._free.release()
 
     async def _wait(self) -> None:
+        began = self._monotonic()
         try:
             async with asyncio.timeout(self._wait_s):
                 await self._free.acquire()
@@ -108,6 +117,9 @@ class Pool:
             raise StoreUnavailable(
                 f"no connection to the database became free in {self._wait_s:g} s"
             ) from None
+        finally:
+            if self._waited is not None:
+                self._waited(self._monotonic() - began)
 
     async def _take(self) -> _Kept:
         if self._closed:

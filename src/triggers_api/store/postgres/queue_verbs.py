@@ -255,10 +255,13 @@ class QueueVerbs:
         token: int,
         contents_of: Collection[str],
         in_order_of: Collection[str],
+        not_of: Collection[str],
         skew_ms: int,
     ) -> QueueClaim:
         """Lease due events, oldest first; of some organizations in the order of their acceptance."""
         asking = [number(organization) for organization in contents_of]
+        besides = frozenset(in_order_of) | frozenset(not_of)
+        in_order_of = frozenset(in_order_of) - frozenset(not_of)
         lined_up: list[Queued] = []
         if in_order_of:
             lined_up = await in_order(db, in_order_of, limit, now=now, skew_ms=skew_ms)
@@ -276,7 +279,7 @@ class QueueVerbs:
                 until,
                 _ALONE_AFTER,
                 asking,
-                [number(organization) for organization in in_order_of],
+                [number(organization) for organization in besides],
             )
             if len(rows) == 1 and rows[0][4] > _ALONE_AFTER:
                 lined_up = []

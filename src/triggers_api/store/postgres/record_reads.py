@@ -182,6 +182,10 @@ class RecordReads:
             now=now,
         )
 
+    async def is_busy(self, db: Connection, now: Timestamp, besides: Sequence[str]) -> bool:
+        """Whether there is work to be done now, but for these subscriptions."""
+        return bool(await db.fetchval(SQL["is_busy"], now, besides))
+
     async def depths(self, db: Connection, now: Timestamp) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""
         row = await db.fetchrow(SQL["queue_depths"], now, COUNTED)
@@ -198,6 +202,8 @@ class RecordReads:
             delivering,
             deliveries,
             breakers,
+            half_open,
+            failing,
         ) = row
         due, scheduled = _of_total(due, scheduled, events)
         first, later = _of_total(first, later, deliveries)
@@ -210,6 +216,8 @@ class RecordReads:
             deliveries_waiting=first + later - delivering,
             deliveries_leased=delivering,
             breakers_open=breakers,
+            breakers_half_open=half_open,
+            endpoints_failing=failing,
         )
 
     async def accounts(self, db: Connection, now: Timestamp) -> list[OrganizationAccount]:

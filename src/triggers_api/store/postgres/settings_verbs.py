@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from triggers_api.model import ids
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Switches, for_older
 from triggers_api.model.event_type import EventType, EventTypeRecord
 from triggers_api.model.hook import is_living_hook
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
@@ -17,7 +17,7 @@ from triggers_api.store import bodies, codes
 from triggers_api.store.base import Changes, Page, Sealed
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.postgres.connection import Connection
-from triggers_api.store.postgres.tables import LAST, SQL, find, number, text
+from triggers_api.store.postgres.tables import LAST, NOBODY, SQL, find, number, text
 
 
 async def write_farewell(
@@ -77,6 +77,7 @@ class SettingsVerbs:
         await db.execute(SQL["cancel_jobs_of"], organization)
         await db.execute(SQL["delete_event_types_of"], organization, version)
         await db.execute(SQL["delete_inboxes_of"], organization)
+        await db.execute(SQL["delete_switches_of"], organization)
         return True
 
     async def save_key(self, db: Connection, record: KeyRecord) -> None:
@@ -214,6 +215,8 @@ class SettingsVerbs:
         )
         if found is not None and not farewell:
             await db.execute(SQL["drop_farewell"], organization, subscription)
+        if found is not None:
+            await db.execute(SQL["delete_switches_of_subscription"], organization, subscription)
         return found is not None
 
     async def sealing(self, db: Connection) -> Sealed:
@@ -246,10 +249,19 @@ class SettingsVerbs:
             self._cipher,
         )
 
-    async def save_controls(self, db: Connection, controls: Controls) -> None:
-        """The switches as they are to stand."""
+    async def save_switches(self, db: Connection, switches: Switches) -> None:
+        """The turns of a scope as they are to stand."""
         version = await self.next_version(db)
-        await db.execute(SQL["save_controls"], bodies.encode(controls), version)
+        organization, subscription = switches.organization_id, switches.subscription_id
+        await db.execute(
+            SQL["save_switches"],
+            NOBODY if organization is None else number(organization),
+            NOBODY if subscription is None else number(subscription),
+            bodies.encode(switches),
+            version,
+        )
+        if organization is None:
+            await db.execute(SQL["save_controls"], bodies.encode(for_older(switches)), version)
 
     async def save_event_type(
         self, db: Connection, organization: str | UUID, event_type: EventType
@@ -318,15 +330,16 @@ class SettingsVerbs:
             )
             for organization, name, body in await db.fetch(SQL["changed_event_types"], since)
         )
-        body = await db.fetchval(SQL["changed_controls"], since)
+        controls, switches = bodies.turned(await db.fetch(SQL["changed_switches"], since))
         return Changes(
             version,
             tuple(organizations),
             tuple(keys),
             tuple(subscriptions),
-            None if body is None else bodies.controls(body),
+            controls,
             tuple(gone),
             event_types,
+            switches,
         )
 
     def _record(

@@ -19,7 +19,7 @@ from asyncpg import Record, UniqueViolationError
 from triggers_api.errors import StartError, StorageFull, StoreUnavailable, Unavailable
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Switches
 from triggers_api.model.delivery import (
     WAITING,
     Delivery,
@@ -39,7 +39,9 @@ from triggers_api.model.health import (
 from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutcome
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.peers import SILENT_MS
 from triggers_api.model.postings import Part
+from triggers_api.model.rollup import Rollup
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -103,7 +105,7 @@ from triggers_api.store.postgres.connection import (
     said,
     standing,
 )
-from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs, changed
 from triggers_api.store.postgres.event_verbs import EventVerbs
 from triggers_api.store.postgres.farewell_verbs import FarewellVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
@@ -116,10 +118,15 @@ from triggers_api.store.postgres.quarantine_verbs import QuarantineVerbs
 from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
 from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.replica import Replica
+from triggers_api.store.postgres.rollup_verbs import (
+    read_rollups,
+    read_subscription_rollups,
+    save_rollups,
+)
 from triggers_api.store.postgres.search_verbs import SearchVerbs
 from triggers_api.store.postgres.sessions import Sessions
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs, write_farewell
-from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, text
+from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, number, text
 from triggers_api.store.postgres.writer import Writer
 from triggers_api.telemetry.metrics import Metrics
 
@@ -136,8 +143,6 @@ _LANDING_TRIES: Final = 5
 _EVENT_OVERHEAD: Final = 256
 """Bytes that an event takes in the commit queue besides its payload, about."""
 
-_SILENT_MS: Final = 6_000
-"""How long a worker may be silent before what it holds is given to others."""
 _LISTED_MS: Final = 60_000
 _PROBE_BYTES: Final = 65_536
 
@@ -298,7 +303,10 @@ class PostgresStore:
 
         return cls(
             options,
-            Sessions(_pool(options, opened), pooled=pooled),
+            Sessions(
+                _pool(options, opened, waited=metrics.connection_wait_seconds.observe),
+                pooled=pooled,
+            ),
             clock=database_clock,
             last=_Last.of(last),
             found=found,
@@ -348,7 +356,7 @@ class PostgresStore:
 
     def connections(self) -> Connections:
         pool = self._sessions.pool
-        return Connections(in_use=pool.in_use, idle=pool.idle)
+        return Connections(in_use=pool.in_use, idle=pool.idle, most=pool.most)
 
     async def check(self) -> None:
         async def ask(db: Connection) -> Standing:
@@ -483,6 +491,7 @@ class PostgresStore:
         *,
         contents_of: Collection[str] = (),
         in_order_of: Collection[str] = (),
+        not_of: Collection[str] = (),
     ) -> QueueClaim:
         now, token = self.now(), self._token()
         until = now.after(seconds=lease_s)
@@ -496,6 +505,7 @@ class PostgresStore:
                 token=token,
                 contents_of=contents_of,
                 in_order_of=in_order_of,
+                not_of=not_of,
                 skew_ms=self.skew_ms,
             ),
             atomic=bool(in_order_of),
@@ -578,11 +588,14 @@ class PostgresStore:
             return await self._health.of(change.db, organization, asked)
         return await self._sessions.read(lambda db: self._health.of(db, organization, asked))
 
-    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+    async def claim_probes(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[ProbeClaim]:
         now = self.now()
         until = now.after(seconds=lease_s)
         return await self._write(
-            lambda db: self._health.claim_probes(db, limit, now=now, until=until), atomic=True
+            lambda db: self._health.claim_probes(db, limit, not_of, now=now, until=until),
+            atomic=True,
         )
 
     async def settle_probe(
@@ -601,11 +614,13 @@ class PostgresStore:
             await self._tidy_up()
         return ended
 
-    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
+    async def claim_farewells(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[Farewell]:
         now = self.now()
         until = now.after(seconds=lease_s)
         return await self._write(
-            lambda db: self._farewells.claim(db, limit, now=now, until=until), atomic=True
+            lambda db: self._farewells.claim(db, limit, not_of, now=now, until=until), atomic=True
         )
 
     async def settle_farewell(
@@ -647,14 +662,14 @@ class PostgresStore:
         )
         assert row is not None
         heard_before, now = row
-        if heard_before is None or now - heard_before >= _SILENT_MS:
+        if heard_before is None or now - heard_before >= SILENT_MS:
             self._heard_since = now
-        if now - self._heard_since < _SILENT_MS:
+        if now - self._heard_since < SILENT_MS:
             # This process was silent itself, a moment ago: others have not had the time to be heard.
             return Reaped()
 
         async def free(db: Connection) -> tuple[int, int]:
-            silent = await db.fetch(SQL["silent_workers"], now - _SILENT_MS, self._worker_number)
+            silent = await db.fetch(SQL["silent_workers"], now - SILENT_MS, self._worker_number)
             if not silent:
                 return 0, 0
             log.warning("workers fell silent", workers=[name for _, name in silent])
@@ -962,9 +977,39 @@ class PostgresStore:
             self._stats = at, depths
         return self._stats[1]
 
+    async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
+        besides = [number(each) for each in but_for]
+        return not await self._sessions.read(
+            lambda db: self._records.is_busy(db, self.now(), besides)
+        )
+
     async def accounts(self) -> list[OrganizationAccount]:
         return await self._sessions.read_one_moment(
             lambda db: self._records.accounts(db, self.now())
+        )
+
+    # ── what was counted ──────────────────────────────────────────────────────────────────────
+
+    async def save_rollups(self, rollups: Sequence[Rollup]) -> None:
+        await self._write(lambda db: save_rollups(db, rollups))
+
+    async def rollups(
+        self, organization_id: str, step_s: int, *, since: Timestamp, until: Timestamp
+    ) -> list[Rollup]:
+        return await self._sessions.read(
+            lambda db: read_rollups(db, organization_id, step_s, since, until)
+        )
+
+    async def subscription_rollups(
+        self, organization_id: str, subscription_ids: Collection[str], *, since: Timestamp
+    ) -> list[Rollup]:
+        return await self._sessions.read(
+            lambda db: read_subscription_rollups(db, organization_id, subscription_ids, since)
+        )
+
+    async def prune_rollups(self, step_s: int, before: Timestamp, limit: int) -> int:
+        return changed(
+            await self._write(lambda db: db.execute(SQL["prune_rollups"], step_s, before, limit))
         )
 
     # ── inboxes ───────────────────────────────────────────────────────────────────────────────
@@ -1382,8 +1427,8 @@ class PostgresStore:
             lambda db: self._settings.delete_event_type(db, organization, name), atomic=True
         )
 
-    async def save_controls(self, controls: Controls) -> None:
-        await self._write(lambda db: self._settings.save_controls(db, controls), atomic=True)
+    async def save_switches(self, switches: Switches) -> None:
+        await self._write(lambda db: self._settings.save_switches(db, switches), atomic=True)
         self._queue_notice.give()
         self._announcer.announce(QUEUE)
         self.wake_deliveries(everywhere=True)
@@ -1399,13 +1444,19 @@ def _new_signing_key() -> bytes:
     return secrets.token_hex(32).encode()
 
 
-def _pool(options: StoreOptions, opened: Callable[[], Awaitable[Connection]]) -> Pool:
+def _pool(
+    options: StoreOptions,
+    opened: Callable[[], Awaitable[Connection]],
+    *,
+    waited: Callable[[float], None] | None = None,
+) -> Pool:
     return Pool(
         opened,
         size=options.pool_size,
         overflow=options.max_overflow,
         wait_s=options.pool_wait_s,
         recycle_s=options.pool_recycle_s,
+        waited=waited,
     )
 
 

@@ -17,7 +17,7 @@ from triggers_api.store.base import Farewell
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs, write_farewell
-from triggers_api.store.sqlite.tables import SQL, Tables
+from triggers_api.store.sqlite.tables import SQL, Tables, numbers
 
 
 class FarewellVerbs(Tables):
@@ -44,10 +44,17 @@ class FarewellVerbs(Tables):
         return [number for _, number, _ in ended]
 
     def claim(
-        self, db: apsw.Connection, limit: int, *, now: Timestamp, until: Timestamp
+        self,
+        db: apsw.Connection,
+        limit: int,
+        not_of: Collection[str],
+        *,
+        now: Timestamp,
+        until: Timestamp,
     ) -> list[Farewell]:
         """Lease what is due."""
-        rows = list(db.execute(SQL["claim_farewells"], (now, limit, until)))
+        besides = numbers(map(self.keys.of, not_of))
+        rows = list(db.execute(SQL["claim_farewells"], (now, limit, until, besides)))
         return [
             Farewell(self._settings.by_number(db, number), attempts, Timestamp(lease))
             for number, lease, attempts in rows

@@ -134,10 +134,17 @@ class HealthVerbs(Tables):
         }
 
     def claim_probes(
-        self, db: apsw.Connection, limit: int, *, now: Timestamp, until: Timestamp
+        self,
+        db: apsw.Connection,
+        limit: int,
+        not_of: Collection[str],
+        *,
+        now: Timestamp,
+        until: Timestamp,
     ) -> list[ProbeClaim]:
         """Lease what is to be probed."""
-        rows = list(db.execute(SQL["claim_probes"], (now, limit, until)))
+        besides = numbers(map(self.keys.of, not_of))
+        rows = list(db.execute(SQL["claim_probes"], (now, limit, until, besides)))
         return [
             ProbeClaim(self._settings.by_number(db, number), health)
             for number, health in _by_subscription(rows).items()

@@ -176,9 +176,11 @@ class QueueVerbs(Tables):
         token: int,
         contents_of: Collection[str],
         in_order_of: Collection[str],
+        not_of: Collection[str],
     ) -> QueueClaim:
         """Lease due events, oldest first, which is the order in which they were accepted."""
         held = self._held_organizations(db, in_order_of, now) if in_order_of else []
+        held += [self._organizations[organization] for organization in not_of]
         if held:
             asked = (now, limit, numbers(held))
             rows = list(db.execute(SQL["claim_queue_of_others"], asked))

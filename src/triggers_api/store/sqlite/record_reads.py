@@ -36,7 +36,7 @@ from triggers_api.store.base import (
     QueueStats,
 )
 from triggers_api.store.sqlite.queue_verbs import shown_status
-from triggers_api.store.sqlite.tables import SQL, Tables
+from triggers_api.store.sqlite.tables import SQL, Tables, numbers
 
 _END_OF_TIME = (1 << 63) - 1
 _FEW_OPEN = 5000
@@ -190,11 +190,26 @@ class RecordReads(Tables):
             now=now,
         )
 
+    def is_busy(self, db: apsw.Connection, now: int, besides: Sequence[int]) -> bool:
+        """Whether there is work to be done now, but for these subscriptions."""
+        return any(busy for (busy,) in db.execute(SQL["is_busy"], (now, numbers(besides))))
+
     def depths(self, db: apsw.Connection, now: int) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""
-        ((queued, scheduled, oldest, held, stuck, open_, delivering, breakers),) = db.execute(
-            SQL["queue_depths"], (now,)
-        )
+        (
+            (
+                queued,
+                scheduled,
+                oldest,
+                held,
+                stuck,
+                open_,
+                delivering,
+                breakers,
+                half_open,
+                failing,
+            ),
+        ) = db.execute(SQL["queue_depths"], (now,))
         return QueueStats(
             depth=queued - scheduled,
             scheduled=scheduled,
@@ -204,6 +219,8 @@ class RecordReads(Tables):
             deliveries_waiting=open_ - delivering,
             deliveries_leased=delivering,
             breakers_open=breakers,
+            breakers_half_open=half_open,
+            endpoints_failing=failing,
         )
 
     def accounts(self, db: apsw.Connection, now: int) -> list[OrganizationAccount]:

@@ -9,7 +9,7 @@ import apsw
 import msgspec
 
 from triggers_api.model import ids
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Switches, for_older
 from triggers_api.model.event_type import EventType, EventTypeRecord
 from triggers_api.model.hook import is_living_hook
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
@@ -74,6 +74,7 @@ class SettingsVerbs(Tables):
         db.execute(SQL["delete_subscriptions_of"], (organization, now, version))
         db.execute(SQL["cancel_jobs_of"], (organization,))
         db.execute(SQL["delete_event_types_of"], (organization, version))
+        db.execute(SQL["delete_switches_of"], (organization,))
         return True
 
     def save_key(self, db: apsw.Connection, record: KeyRecord) -> None:
@@ -212,6 +213,8 @@ class SettingsVerbs(Tables):
         deleted = bool(list(db.execute(SQL["delete_subscription"], parameters)))
         if deleted and not farewell:
             db.execute(SQL["drop_farewell"], (subscription,))
+        if deleted:
+            db.execute(SQL["delete_switches_of_subscription"], (organization, subscription))
         return deleted
 
     def sealing(self, db: apsw.Connection) -> Sealed:
@@ -247,9 +250,17 @@ class SettingsVerbs(Tables):
             self._cipher,
         )
 
-    def save_controls(self, db: apsw.Connection, controls: Controls) -> None:
-        """The switches as they are to stand."""
-        db.execute(SQL["save_controls"], (bodies.encode(controls), self.next_version(db)))
+    def save_switches(self, db: apsw.Connection, switches: Switches) -> None:
+        """The turns of a scope as they are to stand."""
+        version = self.next_version(db)
+        organization, subscription = switches.organization_id, switches.subscription_id
+        whose = (
+            0 if organization is None else self.keys.of(organization),
+            0 if subscription is None else self.keys.of(subscription),
+        )
+        db.execute(SQL["save_switches"], (*whose, bodies.encode(switches), version))
+        if organization is None:
+            db.execute(SQL["save_controls"], (bodies.encode(for_older(switches)), version))
 
     def save_event_type(
         self, db: apsw.Connection, organization: int, event_type: EventType
@@ -280,6 +291,8 @@ class SettingsVerbs(Tables):
     def changes(self, db: apsw.Connection, since: int) -> Changes:
         """Everything with a later version."""
         ((version,),) = db.execute(SQL["settings_version"])
+        if version == since:
+            return Changes(version)
         gone: list[str] = []
         organizations, subscriptions = [], []
         for number, body, deleted_at in db.execute(SQL["changed_organizations"], (since,)):
@@ -304,9 +317,7 @@ class SettingsVerbs(Tables):
             )
             for organization, digest, body in db.execute(SQL["changed_keys"], (since,))
         ]
-        controls = None
-        for (body,) in db.execute(SQL["changed_controls"], (since,)):
-            controls = bodies.controls(body)
+        controls, switches = bodies.turned(db.execute(SQL["changed_switches"], (since,)))
         event_types = tuple(
             EventTypeRecord(
                 self.keys.organization(organization),
@@ -323,4 +334,5 @@ class SettingsVerbs(Tables):
             controls,
             tuple(gone),
             event_types,
+            switches,
         )

@@ -16,7 +16,7 @@ import structlog
 from triggers_api.errors import OutcomeUnknown, StartError, StoreUnavailable, Unavailable
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
-from triggers_api.model.controls import Controls
+from triggers_api.model.controls import Switches
 from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
 from triggers_api.model.event import EventAside, EventDetail, FirstEvent, NewEvent
 from triggers_api.model.event_type import EventType
@@ -25,6 +25,7 @@ from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutco
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
+from triggers_api.model.rollup import Rollup
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
@@ -93,6 +94,7 @@ from triggers_api.store.sqlite.quarantine_verbs import QuarantineVerbs
 from triggers_api.store.sqlite.queue_verbs import QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
+from triggers_api.store.sqlite.rollup_verbs import RollupVerbs
 from triggers_api.store.sqlite.search_verbs import SearchVerbs
 from triggers_api.store.sqlite.secret import found_secret, kept_secret, secret_path
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs, write_farewell
@@ -160,6 +162,7 @@ class SqliteStore:
         self._inboxes = InboxVerbs(keys, self._records)
         self._notices = NoticeVerbs(keys)
         self._farewells = FarewellVerbs(keys, self._settings)
+        self._rollups = RollupVerbs(keys)
 
         self._queue_notice = Notice()
         self._log_news = News()
@@ -361,6 +364,7 @@ class SqliteStore:
         *,
         contents_of: Collection[str] = (),
         in_order_of: Collection[str] = (),
+        not_of: Collection[str] = (),
     ) -> QueueClaim:
         now = self.now()
         until, token = now.after(seconds=lease_s), _token()
@@ -374,6 +378,7 @@ class SqliteStore:
                 token=token,
                 contents_of=contents_of,
                 in_order_of=in_order_of,
+                not_of=not_of,
             ),
         )
 
@@ -431,10 +436,13 @@ class SqliteStore:
         asked = [self._keys.find(ids.SUBSCRIPTION, each) for each in subscription_ids]
         return await self._readers.run(lambda db: self._health.of(db, organization, asked))
 
-    async def claim_probes(self, limit: int, lease_s: float) -> Sequence[ProbeClaim]:
+    async def claim_probes(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[ProbeClaim]:
         def claim(db: apsw.Connection) -> Sequence[ProbeClaim]:
             now = self.now()
-            return self._health.claim_probes(db, limit, now=now, until=now.after(seconds=lease_s))
+            until = now.after(seconds=lease_s)
+            return self._health.claim_probes(db, limit, not_of, now=now, until=until)
 
         return await self._write("claim_probes", claim)
 
@@ -454,10 +462,13 @@ class SqliteStore:
             await self._cancel_ended(subscription)
         return len(ended)
 
-    async def claim_farewells(self, limit: int, lease_s: float) -> Sequence[Farewell]:
+    async def claim_farewells(
+        self, limit: int, lease_s: float, *, not_of: Collection[str] = ()
+    ) -> Sequence[Farewell]:
         def claim(db: apsw.Connection) -> Sequence[Farewell]:
             now = self.now()
-            return self._farewells.claim(db, limit, now=now, until=now.after(seconds=lease_s))
+            until = now.after(seconds=lease_s)
+            return self._farewells.claim(db, limit, not_of, now=now, until=until)
 
         return await self._write("claim_farewells", claim)
 
@@ -734,8 +745,38 @@ class SqliteStore:
             self._stats = (ended + kept_s, counted)
         return self._stats[1]
 
+    async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
+        besides = [self._keys.find(ids.SUBSCRIPTION, each) for each in but_for]
+        return not await self._readers.run(
+            lambda db: self._records.is_busy(db, self.now(), besides)
+        )
+
     async def accounts(self) -> list[OrganizationAccount]:
         return await self._readers.run(lambda db: self._records.accounts(db, self.now()))
+
+    # ── what was counted ──────────────────────────────────────────────────────────────────────
+
+    async def save_rollups(self, rollups: Sequence[Rollup]) -> None:
+        await self._write("save_rollups", lambda db: self._rollups.save(db, rollups))
+
+    async def rollups(
+        self, organization_id: str, step_s: int, *, since: Timestamp, until: Timestamp
+    ) -> list[Rollup]:
+        return await self._readers.run(
+            lambda db: self._rollups.rollups(db, organization_id, step_s, since, until)
+        )
+
+    async def subscription_rollups(
+        self, organization_id: str, subscription_ids: Collection[str], *, since: Timestamp
+    ) -> list[Rollup]:
+        return await self._readers.run(
+            lambda db: self._rollups.of_subscriptions(db, organization_id, subscription_ids, since)
+        )
+
+    async def prune_rollups(self, step_s: int, before: Timestamp, limit: int) -> int:
+        return await self._write(
+            "prune_rollups", lambda db: self._rollups.prune(db, step_s, before, limit)
+        )
 
     # ── inboxes ───────────────────────────────────────────────────────────────────────────────
 
@@ -1142,8 +1183,8 @@ class SqliteStore:
             lambda db: self._settings.delete_event_type(db, organization, name),
         )
 
-    async def save_controls(self, controls: Controls) -> None:
-        await self._write("save_controls", lambda db: self._settings.save_controls(db, controls))
+    async def save_switches(self, switches: Switches) -> None:
+        await self._write("save_switches", lambda db: self._settings.save_switches(db, switches))
         self._queue_notice.give()
         self._delivery_notice.give()
 

@@ -2,7 +2,7 @@
 WITH chosen AS MATERIALIZED (
     SELECT organization_id, subscription_id
     FROM farewells
-    WHERE due_at <= $1
+    WHERE due_at <= $1 AND organization_id <> ALL ($4::uuid[])
     ORDER BY due_at
     LIMIT $2
     FOR UPDATE SKIP LOCKED

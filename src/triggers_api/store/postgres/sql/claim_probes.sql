@@ -4,6 +4,7 @@ WITH chosen AS MATERIALIZED (
     FROM endpoint_health AS h
     JOIN subscriptions AS s ON s.organization_id = h.organization_id AND s.id = h.subscription_id
     WHERE h.disabled_at IS NOT NULL AND h.open_until <= $1 AND s.deleted_at IS NULL AND s.state <> 0
+      AND h.organization_id <> ALL ($4::uuid[])
     ORDER BY h.open_until
     LIMIT $2
     FOR UPDATE OF h SKIP LOCKED

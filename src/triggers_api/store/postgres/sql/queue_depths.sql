@@ -31,4 +31,6 @@ SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM scheduled), (SELECT min
        (SELECT count(*) FROM first WHERE lease_token <> 0)
        + (SELECT count(*) FROM later WHERE lease_token <> 0),
        (SELECT count FROM estimate WHERE relname = 'delivery_queue'),
-       (SELECT count(*) FROM endpoint_health WHERE opened > 0)
+       (SELECT count(*) FROM endpoint_health WHERE opened > 0),
+       (SELECT count(*) FROM endpoint_health WHERE opened > 0 AND open_until <= $1),
+       (SELECT count(*) FROM endpoint_health)

@@ -6,6 +6,7 @@ WHERE subscription_id IN (
     FROM endpoint_health AS h
     CROSS JOIN subscriptions AS s ON s.id = h.subscription_id
     WHERE h.disabled_at IS NOT NULL AND h.open_until <= ?1 AND s.deleted_at IS NULL AND s.state <> 0
+      AND s.organization_id NOT IN carray(?4)
     ORDER BY h.open_until
     LIMIT ?2
 )

@@ -1,0 +1,1 @@
+SELECT organization_id, subscription_id, body FROM switches

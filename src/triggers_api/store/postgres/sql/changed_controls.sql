@@ -1,1 +1,0 @@
-SELECT body FROM controls WHERE version > $1

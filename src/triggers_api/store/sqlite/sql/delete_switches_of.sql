@@ -1,0 +1,1 @@
+DELETE FROM switches WHERE organization_id = ?1

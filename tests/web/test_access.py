@@ -1,0 +1,80 @@
+"""Who comes in, and what a request must show before it changes anything."""
+
+from __future__ import annotations
+
+import pytest
+from tests.conftest import Run
+from tests.web.conftest import Browser
+
+from triggers_api.testing import ADMIN_KEY, API_KEY
+
+
+def test_the_first_address_leads_browsers_to_the_page_and_shows_others_the_reference(
+    run: Run, browser: Browser
+) -> None:
+    answer = run(browser.get("/"))
+    assert (answer.status, answer.headers["location"]) == (303, "/ui/")
+    for accept in ("*/*", "application/json", ""):
+        answer = run(browser.get("/", Accept=accept))
+        assert answer.status == 200
+        assert b"<h1>Triggers API</h1>" in answer.body
+
+
+@pytest.mark.parametrize("path", ["/ui/", "/ui/organizations", "/ui/nothing", "/ui/do/nothing"])
+def test_without_a_session_everything_leads_to_the_key(
+    run: Run, browser: Browser, path: str
+) -> None:
+    answer = run(browser.get(path))
+    assert (answer.status, answer.headers["location"]) == (303, f"/ui/login?next={path}")
+
+
+def test_a_wrong_key_is_told_so_and_gets_no_session(run: Run, browser: Browser) -> None:
+    answer = run(browser.post("/ui/login", key="trg_nobody_has_this_key"))
+    assert answer.status == 401
+    assert b"That is no key of this service" in answer.body
+    assert browser.cookies == {}
+
+
+@pytest.mark.parametrize("key", [API_KEY, ADMIN_KEY])
+def test_a_key_opens_the_page_and_is_not_in_the_cookie(
+    run: Run, browser: Browser, key: str
+) -> None:
+    run(browser.log_in(key))
+    (cookie,) = browser.cookies.values()
+    assert key not in cookie
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "null"},
+        {"Origin": "https://elsewhere.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+    ids=str,
+)
+def test_what_does_not_come_from_the_page_changes_nothing(
+    run: Run, operator: Browser, headers: dict[str, str]
+) -> None:
+    answer = run(operator.ask("POST", "/ui/logout", form={"csrf": operator.csrf}, headers=headers))
+    assert answer.status == 403
+    assert run(operator.get("/ui/")).status == 200
+
+
+@pytest.mark.parametrize("word", ["", "0" * 32])
+def test_a_form_without_the_sessions_word_changes_nothing(
+    run: Run, operator: Browser, word: str
+) -> None:
+    answer = run(operator.post("/ui/logout", csrf=word))
+    assert answer.status == 403
+    assert run(operator.get("/ui/")).status == 200
+
+
+def test_after_logging_out_the_old_cookie_is_good_for_nothing(run: Run, operator: Browser) -> None:
+    kept = dict(operator.cookies)
+    assert run(operator.post("/ui/logout")).status == 303
+    assert operator.cookies == {}
+    operator.cookies = kept
+    assert run(operator.get("/ui/")).status == 303
