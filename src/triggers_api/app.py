@@ -32,7 +32,8 @@ from triggers_api.http.hot import PostEvent
 from triggers_api.http.server import Server, make_server
 from triggers_api.http.tickets import Tickets
 from triggers_api.ingest.accept import Ingest
-from triggers_api.ingest.limits import Rate, RateLimiter
+from triggers_api.ingest.limits import RateLimiter
+from triggers_api.ingest.quota import SharedLimiter
 from triggers_api.model import ids
 from triggers_api.model.health import HealthPolicy
 from triggers_api.model.organization import (
@@ -42,6 +43,7 @@ from triggers_api.model.organization import (
     key_record,
     new_api_key,
 )
+from triggers_api.model.quota import Rate
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.operate.expiry import Expiry
 from triggers_api.operate.heartbeat import Heartbeat
@@ -53,7 +55,7 @@ from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.peers import PeerWatch
 from triggers_api.operate.reaper import Reaper
-from triggers_api.operate.retention import EventRetention, Retention
+from triggers_api.operate.retention import AuditRetention, EventRetention, Retention
 from triggers_api.operate.rollups import RollupWriter
 from triggers_api.operate.sessions import EndedSessions
 from triggers_api.operate.switches import SwitchKeeper
@@ -81,6 +83,8 @@ _DOES: Final = {
 }
 """What a process does, by its ``role``."""
 _LAST_WORDS_S: Final = 1.0
+_HEARD_OF_MS: Final = 10_000
+_LIMITS_WITHIN_S: Final = 0.4
 _DISK_FAILED: Final = "the disk failed; see the log. Nothing that was accepted is given up"
 
 
@@ -217,6 +221,9 @@ class App:
             self.retention = Retention(
                 store, metrics=metrics, attempt_days=settings.attempt_retention_days
             )
+            self.audit_retention = AuditRetention(
+                store, metrics=metrics, days=settings.audit_retention_days
+            )
             self.event_retention = EventRetention(
                 store,
                 directory,
@@ -224,10 +231,40 @@ class App:
                 days=settings.retention_days,
                 clock=time.monotonic,
             )
+            self.limits = self._shared_limiter(stack)
             self._build_http()
             self.switches = SwitchKeeper(store, directory, changing=self.context.changing)
             self._stack = stack.pop_all()
         return self
+
+    def _shared_limiter(self, stack: AsyncExitStack) -> SharedLimiter | None:
+        """For rate limits that other processes keep as well; ``None`` where there are no others."""
+        ledger, kept_in = self.store.quotas(), "postgresql"
+        if ledger is None or not self._has_api:
+            return None
+        if self.redis is not None:
+            from triggers_api.ingest.quota_redis import RedisQuotas  # noqa: PLC0415 - an extra
+
+            # Of its own: what is asked here is not waited for as long as other things are.
+            redis = self.redis.another(answer_within_s=_LIMITS_WITHIN_S)
+            stack.push_async_callback(redis.close)
+            ledger, kept_in = RedisQuotas(redis), "redis"
+        limits = SharedLimiter(
+            ledger, kept_in=kept_in, processes=self._api_processes, metrics=self.metrics
+        )
+        stack.push_async_callback(limits.close)
+        return limits
+
+    async def _api_processes(self) -> int:
+        """How many that take events in have been heard of lately, this one included."""
+        store, own = self.store, self.worker_id
+        since = store.now() - _HEARD_OF_MS
+        others = [
+            worker
+            for worker in await store.workers()
+            if "api" in worker.roles and worker.seen_at >= since and worker.id != own
+        ]
+        return 1 + len(others)
 
     async def _open(self, stack: AsyncExitStack) -> Store:
         """The store with what every process needs from it at its start."""
@@ -335,15 +372,19 @@ class App:
 
     def _parts(self) -> tuple[Part, ...]:
         buffer = self.buffer
+        shared: tuple[Part, ...] = () if self.limits is None else (self.limits,)
+        if buffer is not None:
+            shared = (*shared, buffer.watch)
         if self.settings.role == "api":
-            watch = () if buffer is None else (buffer.watch,)
-            return self.switches, self.monitor, self.peers, self.lag, self.rollups, *watch
+            return self.switches, self.monitor, self.peers, self.lag, self.rollups, *shared
         return (
-            *(() if buffer is None else (buffer.watch, buffer.consumer)),
+            *shared,
+            *(() if buffer is None else (buffer.consumer,)),
             self.switches,
             self.reaper,
             self.retention,
             self.event_retention,
+            self.audit_retention,
             self.monitor,
             self.peers,
             self.lag,
@@ -362,9 +403,10 @@ class App:
     def _build_http(self) -> None:
         settings, directory = self.settings, self.directory
         authenticator = Authenticator(directory)
+        limiter = RateLimiter() if self.limits is None else self.limits
         self.admission = Admission(
             directory,
-            RateLimiter(),
+            limiter,
             authenticator=authenticator,
             rate=Rate(settings.rate_limit, settings.rate_burst),
         )
@@ -392,6 +434,7 @@ class App:
             post_batch=post_batch,
             pool=store_options(settings) if is_postgres(settings.database_url) else None,
             readiness=self.readiness,
+            limits=limiter.state,
             last_stats=lambda: self.monitor.stats,
             buffer=self.buffer,
             redis_is_up=None if self.redis is None else self._redis_is_up,

@@ -194,7 +194,7 @@ class Settings:
         None,
         _text,
         "A Redis or Valkey: `redis://host:6379`, `rediss://` for TLS, or `unix:///path`. By itself it "
-        "changes nothing; other settings say what it is for.",
+        "keeps the rate limits of several processes; other settings say what else it is for.",
         secret=True,
     )
     redis_prefix: str = _setting(
@@ -282,6 +282,12 @@ class Settings:
         _networks,
         "Networks that deliveries may go to although they are private or reserved, separated by "
         "commas, for example `127.0.0.0/8`.",
+    )
+    trusted_proxies: tuple[Network, ...] = _setting(
+        (),
+        _networks,
+        "Networks of the proxies before this service, separated by commas: from them, and from nobody "
+        "else, `X-Forwarded-For` is believed.",
     )
     rate_limit: int = _setting(
         60_000,
@@ -380,6 +386,11 @@ class Settings:
         _whole(0, 36_500),
         "Days that attempts of finished deliveries are kept: requests, answers, timings; 0 means for "
         "ever.",
+    )
+    audit_retention_days: int = _setting(
+        365,
+        _whole(0, 36_500),
+        "Days that entries of the audit log are kept; 0 means for ever.",
     )
     max_process_attempts: int = _setting(
         5, _whole(1, 1000), "Times that routing an event is tried before it is set aside."

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triggers_api.ingest.limits import Rate, RateDecision, RateLimiter
+from triggers_api.ingest.limits import RateDecision, RateLimiter
+from triggers_api.model.quota import Rate
 
 HUNDRED = Rate(100, 100)
 START = 50_000.0

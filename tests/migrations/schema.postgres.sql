@@ -31,6 +31,19 @@ CREATE TABLE attempts (
     details bytea
 );
 ALTER TABLE attempts ADD CONSTRAINT attempts_pkey PRIMARY KEY (organization_id, delivery_id, number);
+CREATE TABLE audit_entries (
+    organization_id uuid NOT NULL,
+    id uuid NOT NULL,
+    action text COLLATE "C" NOT NULL,
+    actor text COLLATE "C" NOT NULL,
+    resource_type text COLLATE "C" NOT NULL,
+    resource_id text COLLATE "C" NOT NULL,
+    body bytea NOT NULL
+);
+ALTER TABLE audit_entries ADD CONSTRAINT audit_entries_pkey PRIMARY KEY (organization_id, id);
+CREATE INDEX audit_entries_all ON audit_entries USING btree (id);
+CREATE INDEX audit_entries_resource ON audit_entries USING btree (organization_id, resource_id, id);
+CREATE INDEX audit_entries_actor ON audit_entries USING btree (organization_id, actor, id);
 CREATE TABLE controls (
     id integer NOT NULL,
     body bytea NOT NULL,
@@ -210,6 +223,13 @@ CREATE TABLE organizations (
 );
 ALTER TABLE organizations ADD CONSTRAINT organizations_pkey PRIMARY KEY (id);
 CREATE INDEX organizations_version ON organizations USING btree (version);
+CREATE TABLE quotas (
+    organization_id uuid NOT NULL,
+    level bigint DEFAULT 0 NOT NULL,
+    at_us bigint DEFAULT 0 NOT NULL,
+    granted bigint DEFAULT 0 NOT NULL
+) WITH (fillfactor=50, autovacuum_vacuum_threshold=500, autovacuum_vacuum_scale_factor=0.05);
+ALTER TABLE quotas ADD CONSTRAINT quotas_pkey PRIMARY KEY (organization_id);
 CREATE TABLE rollups (
     organization_id uuid NOT NULL,
     subscription_id uuid NOT NULL,

@@ -23,6 +23,18 @@ CREATE TABLE attempts (
     response_body TEXT
     , details BLOB) STRICT;
 CREATE UNIQUE INDEX attempts_delivery ON attempts (delivery_id, number);
+CREATE TABLE audit_entries (
+    id INTEGER PRIMARY KEY,
+    organization_id INTEGER NOT NULL,
+    action TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    resource_type TEXT NOT NULL,
+    resource_id TEXT NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+CREATE INDEX audit_entries_actor ON audit_entries (organization_id, actor);
+CREATE INDEX audit_entries_organization ON audit_entries (organization_id);
+CREATE INDEX audit_entries_resource ON audit_entries (organization_id, resource_id);
 CREATE TABLE controls (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     body BLOB NOT NULL,

@@ -18,14 +18,17 @@ from tests.postgres.conftest import Database, event, until
 
 from triggers_api.errors import StoreUnavailable
 from triggers_api.model import ids
+from triggers_api.model.audit import SERVICE
 from triggers_api.model.controls import Controls, DeliveryMode, Switches, turn
 from triggers_api.model.filter import EventView
+from triggers_api.model.ids import IdGenerator
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import Changes, InboxSeek
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.directory import Directory
 from triggers_api.store.postgres import record_reads, settings_verbs
+from triggers_api.store.postgres.audit_verbs import AuditVerbs
 from triggers_api.store.postgres.queue_verbs import _columns
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
 from triggers_api.store.postgres.tables import SQL, find
@@ -312,6 +315,11 @@ def test_without_the_horizon_an_order_is_found_in_which_one_is_skipped(
 # ── the version of the settings ───────────────────────────────────────────────────────────────────
 
 
+def verbs() -> SettingsVerbs:
+    """For what a transaction of the test's own does."""
+    return SettingsVerbs(Cipher(b"key"), AuditVerbs(IdGenerator(lambda: 0)))
+
+
 def subscription(store: PostgresStore, organization: str) -> SubscriptionRecord:
     return SubscriptionRecord(
         organization_id=organization,
@@ -353,7 +361,7 @@ async def one_is_saved_late(database: Database, how: str) -> tuple[Follower, str
     late, beside = subscription(store, organization), subscription(other, organization)
     db = await database.connection()
     await db.execute("BEGIN")
-    await SettingsVerbs(Cipher(b"key")).save_subscription(db, late)
+    await verbs().save_subscription(db, late, by=SERVICE)
     saving = asyncio.create_task(other.save_subscription(beside))
     await follower.refresh()
     for _ in range(20):
@@ -384,7 +392,7 @@ def test_who_saves_beside_another_one_waits_for_its_end(run: Run, database: Data
         organization = await database.organization(store)
         db = await database.connection()
         await db.execute("BEGIN")
-        await SettingsVerbs(Cipher(b"key")).next_version(db)
+        await verbs().next_version(db)
         saving = asyncio.create_task(store.save_subscription(subscription(store, organization)))
         await database.waiting_for_locks(1)
         assert not saving.done()
@@ -427,7 +435,7 @@ def test_what_is_saved_while_a_follower_is_told_is_told_next_time(
 
         await save()
         interrupted: Any = Interrupted(await database.connection(), save)
-        told = await SettingsVerbs(Cipher(b"key")).changes(interrupted, 0)
+        told = await verbs().changes(interrupted, 0)
         rest = await store.changes(told.version)
         known = {each.subscription.id for each in (*told.subscriptions, *rest.subscriptions)}
         assert len(saved) > 4

@@ -14,9 +14,11 @@ from triggers_api.errors import InvalidState
 from triggers_api.model import ids
 from triggers_api.model.delivery import Attempt, DeliveryStatus, NewDelivery
 from triggers_api.model.health import DEFAULT_POLICY
+from triggers_api.model.ids import IdGenerator
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.store.base import ClaimedDelivery, FailedEvent, RoutedEvent, Settlement
 from triggers_api.store.cipher import Cipher
+from triggers_api.store.postgres.audit_verbs import AuditVerbs
 from triggers_api.store.postgres.delivery_verbs import DeliveryVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
@@ -67,7 +69,7 @@ async def due(
 
 def delivery_verbs() -> DeliveryVerbs:
     """For what a transaction of the test's own does."""
-    settings = SettingsVerbs(Cipher(b"key"))
+    settings = SettingsVerbs(Cipher(b"key"), AuditVerbs(IdGenerator(lambda: 0)))
     return DeliveryVerbs(settings, HealthVerbs(settings, policy=DEFAULT_POLICY, draw=lambda: 0.0))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -108,8 +107,8 @@ class MakeBuffered:
 @pytest.fixture
 def on_own_redis(
     enter: Enter, make_service: MakeService, run: Run, own_redis: RedisServer
-) -> Iterator[MakeBuffered]:
-    yield MakeBuffered(enter, make_service, run, own_redis)
+) -> MakeBuffered:
+    return MakeBuffered(enter, make_service, run, own_redis)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.conftest import Log, new_organization
+from tests.conftest import Enter, Log, Run, new_organization
 from tests.redis.conftest import Buffered, MakeBuffered
 
 from triggers_api.testing import ADMIN_KEY, Receiver
@@ -73,7 +73,7 @@ def test_a_duplicate_of_what_waits_is_answered_with_the_first(buffered: Buffered
     [({"deliver_at": "2099-01-01T00:00:00Z"}, "scheduled"), ({}, "queued")],
 )
 def test_a_duplicate_is_told_the_status_of_what_waits(
-    buffered: Buffered, fields: dict[str, str], status: str
+    buffered: Buffered, fields: dict[str, Any], status: str
 ) -> None:
     sent = buffered.send(dedup_id="d", **fields)
     assert sent["status"] == status
@@ -107,9 +107,9 @@ def test_a_dedup_id_is_free_again_when_its_event_is_deleted(buffered: Buffered) 
 
 
 def test_a_duplicate_whose_key_has_left_redis_is_recorded_and_reaches_nobody(
-    buffered: Buffered, enter: Any, run: Any
+    buffered: Buffered, enter: Enter, run: Run
 ) -> None:
-    receiver: Receiver = enter(Receiver())
+    receiver = enter(Receiver())
     run(buffered.service.subscribe(receiver.url))
     first = buffered.send(1, dedup_id="d")
     buffered.drain()

@@ -106,7 +106,8 @@ def test_the_parts_of_each_role_are_those_of_its_readiness(process: Process) -> 
         "expiry",
         "farewells",
     }
-    for role, parts in (("api", set()), ("worker", work), ("all", work)):
+    limits = {"limits"}
+    for role, parts in (("api", limits), ("worker", work), ("all", work | limits)):
         assert set(process(role).app.readiness().checks) == everywhere | parts
 
 

@@ -114,6 +114,10 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
 WITH: Final[dict[str, dict[str, str]]] = {
     "old_secret_keys": {"TRIGGERS_SECRET_KEY": "s" * 16},
     "role": {"TRIGGERS_DATABASE_URL": "postgresql://db/t"},
+    "ingest_buffer": {
+        "TRIGGERS_DATABASE_URL": "postgresql://db/t",
+        "TRIGGERS_REDIS_URL": "redis://cache",
+    },
     "min_poll_ms": {"TRIGGERS_MAX_POLL_MS": "600000"},
     "max_poll_ms": {"TRIGGERS_MIN_POLL_MS": "1"},
     "delivery_timeout_s": {"TRIGGERS_LEASE_S": "86400"},

@@ -14,10 +14,12 @@ from triggers_api.app import store_options, wall_clock
 from triggers_api.cli import secrets_finding
 from triggers_api.cli.finding import Finding
 from triggers_api.errors import StartError, Unavailable
+from triggers_api.model.ids import IdGenerator
 from triggers_api.settings import Settings
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.connect import StoreOptions, shown_url
 from triggers_api.store.postgres import schema
+from triggers_api.store.postgres.audit_verbs import AuditVerbs
 from triggers_api.store.postgres.connection import (
     OLDEST_SERVER,
     Connection,
@@ -194,7 +196,7 @@ async def _secrets(main: Connection, settings: Settings) -> Finding:
     kept = await main.fetchval(SQL["signing_key"]) or secrets.token_bytes(32)
     cipher = Cipher.of(store_options(settings).secret_keys, kept)
     return secrets_finding.examine(
-        await SettingsVerbs(cipher).sealing(main),
+        await SettingsVerbs(cipher, AuditVerbs(IdGenerator(wall_clock))).sealing(main),
         settings,
         kept=Finding("warn", "", "a key in the same database: who has a dump of it reads them"),
         remedy="run triggers encrypt",

@@ -9,7 +9,7 @@ from typing import Final
 
 import apsw
 
-from triggers_api.app import store_options
+from triggers_api.app import store_options, wall_clock
 from triggers_api.bench.machine import SYNCS, sync_ms
 from triggers_api.cli import secrets_finding
 from triggers_api.cli.finding import Finding
@@ -17,6 +17,7 @@ from triggers_api.errors import StartError
 from triggers_api.settings import Settings
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.sqlite import schema
+from triggers_api.store.sqlite.audit_verbs import AuditVerbs
 from triggers_api.store.sqlite.connection import version_gate
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import file_system_of, refuse_network_file_system
@@ -106,8 +107,10 @@ def _secrets(connection: apsw.Connection, path: Path, settings: Settings) -> Fin
     kept = found_secret(beside) or token_bytes(32)
     cipher = Cipher.of(store_options(settings).secret_keys, kept)
     tail = next((tail for (tail,) in connection.execute(SQL["identity"])), 0)
+    keys = Keys(tail)
+    audit = AuditVerbs(keys, wall_clock, tail=tail, after=0)
     return secrets_finding.examine(
-        SettingsVerbs(Keys(tail), cipher).sealing(connection),
+        SettingsVerbs(keys, cipher, audit).sealing(connection),
         settings,
         kept=Finding("ok", "", f"the key in {beside.name}: who has both files reads them"),
         remedy="the next start encrypts them",

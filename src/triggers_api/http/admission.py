@@ -1,5 +1,6 @@
 """Who may send events now: key, scope and rate, the same for one event and for many."""
 
+import asyncio
 import math
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,8 +12,9 @@ from triggers_api.errors import InternalError, Problem, RateLimited, TooLarge, U
 from triggers_api.http.auth import Authenticator, organization_of
 from triggers_api.http.protocol import Answer, Headers
 from triggers_api.http.wire import problem_answer, request_id
-from triggers_api.ingest.limits import Rate, RateDecision, RateLimiter
+from triggers_api.ingest.limits import Limiter, RateDecision
 from triggers_api.model.organization import Organization, Scope
+from triggers_api.model.quota import Rate
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
 
@@ -46,7 +48,7 @@ class Admission:
     def __init__(
         self,
         directory: Directory,
-        limiter: RateLimiter,
+        limiter: Limiter,
         *,
         authenticator: Authenticator,
         rate: Rate,
@@ -76,7 +78,9 @@ class Admission:
         """
         return organization_of(self._authenticate(raw, headers), Scope.INGEST)
 
-    def charge(self, organization_id: str, cost: int, limit_headers: Headers) -> None:
+    def charge(
+        self, organization_id: str, cost: int, limit_headers: Headers
+    ) -> "asyncio.Future[RateDecision] | None":
         """Count events against the organization's limit, all or none.
 
         Args:
@@ -84,23 +88,34 @@ class Admission:
             cost: how many.
             limit_headers: is given what the answer says about the limit, whatever it is.
 
+        Returns:
+            What the answer waits for, then to be taken to :meth:`settle`; nearly always nothing.
+
         Raises:
             RateLimited: not now.
             TooLarge: never, it is more than the limit lets through at once.
         """
         rate = self._rate_of(self._directory.organization(organization_id))
         if not rate.per_minute:
-            return
+            return None
         decision = self._limiter.check(organization_id, cost, rate, now=self._monotonic())
-        limit_headers += rate_headers(decision, rate)
-        if decision.allowed:
-            return
-        if cost > rate.burst:
-            raise TooLarge(f"more events than are let through at once ({rate.burst})")
-        raise RateLimited(
-            f"more than {rate.per_minute} events a minute (burst {rate.burst})",
-            retry_after_s=decision.retry_after_s,
-        )
+        if not isinstance(decision, RateDecision):
+            return decision
+        _settle(decision, cost, rate, limit_headers)
+        return None
+
+    def settle(
+        self, organization_id: str, cost: int, decision: RateDecision, limit_headers: Headers
+    ) -> None:
+        """Go by a decision that had to be waited for; see :meth:`charge`."""
+        rate = self._rate_of(self._directory.organization(organization_id))
+        _settle(decision, cost, rate, limit_headers)
+
+    async def charged(self, organization_id: str, cost: int, limit_headers: Headers) -> None:
+        """Do :meth:`charge`, and wait if need be."""
+        deciding = self.charge(organization_id, cost, limit_headers)
+        if deciding is not None:
+            self.settle(organization_id, cost, await deciding, limit_headers)
 
     def _rate_of(self, organization: Organization | None) -> Rate:
         if organization is None or organization.rate_limit is organization.rate_burst is None:
@@ -110,6 +125,18 @@ class Admission:
             self._rate.per_minute if limit is None else limit,
             self._rate.burst if burst is None else burst,
         )
+
+
+def _settle(decision: RateDecision, cost: int, rate: Rate, limit_headers: Headers) -> None:
+    limit_headers += rate_headers(decision, rate)
+    if decision.allowed:
+        return
+    if cost > rate.burst:
+        raise TooLarge(f"more events than are let through at once ({rate.burst})")
+    raise RateLimited(
+        f"more than {rate.per_minute} events a minute (burst {rate.burst})",
+        retry_after_s=decision.retry_after_s,
+    )
 
 
 def rate_headers(decision: RateDecision, rate: Rate) -> Headers:

@@ -11,6 +11,7 @@ from litestar.types import Message, Scope
 from triggers_api.errors import MalformedValue
 from triggers_api.http import (
     admin,
+    audit,
     controls,
     deliveries,
     documentation,
@@ -95,6 +96,7 @@ def _api_routers() -> list[Router]:
     )
     return [
         of_organizations,
+        audit.router(),
         admin.router(),
         controls.router(),
         quarantine.admin_router(),

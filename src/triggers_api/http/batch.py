@@ -120,7 +120,7 @@ class PostBatch:
         _check_count(count)
         if not count:
             raise ValidationFailed.of("/events", "invalid-length", "must have at least one event")
-        self._admission.charge(organization_id, count, request.limit_headers)
+        await self._admission.charged(organization_id, count, request.limit_headers)
         read: Sequence[Draft | Problem] | None = None
         if requests:
             read = await _read_quickly(requests)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -18,14 +18,19 @@ from triggers_api.deliver.sessions import Sessions
 from triggers_api.errors import Unavailable
 from triggers_api.http.auth import Authenticator, check_operator, organization_of
 from triggers_api.http.batch import PostBatch
+from triggers_api.http.client_address import client_address
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.parameters import check_query
 from triggers_api.http.tickets import Tickets
+from triggers_api.http.wire import request_id
+from triggers_api.ingest.limits import LimitsState
+from triggers_api.model.audit import Actor, ActorType
 from triggers_api.model.event import EventDetail
 from triggers_api.model.organization import Scope
 from triggers_api.model.worker import Worker
-from triggers_api.settings import Settings
+from triggers_api.settings import Network, Settings
+from triggers_api.store.acting import act_as
 from triggers_api.store.base import QueueStats, Reached, Store
 from triggers_api.store.connect import StoreOptions
 from triggers_api.store.directory import Directory, Principal
@@ -102,6 +107,7 @@ class Context:
         post_batch: PostBatch,
         pool: StoreOptions | None,
         readiness: Callable[[], Readiness],
+        limits: Callable[[], LimitsState],
         last_stats: Callable[[], QueueStats],
         buffer: "Buffer | None",
         redis_is_up: Callable[[], bool] | None,
@@ -125,6 +131,7 @@ class Context:
             post_batch: the one for many events at once.
             pool: how a database on a server is talked to; ``None`` for the embedded one.
             readiness: whether traffic should come here.
+            limits: where rate limits are kept.
             last_stats: the depths as they were seen last, for when the store does not answer.
             buffer: what events wait in before they are in the store; ``None`` without one.
             redis_is_up: whether Redis answers; ``None`` without one.
@@ -145,6 +152,7 @@ class Context:
         self.post_batch = post_batch
         self.pool = pool
         self.readiness = readiness
+        self.limits = limits
         self.last_stats = last_stats
         self.buffer = buffer
         self.redis_is_up = redis_is_up
@@ -236,10 +244,31 @@ def check_access(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRo
     else:
         organization_of(principal, *scopes)
     connection.scope["state"]["principal"] = principal
+    act_as(_actor(connection, principal, headers, context.settings.trusted_proxies))
     check_query(
         connection.scope["query_string"],
         _query_parameters(handler),
         beginnings=handler.opt.get(BEGINNINGS, ()),
+    )
+
+
+def _actor(
+    connection: ASGIConnection[Any, Any, Any, Any],
+    principal: Principal,
+    headers: Sequence[tuple[bytes, bytes]],
+    trusted: Sequence[Network],
+) -> Actor:
+    """Who is to be named for what this request changes."""
+    state = connection.scope["state"]
+    if "request_id" not in state:
+        state["request_id"] = request_id(dict(headers).get(b"x-request-id"))
+    client = connection.scope["client"]
+    return Actor(
+        type=ActorType.OPERATOR if principal.organization_id is None else ActorType.KEY,
+        key_id=principal.key_id,
+        organization_id=principal.organization_id,
+        request_id=state["request_id"].decode(),
+        address=client_address(None if client is None else client[0], headers, trusted),
     )
 
 

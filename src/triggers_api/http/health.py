@@ -11,6 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from triggers_api import __version__
 from triggers_api.errors import Unavailable
 from triggers_api.http.context import ACCESS, Context, QueueHealth, Readiness
+from triggers_api.ingest.limits import LimitsState
 from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running
 from triggers_api.model.organization import Scope
 from triggers_api.model.timestamp import Timestamp
@@ -109,6 +110,7 @@ class DetailedHealth(msgspec.Struct, frozen=True, kw_only=True):
     controls: Controls
     durability: Durability
     buffer: BufferHealth | None
+    limits: LimitsState
     config: dict[str, float | str | None]
 
 
@@ -176,6 +178,7 @@ async def detailed(context: NamedDependency[Context]) -> DetailedHealth:
         controls=context.directory.controls,
         durability=context.store.durability(),
         buffer=buffer,
+        limits=context.limits(),
         config=_config(context),
     )
 

@@ -7,7 +7,7 @@ content, room, store.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import lru_cache
 from time import perf_counter
 from typing import Any, Final
@@ -26,6 +26,7 @@ from triggers_api.http.wire import JSON, Send, answer, durability_headers
 from triggers_api.ingest.accept import Ingest, status_on_receipt
 from triggers_api.ingest.cloudevents import MARK, STRUCTURED, read_binary, read_structured
 from triggers_api.ingest.draft import BODY_LIMIT, DEDUP_HEADER, Draft, read_draft
+from triggers_api.ingest.limits import RateDecision
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent
 from triggers_api.model.ids import received_ms
 from triggers_api.model.timestamp import Timestamp
@@ -63,11 +64,16 @@ class PostEvent:
         self._admission = admission
         self._metrics = metrics
 
-    def begin(self, headers: Headers, body: bytes) -> "Answer | _Storing":
+    def begin(self, headers: Headers, body: bytes) -> "Answer | _Storing | _Charging":
         """Take a request whose body is there."""
         request = IngestRequest(headers)
         try:
-            return self._store(request, self._admit(request), body)
+            organization_id = self._organization(request)
+            deciding = self._admission.charge(organization_id, 1, request.limit_headers)
+            if deciding is not None:
+                return _Charging(self._go_on(request, organization_id, deciding, body))
+            _check_media(request.headers)
+            return self._store(request, organization_id, body)
         except Exception as error:  # noqa: BLE001 - every fault has an answer
             return self._refuse(request, error)
 
@@ -76,7 +82,10 @@ class PostEvent:
         request = IngestRequest(headers)
         error: Exception = too_slow()
         try:
-            self._admit(request)
+            organization_id = self._organization(request)
+            # Whoever is this late is not waited for, not even to be told about the limit.
+            self._admission.charge(organization_id, 1, request.limit_headers)
+            _check_media(request.headers)
         except Exception as refused:  # noqa: BLE001 - every fault has an answer
             error = refused
         return self._refuse(request, error)
@@ -85,7 +94,9 @@ class PostEvent:
         """Take a request through ASGI."""
         request = IngestRequest(scope["headers"])
         try:
-            organization_id = self._admit(request)
+            organization_id = self._organization(request)
+            await self._admission.charged(organization_id, 1, request.limit_headers)
+            _check_media(request.headers)
             check_query(scope["query_string"], ())
             body = await read_body(
                 receive, limit=BODY_LIMIT, content_length=request.headers.get(b"content-length")
@@ -99,21 +110,27 @@ class PostEvent:
             reply = self._refuse(request, error)
         await answer(send, *reply)
 
-    def _admit(self, request: IngestRequest) -> str:
-        """The organization that may send an event now."""
-        headers = request.headers
-        organization_id = self._admission.organization(request.raw, headers)
-        request.organization_id = organization_id
-        self._admission.charge(organization_id, 1, request.limit_headers)
-        content_type, encoding = headers.get(b"content-type"), headers.get(b"content-encoding")
-        if content_type == JSON and encoding is None and MARK not in headers:
-            return organization_id
-        # A CloudEvent in binary mode says itself what its data is.
-        if MARK not in headers or is_structured(content_type):
-            check_media_type(content_type, encoding, taken=_TAKEN)
-        else:
-            check_media_type(JSON, encoding)
-        return organization_id
+    def _organization(self, request: IngestRequest) -> str:
+        found = self._admission.organization(request.raw, request.headers)
+        request.organization_id = found
+        return found
+
+    async def _go_on(
+        self,
+        request: IngestRequest,
+        organization_id: str,
+        deciding: "asyncio.Future[RateDecision]",
+        body: bytes,
+    ) -> Answer:
+        """The answer to a request about which the limit had to be asked first."""
+        try:
+            self._admission.settle(organization_id, 1, await deciding, request.limit_headers)
+            _check_media(request.headers)
+            storing = self._store(request, organization_id, body)
+            await asyncio.wait((storing.awaited,))
+        except Exception as error:  # noqa: BLE001 - every fault has an answer
+            return self._refuse(request, error)
+        return storing.finish()
 
     def _store(self, request: IngestRequest, organization_id: str, body: bytes) -> "_Storing":
         draft = self._ingest.judge(organization_id, _read(request, body))
@@ -167,6 +184,19 @@ class PostEvent:
         return refuse(request, error, metrics=self._metrics, route=PATH)
 
 
+class _Charging:
+    """A request that waits for the word of those who keep the limit, and then for its event."""
+
+    __slots__ = ("awaited",)
+
+    def __init__(self, going_on: Coroutine[Any, Any, Answer]) -> None:
+        self.awaited = asyncio.ensure_future(going_on)
+
+    def finish(self) -> Answer:
+        """The answer, once all of it is done."""
+        return self.awaited.result()
+
+
 class _Storing:
     """An event that is being stored for a request."""
 
@@ -190,6 +220,17 @@ class _Storing:
     def finish(self) -> Answer:
         """The answer, once the event is stored."""
         return self._route.finish(self)
+
+
+def _check_media(headers: dict[bytes, bytes]) -> None:
+    content_type, encoding = headers.get(b"content-type"), headers.get(b"content-encoding")
+    if content_type == JSON and encoding is None and MARK not in headers:
+        return
+    # A CloudEvent in binary mode says itself what its data is.
+    if MARK not in headers or is_structured(content_type):
+        check_media_type(content_type, encoding, taken=_TAKEN)
+    else:
+        check_media_type(JSON, encoding)
 
 
 def _read(request: IngestRequest, body: bytes) -> Draft:

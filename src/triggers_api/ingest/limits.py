@@ -4,23 +4,14 @@ One moment for each key: when the limiter would be empty again if nothing more c
 explicit burst, and nothing to sweep but keys that have been idle.
 """
 
-from typing import Final
+import asyncio
+from typing import Final, Protocol
 
 import msgspec
 
+from triggers_api.model.quota import Rate
+
 _SWEEP_AT: Final = 100_000
-
-
-class Rate(msgspec.Struct, frozen=True, gc=False):
-    """So many units a minute, so many of them at once."""
-
-    per_minute: int
-    burst: int
-
-    @property
-    def interval(self) -> float:
-        """Seconds that one unit takes to come back."""
-        return 60.0 / self.per_minute
 
 
 class RateDecision(msgspec.Struct, frozen=True, gc=False):
@@ -39,6 +30,40 @@ class RateDecision(msgspec.Struct, frozen=True, gc=False):
     retry_after_s: float
 
 
+class LimitsState(msgspec.Struct, frozen=True):
+    """Where rate limits are kept.
+
+    Attributes:
+        kept_in: ``memory``, ``postgresql`` or ``redis``.
+        state: ``shared`` by all processes, or ``local``: kept by this one, all of each limit where it is
+            the only one there may be, else its share because what ``kept_in`` names is away.
+        processes: how many share each limit.
+    """
+
+    kept_in: str
+    state: str
+    processes: int
+
+
+class Limiter(Protocol):
+    """Who counts."""
+
+    def state(self) -> LimitsState:
+        """Where."""
+
+    def check(
+        self, key: str, cost: int, rate: Rate, *, now: float
+    ) -> "RateDecision | asyncio.Future[RateDecision]":
+        """Let ``cost`` units through, all or none; at once, where that can be said at once.
+
+        Args:
+            key: whose limit.
+            cost: units asked for.
+            rate: the limit; ``per_minute`` above 0.
+            now: seconds on a clock that never goes back.
+        """
+
+
 _MINUTE: Final = 60_000_000_000
 _SECOND: Final = 1_000_000_000
 _ROUNDING: Final = 2  # nanoseconds
@@ -49,6 +74,9 @@ class RateLimiter:
 
     def __init__(self) -> None:
         self._empty_at: dict[tuple[str, int], int] = {}
+
+    def state(self) -> LimitsState:
+        return LimitsState("memory", "local", 1)
 
     def check(self, key: str, cost: int, rate: Rate, *, now: float) -> RateDecision:
         """Let ``cost`` units through, all or none.
@@ -78,6 +106,14 @@ class RateLimiter:
         if len(self._empty_at) > _SWEEP_AT:
             self._forget_idle(now)
         return RateDecision(True, max(capacity - used, 0) // _MINUTE, used / scale, 0.0)
+
+    def note(self, key: str, cost: int, rate: Rate, *, now: float) -> None:
+        """Count units that were let through by somebody else's word, up to all that there are."""
+        moment = round(now * _SECOND) * rate.per_minute
+        used = max(self._empty_at.get((key, rate.per_minute), 0) - moment, 0) + cost * _MINUTE
+        self._empty_at[key, rate.per_minute] = moment + min(used, rate.burst * _MINUTE)
+        if len(self._empty_at) > _SWEEP_AT:
+            self._forget_idle(now)
 
     def _forget_idle(self, now: float) -> None:
         moment = round(now * _SECOND)

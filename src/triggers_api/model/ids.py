@@ -30,6 +30,7 @@ ATTEMPT: Final = "att"
 ORGANIZATION: Final = "org"
 KEY: Final = "key"
 JOB: Final = "job"
+AUDIT: Final = "aud"
 
 TAIL_BITS: Final = 54
 _COUNTER_BITS: Final = 20

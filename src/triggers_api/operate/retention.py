@@ -64,6 +64,31 @@ class Retention:
         await asyncio.sleep(timeout_s)
 
 
+class AuditRetention:
+    """Goes to the old end of the audit log once an hour, and deletes what is older than it is to be."""
+
+    name = "audit retention"
+
+    def __init__(self, store: Store, *, metrics: Metrics, days: int) -> None:
+        """``days``: how many days entries are kept; 0 means for ever."""
+        self._store = store
+        self._metrics = metrics
+        self._days = days
+
+    async def run_once(self) -> float:
+        """One piece."""
+        if not self._days:
+            return _EVERY_S
+        before = Timestamp(max(0, self._store.now().after(seconds=-self._days * _DAY_S)))
+        deleted = await self._store.prune_audit(before, AT_ONCE)
+        self._metrics.pruned.labels("audit").inc(deleted)
+        return _BREATH_S if deleted == AT_ONCE else _EVERY_S
+
+    async def wait(self, timeout_s: float) -> None:
+        """Nothing grows old before its time."""
+        await asyncio.sleep(timeout_s)
+
+
 class EventRetention:
     """Goes through old events once an hour, and deletes those that are finished, with all they had."""
 

@@ -64,9 +64,11 @@ class Redis:
         self.generation = 0
         """How often it has connected: the server may be another one each time."""
 
-    def another(self) -> "Redis":
-        """The same server over a connection of its own: for what blocks."""
-        return Redis(self.address, answer_within_s=self._answer_within_s)
+    def another(self, *, answer_within_s: float | None = None) -> "Redis":
+        """The same server over a connection of its own: for what blocks, or waits for less long."""
+        if answer_within_s is None:
+            answer_within_s = self._answer_within_s
+        return Redis(self.address, answer_within_s=answer_within_s)
 
     @property
     def is_connected(self) -> bool:

@@ -25,6 +25,7 @@ from typing import Protocol, Self
 import msgspec
 
 from triggers_api.model.attempt import AttemptDetails
+from triggers_api.model.audit import Entry
 from triggers_api.model.controls import Controls, Switches
 from triggers_api.model.delivery import (
     Attempt,
@@ -57,6 +58,7 @@ from triggers_api.model.job import Job, Replay, Selection, Then
 from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
+from triggers_api.model.quota import QuotaAsk, QuotaGrant
 from triggers_api.model.rollup import Rollup
 from triggers_api.model.search import Asked, Condition
 from triggers_api.model.statistics import SubscriptionStats
@@ -365,6 +367,39 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
     until: Timestamp | None = None
 
 
+class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries of the audit log.
+
+    Attributes:
+        action: a pattern.
+        actor: the id of a key, or a type of actor that has none.
+        resource_type: what kind of thing was changed.
+        resource: its id, or its name where it has none.
+        since: inclusive.
+        until: exclusive.
+    """
+
+    action: str | None = None
+    actor: str | None = None
+    resource_type: str | None = None
+    resource: str | None = None
+    since: Timestamp | None = None
+    until: Timestamp | None = None
+
+
+class AuditPage(list[Entry]):
+    """A page of the audit log.
+
+    Attributes:
+        go_on: the look ended before the page was full, because it would have gone too far. It goes on
+            behind this id.
+    """
+
+    def __init__(self, entries: Iterable[Entry] = (), *, go_on: str | None = None) -> None:
+        super().__init__(entries)
+        self.go_on = go_on
+
+
 class LogPage(msgspec.Struct, frozen=True):
     """Some events in the order of the log, and the position behind them, for the next call."""
 
@@ -414,6 +449,24 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     breakers_open: int = 0
     breakers_half_open: int = 0
     endpoints_failing: int = 0
+
+
+class QuotaLedger(Protocol):
+    """Where what organizations have used of their rate limits is kept for several processes."""
+
+    async def spend(self, asks: Sequence[QuotaAsk]) -> list[QuotaGrant]:
+        """What becomes of the meters is what :func:`triggers_api.model.quota.spend` says, by one clock.
+
+        Args:
+            asks: each of another organization, in the order of their ids; none of them to find out
+                whether the ledger is there.
+
+        Returns:
+            The answers, in the order of the asks.
+
+        Raises:
+            Unavailable: it cannot be reached. What was asked for may have been counted or not.
+        """
 
 
 class Reaped(msgspec.Struct, frozen=True):
@@ -622,6 +675,13 @@ class InboxSeek(msgspec.Struct, frozen=True, kw_only=True):
     at: Timestamp | None = None
     event_id: str | None = None
     end: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The place as a caller names it."""
+        if self.at is not None:
+            return str(self.at)
+        return self.event_id or ("end" if self.end else "start")
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
@@ -1404,6 +1464,23 @@ class Store(Protocol):
             How many subscriptions' secrets were encrypted anew.
         """
 
+    # ── the audit log ─────────────────────────────────────────────────────────────────────────
+    #
+    # Whatever somebody changes, and whatever the service ends by itself, is written down in the
+    # transaction that does it, by whoever is acting (``store/acting.py``). No verb does the one without
+    # the other; one that changes nothing writes nothing.
+
+    async def audit(
+        self, organization_id: str | None, wanted: AuditFilter, page: Page
+    ) -> AuditPage:
+        """A page of entries, newest first: an organization's own, of all and of none with ``None``.
+
+        What one call looks at is bounded, as for :meth:`events`.
+        """
+
+    async def prune_audit(self, before: Timestamp, limit: int) -> int:
+        """Delete up to ``limit`` entries of before a moment, the oldest first; returns how many."""
+
     # ── itself ────────────────────────────────────────────────────────────────────────────────
 
     async def signing_key(self) -> bytes:
@@ -1414,6 +1491,12 @@ class Store(Protocol):
 
     def connections(self) -> Connections | None:
         """How many there are now; ``None`` where there is no server."""
+
+    def quotas(self) -> QuotaLedger | None:
+        """For the rate limits of all processes; ``None`` where this is the only one there may be.
+
+        Nothing of it is durable: what was used is forgotten when the database crashes.
+        """
 
     async def check(self) -> None:
         """Return if the store can be written to.

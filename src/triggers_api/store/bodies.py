@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from triggers_api.model.attempt import AttemptDetails, request_headers, timings
+from triggers_api.model.audit import Actor, Change
 from triggers_api.model.auth import Auth
 from triggers_api.model.controls import Controls, Switches
 from triggers_api.model.delivery import Delivery
@@ -33,6 +34,14 @@ def _decode_moment(kind: type, value: Any) -> Timestamp:  # noqa: ANN401 - msgsp
     raise NotImplementedError(kind)
 
 
+class AuditBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What of an audit entry no column has."""
+
+    actor: Actor
+    changes: tuple[Change, ...] = ()
+    detail: str | None = None
+
+
 encode: Final = msgspec.json.Encoder(enc_hook=_encode_moment).encode
 organization: Final = msgspec.json.Decoder(Organization, dec_hook=_decode_moment).decode
 api_key: Final = msgspec.json.Decoder(ApiKey, dec_hook=_decode_moment).decode
@@ -43,6 +52,7 @@ switches: Final = msgspec.json.Decoder(Switches, dec_hook=_decode_moment).decode
 job: Final = msgspec.json.Decoder(Job, dec_hook=_decode_moment).decode
 notice: Final = msgspec.json.Decoder(Notice, dec_hook=_decode_moment).decode
 worker: Final = msgspec.json.Decoder(Worker, dec_hook=_decode_moment).decode
+audit: Final = msgspec.json.Decoder(AuditBody).decode
 attempt_details: Final = msgspec.json.Decoder(AttemptDetails).decode
 encode_tally: Final = msgspec.msgpack.Encoder().encode
 tally: Final = msgspec.msgpack.Decoder(Tally).decode

@@ -329,6 +329,12 @@ class Metrics:
         self.ingest_rejected = ingest.labels("rejected")
         self.ingest_limited = ingest.labels("limited")
         self.ingest_unavailable = ingest.labels("unavailable")
+        self.limits_local = Gauge(
+            "triggers_rate_limits_local",
+            "1 while rate limits are kept by this process's share, because where they are kept for all "
+            "processes is away.",
+            registry=registry,
+        )
         self.accepted = Counter(
             "triggers_accepted",
             "Events that were accepted, one at a time or in batches.",

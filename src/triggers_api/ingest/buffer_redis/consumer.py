@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -115,9 +116,8 @@ class Consumer:
                 raise
             await self._begin_again()
             return 0
-        except Unavailable as problem:
+        except Unavailable:
             # Of Redis; the watch tells. What is in hand is kept there until the lead is lost.
-            log.debug("landing waits for redis", why=problem.detail)
             return _AWAY_S
 
     async def wait(self, timeout_s: float) -> None:
@@ -137,14 +137,11 @@ class Consumer:
 
     async def finish(self) -> None:
         """Give the lead up: what is left is the next one's."""
-        try:
+        with suppress(Unavailable):  # then the lead runs out by itself
             if self._leads:
                 await self._redis.run(LEAVE, (self._names.leader,), (self._worker_id,))
-        except Unavailable as problem:
-            log.debug("the lead runs out by itself", why=problem.detail)
-        finally:
-            self._leads = False
-            await self._blocking.close()
+        self._leads = False
+        await self._blocking.close()
 
     async def _turn(self) -> float:
         if not await self._lead():
@@ -190,9 +187,7 @@ class Consumer:
         self._attempts.clear()
         if await self._make_group() and self._watch.look.added:
             self._metrics.buffer_groups_made_again.inc()
-            log.error(
-                "somebody destroyed the consumer group; it is made again, from the first entry on"
-            )
+            log.error("the consumer group was gone; it is made again")
 
     async def _take_over(self) -> None:
         """What others had in hand, and what they are known to have died of."""
@@ -339,9 +334,9 @@ class Consumer:
             try:
                 async with asyncio.timeout(_PATIENCE_S):
                     landed = await self._store.land(events)
-            except (Unavailable, TimeoutError) as problem:
+            except (Unavailable, TimeoutError):
+                # Of the database; the monitor tells.
                 await self._forgive(batch)
-                log.debug("landing waits for the database", why=str(problem))
                 return _AWAY_S
             except Exception as error:  # noqa: BLE001 - it is told what it is about, or set aside
                 return await self._failed(batch, error)
@@ -371,10 +366,8 @@ class Consumer:
         return reasons
 
     async def _refresh(self) -> None:
-        try:
+        with suppress(Unavailable):  # then landing waits for the database as well
             await self._directory.refresh()
-        except Unavailable as problem:
-            log.debug("the directory is as it was", why=problem.detail)
 
     async def _settle(self, batch: Sequence[Entry], reasons: dict[bytes, str]) -> None:
         for entry in batch:

@@ -350,11 +350,10 @@ class Producer:
     async def _land(self, adding: _Adding) -> None:
         # Under its own id: if it turns out to be in Redis as well, it is stored once.
         try:
-            landed = await self._store.land(adding.events)
+            await self._store.land(adding.events)
         except Exception as error:  # noqa: BLE001 - told to the caller
             _tell((adding,), error)
             return
-        log.debug("landed without redis", events=len(landed))
         _resolve(adding, [None] * len(adding.events))
 
 

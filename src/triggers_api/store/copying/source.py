@@ -32,7 +32,8 @@ SETTINGS: Final = (
     "switches",
 )  # fmt: skip
 """What is small enough to be copied at the end, each table as a whole."""
-QUEUES: Final = ("event_queue", "delivery_queue", "inbox_items")
+QUEUES: Final = ("event_queue", "delivery_queue", "inbox_items", "audit_entries")
+"""What may be much, and is copied at the end as well, some rows at a time."""
 
 _BATCH_ROWS: Final = 5_000
 _BATCH_BYTES: Final = 8 << 20
@@ -154,6 +155,7 @@ class Source:
             "event_queue": self._queued,
             "delivery_queue": self._due,
             "inbox_items": self._inbox_item,
+            "audit_entries": self._entry,
         }
         make = makers[name]
         while rows := list(islice(cursor, _BATCH_ROWS)):
@@ -241,6 +243,9 @@ class Source:
     ) -> Row:
         lease = 0 if token == tokens.NOBODY else token
         return self._known[owner], _cursor(cursor), 0, self._uuid(event), available_at, lease, count
+
+    def _entry(self, owner: int, number: int, *columns: object) -> Row:
+        return self._known[owner] if owner else _NOTHING, self._uuid(number), *columns
 
     def _uuid(self, number: int) -> str:
         return ids.text(ids.EVENT, number, self._tail)[4:]

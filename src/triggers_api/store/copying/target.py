@@ -71,6 +71,9 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "organization_id", "cursor", "xid", "event_id", "available_at", "lease_token",
         "receive_count",
     ),
+    "audit_entries": (
+        "organization_id", "id", "action", "actor", "resource_type", "resource_id", "body",
+    ),
 }  # fmt: skip
 
 _LONG: Final = (

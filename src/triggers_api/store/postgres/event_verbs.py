@@ -4,9 +4,11 @@ import secrets
 from typing import NamedTuple
 from uuid import UUID
 
+from triggers_api.model.audit import Actor, Deed
 from triggers_api.model.event import EventStatus, check_cancellable
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
+from triggers_api.store.postgres.audit_verbs import AuditVerbs
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.queue_verbs import SLOTS
 from triggers_api.store.postgres.tables import SQL, first_at
@@ -25,8 +27,18 @@ class Gone(NamedTuple):
 class EventVerbs:
     """The verbs about whole events."""
 
+    def __init__(self, audit: AuditVerbs) -> None:
+        self._audit = audit
+
     async def cancel(
-        self, db: Connection, organization: str | UUID, event: str | UUID, *, now: int
+        self,
+        db: Connection,
+        organization: str | UUID,
+        event: str | UUID,
+        *,
+        deed: Deed,
+        by: Actor,
+        now: int,
     ) -> bool:
         """Never to be routed: whoever has it in hand finds its queue row gone."""
         await db.execute(SQL["hold_queue_row"], organization, event)
@@ -37,6 +49,7 @@ class EventVerbs:
         if queued and not routed and state != _PROCESSED:
             await db.execute(SQL["erase_queue_row"], organization, event)
             await db.execute(SQL["mark_cancelled"], organization, event, now)
+            await self._audit.note(db, by, deed)
         else:
             # What is queued although it was routed is only looked at once more.
             check_cancellable(codes.EVENT_STATUS_OF[_PROCESSED if state is None else state])

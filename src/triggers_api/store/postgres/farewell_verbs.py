@@ -3,12 +3,14 @@
 from collections.abc import Collection
 
 from triggers_api.model import ids
+from triggers_api.model.audit import SERVICE, subscription_ended
 from triggers_api.model.farewell import GRACE_S
 from triggers_api.model.notice import expired
 from triggers_api.model.subscription import MATCHING
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies
 from triggers_api.store.base import Farewell
+from triggers_api.store.postgres.audit_verbs import AuditVerbs
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.notice_verbs import write_notices
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs, write_farewell
@@ -18,8 +20,9 @@ from triggers_api.store.postgres.tables import SQL, number, text
 class FarewellVerbs:
     """The verbs around ``farewells``. Those that write need a transaction."""
 
-    def __init__(self, settings: SettingsVerbs) -> None:
+    def __init__(self, settings: SettingsVerbs, audit: AuditVerbs) -> None:
         self._settings = settings
+        self._audit = audit
 
     async def end_expired(self, db: Connection, notify: Collection[str], *, now: Timestamp) -> int:
         """End what is past its time; returns how many subscriptions these are."""
@@ -29,6 +32,8 @@ class FarewellVerbs:
             subscription = bodies.subscription(body)
             if subscription.status not in MATCHING or subscription.by_session:
                 continue
+            record = await self._settings.of_any_state(db, organization, identifier)
+            await self._audit.note(db, SERVICE, subscription_ended(record, "expired"))
             name = text(ids.ORGANIZATION, organization)
             if name in notify:
                 notices.append((name, expired(subscription, now)))

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from triggers_api.model import health as decisions
 from triggers_api.model import ids
+from triggers_api.model.audit import SERVICE
 from triggers_api.model.health import (
     EndpointHealth,
     Evidence,
@@ -213,7 +214,7 @@ class HealthVerbs:
         if after is not None:
             return True
         record = await self._settings.of_any_state(db, organization, subscription)
-        await self._settings.save_subscription(db, reactivated(record, now=now))
+        await self._settings.save_subscription(db, reactivated(record, now=now), by=SERVICE)
         change = HealthChange(
             record.organization_id, record.subscription.id, HealthEvent.RECOVERED, before
         )

@@ -13,6 +13,7 @@ import msgspec
 
 from triggers_api.errors import InvalidState, MalformedValue
 from triggers_api.model import ids
+from triggers_api.model.audit import Actor, inbox_deed
 from triggers_api.model.event import Event, EventStatus
 from triggers_api.model.ids import received_ms
 from triggers_api.model.inbox import (
@@ -41,6 +42,7 @@ from triggers_api.model.inbox import (
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import InboxPage, InboxSeek, Pulled, Reached
+from triggers_api.store.postgres.audit_verbs import AuditVerbs
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.record_reads import position_of, shown
 from triggers_api.store.postgres.tables import FIRST, NOBODY, SQL, find, first_at, like, text
@@ -125,6 +127,9 @@ class _Again(NamedTuple):
 class InboxVerbs:
     """The verbs around ``inboxes``. Those that change something run in a transaction."""
 
+    def __init__(self, audit: AuditVerbs) -> None:
+        self._audit = audit
+
     async def inbox(self, db: Connection, organization: Key, name: str) -> Held | None:
         """One inbox as it stands."""
         row = await db.fetchrow(SQL["inbox"], organization, name)
@@ -157,6 +162,8 @@ class InboxVerbs:
         types: Sequence[str] | None,
         *,
         from_end: bool,
+        owner: str,
+        by: Actor,
         now: Timestamp,
     ) -> tuple[Inbox, bool]:
         """New, or with other types."""
@@ -172,6 +179,7 @@ class InboxVerbs:
         is_new = made.endswith(" 1")
         held = await self._hold(db, organization, name, now)
         assert held is not None
+        before = None if is_new else held.inbox
         if not is_new:
             await db.execute(SQL["set_inbox_types"], organization, name, encoded)
             held = msgspec.structs.replace(
@@ -182,15 +190,20 @@ class InboxVerbs:
             )
         elif from_end and named:
             await self._begin(db, organization, held, await self._end(db, organization), now=now)
+        await self._audit.note(db, by, inbox_deed(owner, before, held.inbox))
         return held.inbox, is_new and named
 
-    async def delete(self, db: Connection, organization: Key, name: str) -> bool:
+    async def delete(
+        self, db: Connection, organization: Key, name: str, *, owner: str, by: Actor
+    ) -> bool:
         """Gone; its items follow."""
         row = await db.fetchrow(SQL["hold_inbox"], organization, name)
         if row is None:
             return name == DEFAULT_INBOX
         await db.execute(SQL["delete_inbox"], organization, name)
-        await db.execute(SQL["leave_inbox_items"], organization, _held(row).cursor)
+        held = _held(row)
+        await db.execute(SQL["leave_inbox_items"], organization, held.cursor)
+        await self._audit.note(db, by, inbox_deed(owner, held.inbox, None))
         return True
 
     async def prune(self, db: Connection, limit: int) -> int:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from triggers_api.errors import InvalidState
 from triggers_api.model import ids
+from triggers_api.model.audit import SERVICE, Actor, by_hand, job_deed
 from triggers_api.model.delivery import DeliveryStatus, NewDelivery, Origin
 from triggers_api.model.ids import received_ms
 from triggers_api.model.job import (
@@ -33,6 +34,7 @@ from triggers_api.store.base import (
     WalkedDelivery,
     WalkedEvent,
 )
+from triggers_api.store.postgres.audit_verbs import AuditVerbs
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.notice_verbs import write_notices
 from triggers_api.store.postgres.queue_verbs import SLOTS
@@ -46,7 +48,8 @@ Key = str | UUID
 class JobVerbs:
     """The verbs around ``jobs``. Those that change something run in a transaction."""
 
-    def __init__(self) -> None:
+    def __init__(self, audit: AuditVerbs) -> None:
+        self._audit = audit
         self._turn = FIRST
 
     async def create(
@@ -57,6 +60,7 @@ class JobVerbs:
         *,
         position: str | None,
         most_open: int,
+        by: Actor,
         now: int,
     ) -> None:
         """A new job, in its place among the organization's."""
@@ -73,6 +77,7 @@ class JobVerbs:
             now,
         )
         await db.execute(SQL["forget_jobs"], organization, JOBS_KEPT)
+        await self._audit.note(db, by, job_deed(_organization(organization), job, "created"))
 
     async def job(self, db: Connection, organization: Key, job: Key) -> Job | None:
         """One job."""
@@ -85,7 +90,7 @@ class JobVerbs:
         return [bodies.job(body) for (body,) in rows]
 
     async def cancel(
-        self, db: Connection, organization: Key, job: Key, *, now: Timestamp
+        self, db: Connection, organization: Key, job: Key, *, by: Actor, now: Timestamp
     ) -> Job | None:
         """Stopped where it is."""
         body = await db.fetchval(SQL["hold_job"], organization, job)
@@ -96,6 +101,7 @@ class JobVerbs:
             raise InvalidState(f"the job is {known.status}")
         known = cancelled(known, now=now)
         await db.execute(SQL["cancel_job"], organization, job, bodies.encode(known), now)
+        await self._audit.note(db, by, job_deed(_organization(organization), known, "cancelled"))
         return known
 
     async def backlog(self, db: Connection) -> JobBacklog:
@@ -146,6 +152,9 @@ class JobVerbs:
             step.due_at,
             now,
         )
+        if job.finished:
+            deed = job_deed(step.claimed.organization_id, job, "finished")
+            await self._audit.note(db, SERVICE, deed)
         if job.finished and step.notify:
             await write_notices(db, [(step.claimed.organization_id, notice(job, at=now))])
         return job
@@ -229,6 +238,7 @@ class JobVerbs:
         event_id: str,
         deliveries: Sequence[NewDelivery],
         *,
+        by: Actor,
         now: int,
     ) -> list[str] | None:
         """Deliveries of one event; returns their numbers."""
@@ -246,6 +256,11 @@ class JobVerbs:
         # Each is what asked for itself: it may be asked for again.
         made = [(replay, number(replay.delivery_id)) for replay in replays]
         await self._insert(db, organization, made, now)
+        subscriptions = [each.subscription_id for each in replays]
+        deed = by_hand(
+            "event.replayed", _organization(organization), event_id, subscription_ids=subscriptions
+        )
+        await self._audit.note(db, by, deed)
         return [origin for _, origin in made]
 
     async def walk_events(
@@ -324,3 +339,8 @@ def _shown_position(job: Job, position: UUID) -> str | None:
 def _span(selection: Selection) -> tuple[Key, Key]:
     since = selection.since
     return FIRST if since is None else first_at(since), first_at(selection.until)
+
+
+def _organization(value: Key) -> str:
+    """The id of an organization whose uuid this is."""
+    return text(ids.ORGANIZATION, value if isinstance(value, UUID) else UUID(value))

@@ -1,12 +1,23 @@
 """Organizations, keys, subscriptions and switches, each change under the next version number."""
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from triggers_api.model import ids
+from triggers_api.model.audit import (
+    SERVICE,
+    Actor,
+    event_type_deed,
+    key_deed,
+    organization_deed,
+    organization_deleted,
+    secrets_sealed,
+    subscription_deed,
+    subscription_ended,
+    switches_deed,
+)
 from triggers_api.model.controls import Switches, for_older
 from triggers_api.model.event_type import EventType, EventTypeRecord
 from triggers_api.model.hook import is_living_hook
@@ -16,6 +27,7 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
 from triggers_api.store.base import Changes, Page, Sealed
 from triggers_api.store.cipher import Cipher
+from triggers_api.store.postgres.audit_verbs import AuditVerbs
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.tables import LAST, NOBODY, SQL, find, number, text
 
@@ -30,8 +42,9 @@ async def write_farewell(
 class SettingsVerbs:
     """The settings half. Writes run in a transaction that begins with :meth:`next_version`."""
 
-    def __init__(self, cipher: Cipher) -> None:
+    def __init__(self, cipher: Cipher, audit: AuditVerbs) -> None:
         self._cipher = cipher
+        self._audit = audit
 
     async def next_version(self, db: Connection) -> int:
         """The number under which the present transaction's changes can be asked for.
@@ -41,33 +54,38 @@ class SettingsVerbs:
         version: int = await db.fetchval(SQL["next_version"])
         return version
 
-    async def save_organization(self, db: Connection, organization: Organization) -> None:
+    async def save_organization(
+        self, db: Connection, organization: Organization, *, by: Actor
+    ) -> None:
         """New or changed."""
         version = await self.next_version(db)
-        await db.execute(
-            SQL["save_organization"], number(organization.id), bodies.encode(organization), version
-        )
+        owner = number(organization.id)
+        body = await db.fetchval(SQL["organization_body"], owner)
+        await db.execute(SQL["save_organization"], owner, bodies.encode(organization), version)
+        before = None if body is None else bodies.organization(body)
+        await self._audit.note(db, by, organization_deed(before, organization))
 
     async def save_first_organization(
-        self, db: Connection, organization: Organization, keys: Sequence[KeyRecord]
+        self, db: Connection, organization: Organization, keys: Sequence[KeyRecord], *, by: Actor
     ) -> bool:
         """The first tenant, unless there is one."""
         # Two that come at once meet at the version's row: the second one sees what the first did.
         await db.execute(SQL["hold_version"])
         if await db.fetchval(SQL["any_organization"]):
             return False
-        await self.save_organization(db, organization)
+        await self.save_organization(db, organization, by=by)
         for key in keys:
-            await self.save_key(db, key)
+            await self.save_key(db, key, by=by)
         return True
 
     async def delete_organization(
-        self, db: Connection, organization: str | UUID, *, now: Timestamp
+        self, db: Connection, organization: str | UUID, *, by: Actor, now: Timestamp
     ) -> bool:
         """Hidden, its keys revoked, its subscriptions and inboxes deleted, its jobs cancelled."""
         version = await self.next_version(db)
         if await db.fetchval(SQL["delete_organization"], organization, now, version) is None:
             return False
+        await self._audit.note(db, by, organization_deleted(_organization(organization)))
         for key, body in await db.fetch(SQL["keys_of"], organization):
             await self._revoke(db, key, bodies.api_key(body), version, now)
         for identifier, body in await db.fetch(SQL["subscriptions_of"], organization):
@@ -77,13 +95,14 @@ class SettingsVerbs:
         await db.execute(SQL["cancel_jobs_of"], organization)
         await db.execute(SQL["delete_event_types_of"], organization, version)
         await db.execute(SQL["delete_inboxes_of"], organization)
+        await db.execute(SQL["delete_quota_of"], organization)
         await db.execute(SQL["delete_switches_of"], organization)
         return True
 
-    async def save_key(self, db: Connection, record: KeyRecord) -> None:
+    async def save_key(self, db: Connection, record: KeyRecord, *, by: Actor) -> None:
         """New, or the one with this digest with new fields under the id it has."""
         version = await self.next_version(db)
-        key, organization = record.key, record.organization_id
+        key, organization, known = record.key, record.organization_id, None
         body = await db.fetchval(SQL["key_with_digest"], record.digest)
         if body is not None:
             known = bodies.api_key(body)
@@ -96,37 +115,52 @@ class SettingsVerbs:
             bodies.encode(key),
             version,
         )
+        await self._audit.note(db, by, key_deed(organization, known, key))
 
     async def keys_of(self, db: Connection, organization: str | UUID) -> list[ApiKey]:
         """Newest first, revoked ones included."""
         return [bodies.api_key(body) for _, body in await db.fetch(SQL["keys_of"], organization)]
 
     async def revoke_key(
-        self, db: Connection, organization: str | UUID, key: str | UUID, *, now: Timestamp
+        self,
+        db: Connection,
+        organization: str | UUID,
+        key: str | UUID,
+        *,
+        by: Actor,
+        now: Timestamp,
     ) -> bool:
         """No longer valid. Revoking twice is fine."""
         version = await self.next_version(db)
         body = await db.fetchval(SQL["key_body"], key, organization)
         if body is None:
             return False
-        await self._revoke(db, key, bodies.api_key(body), version, now)
+        known = bodies.api_key(body)
+        revoked = await self._revoke(db, key, known, version, now)
+        await self._audit.note(db, by, key_deed(_organization(organization), known, revoked))
         return True
 
     async def _revoke(
         self, db: Connection, identifier: str | UUID, key: ApiKey, version: int, now: Timestamp
-    ) -> None:
-        if key.revoked_at is None:
-            revoked = msgspec.structs.replace(key, revoked_at=now)
-            await db.execute(SQL["set_key_body"], identifier, bodies.encode(revoked), version)
+    ) -> ApiKey:
+        if key.revoked_at is not None:
+            return key
+        revoked = msgspec.structs.replace(key, revoked_at=now)
+        await db.execute(SQL["set_key_body"], identifier, bodies.encode(revoked), version)
+        return revoked
 
-    async def save_subscription(self, db: Connection, record: SubscriptionRecord) -> None:
+    async def save_subscription(
+        self, db: Connection, record: SubscriptionRecord, *, by: Actor
+    ) -> None:
         """New or changed."""
         subscription = record.subscription
         version = await self.next_version(db)
+        owner, identifier = number(record.organization_id), number(subscription.id)
+        before = await self._known(db, owner, identifier)
         await db.execute(
             SQL["save_subscription"],
-            number(record.organization_id),
-            number(subscription.id),
+            owner,
+            identifier,
             codes.subscription_state(subscription),
             subscription.expires_at,
             subscription.max_concurrency,
@@ -135,6 +169,7 @@ class SettingsVerbs:
             record.from_organization,
             version,
         )
+        await self._audit.note(db, by, subscription_deed(before, record))
 
     async def disable_subscription(
         self,
@@ -161,6 +196,7 @@ class SettingsVerbs:
                     updated_at=now,
                 ),
             ),
+            by=SERVICE,
         )
         await db.execute(SQL["end_subscription"], organization, subscription)
         return True
@@ -169,9 +205,15 @@ class SettingsVerbs:
         self, db: Connection, organization: str | UUID, subscription: str | UUID
     ) -> SubscriptionRecord:
         """One that exists, deleted or not."""
+        known = await self._known(db, organization, subscription)
+        assert known is not None
+        return known
+
+    async def _known(
+        self, db: Connection, organization: str | UUID, subscription: str | UUID
+    ) -> SubscriptionRecord | None:
         row = await db.fetchrow(SQL["subscription_of_any_state"], organization, subscription)
-        assert row is not None
-        return self._record(*row)
+        return None if row is None else self._record(*row)
 
     async def subscription(
         self, db: Connection, organization: str | UUID, subscription: str | UUID
@@ -202,22 +244,22 @@ class SettingsVerbs:
         subscription: str | UUID,
         *,
         farewell: bool,
+        by: Actor,
         now: Timestamp,
     ) -> bool:
         """No longer found, matched or delivered to. A farewell is for a hook that lives."""
         version = await self.next_version(db)
-        if farewell:
-            record = await self.subscription(db, organization, subscription)
-            if record is not None and is_living_hook(record.subscription, now):
-                await write_farewell(db, organization, subscription, due_at=now)
-        found: Any = await db.fetchval(
-            SQL["delete_subscription"], organization, subscription, now, version
-        )
-        if found is not None and not farewell:
+        record = await self.subscription(db, organization, subscription)
+        if record is None:
+            return False
+        if farewell and is_living_hook(record.subscription, now):
+            await write_farewell(db, organization, subscription, due_at=now)
+        await db.execute(SQL["delete_subscription"], organization, subscription, now, version)
+        if not farewell:
             await db.execute(SQL["drop_farewell"], organization, subscription)
-        if found is not None:
-            await db.execute(SQL["delete_switches_of_subscription"], organization, subscription)
-        return found is not None
+        await db.execute(SQL["delete_switches_of_subscription"], organization, subscription)
+        await self._audit.note(db, by, subscription_ended(record, "deleted"))
+        return True
 
     async def sealing(self, db: Connection) -> Sealed:
         """How the secrets of all subscriptions are kept."""
@@ -226,18 +268,21 @@ class SettingsVerbs:
             for organization, subscription, secrets, deleted_at in await db.fetch(SQL["sealed"])
         )
 
-    async def seal(self, db: Connection) -> int:
+    async def seal(self, db: Connection, *, by: Actor) -> int:
         """Encrypt under the present key what is not; returns how many.
 
         Each row by itself, and only as it was read: what others save meanwhile stands.
         """
-        sealed = 0
+        asked = []
         for organization, subscription, secrets, _ in await db.fetch(SQL["sealed"]):
             _, fresh = self._sealing(organization, subscription, secrets)
             if fresh != secrets:
-                done = await db.fetchval(SQL["seal"], organization, subscription, secrets, fresh)
-                sealed += done is not None
-        return sealed
+                asked.append((organization, subscription, secrets, fresh))
+        if asked:
+            # Before the first of them: they are no one transaction, and none goes without an entry.
+            await self._audit.note(db, by, secrets_sealed(len(asked)))
+        done = [await db.fetchval(SQL["seal"], *row) for row in asked]
+        return sum(each is not None for each in done)
 
     def _sealing(
         self, organization: UUID, subscription: UUID, secrets: bytes
@@ -249,25 +294,29 @@ class SettingsVerbs:
             self._cipher,
         )
 
-    async def save_switches(self, db: Connection, switches: Switches) -> None:
+    async def save_switches(self, db: Connection, switches: Switches, *, by: Actor) -> None:
         """The turns of a scope as they are to stand."""
         version = await self.next_version(db)
         organization, subscription = switches.organization_id, switches.subscription_id
-        await db.execute(
-            SQL["save_switches"],
+        whose = (
             NOBODY if organization is None else number(organization),
             NOBODY if subscription is None else number(subscription),
-            bodies.encode(switches),
-            version,
         )
+        body = await db.fetchval(SQL["switches_body"], *whose)
+        before = None if body is None else bodies.switches(body)
+        await self._audit.note(db, by, switches_deed(before, switches))
+        await db.execute(SQL["save_switches"], *whose, bodies.encode(switches), version)
         if organization is None:
             await db.execute(SQL["save_controls"], bodies.encode(for_older(switches)), version)
 
     async def save_event_type(
-        self, db: Connection, organization: str | UUID, event_type: EventType
+        self, db: Connection, organization: str | UUID, event_type: EventType, *, by: Actor
     ) -> None:
         """New or changed."""
         version = await self.next_version(db)
+        before = await self.event_type(db, organization, event_type.name)
+        deed = event_type_deed(_organization(organization), before, event_type)
+        await self._audit.note(db, by, deed)
         body = bodies.encode(event_type)
         await db.execute(SQL["save_event_type"], organization, event_type.name, body, version)
 
@@ -285,11 +334,17 @@ class SettingsVerbs:
         rows = await db.fetch(SQL["event_types"], organization, after or "", limit)
         return [bodies.event_type(body) for (body,) in rows]
 
-    async def delete_event_type(self, db: Connection, organization: str | UUID, name: str) -> bool:
+    async def delete_event_type(
+        self, db: Connection, organization: str | UUID, name: str, *, by: Actor
+    ) -> bool:
         """No longer found or applied."""
         version = await self.next_version(db)
-        found: Any = await db.fetchval(SQL["delete_event_type"], organization, name, version)
-        return found is not None
+        known = await self.event_type(db, organization, name)
+        if known is None:
+            return False
+        await self._audit.note(db, by, event_type_deed(_organization(organization), known, None))
+        await db.execute(SQL["delete_event_type"], organization, name, version)
+        return True
 
     async def changes(self, db: Connection, since: int) -> Changes:
         """Everything with a later version.
@@ -356,3 +411,8 @@ class SettingsVerbs:
             self._cipher,
             from_organization=own,
         )
+
+
+def _organization(value: str | UUID) -> str:
+    """The id of an organization whose uuid this is."""
+    return text(ids.ORGANIZATION, value if isinstance(value, UUID) else UUID(value))

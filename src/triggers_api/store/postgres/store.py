@@ -19,6 +19,7 @@ from asyncpg import Record, UniqueViolationError
 from triggers_api.errors import StartError, StorageFull, StoreUnavailable, Unavailable
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
+from triggers_api.model.audit import Deed, by_hand
 from triggers_api.model.controls import Switches
 from triggers_api.model.delivery import (
     WAITING,
@@ -47,7 +48,10 @@ from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
 from triggers_api.store import bodies
+from triggers_api.store.acting import present_actor
 from triggers_api.store.base import (
+    AuditFilter,
+    AuditPage,
     Changes,
     ClaimedJob,
     Connections,
@@ -93,6 +97,7 @@ from triggers_api.store.clock import StoreClock
 from triggers_api.store.connect import StoreOptions
 from triggers_api.store.notice import News, Notice
 from triggers_api.store.postgres import schema
+from triggers_api.store.postgres.audit_verbs import AuditVerbs
 from triggers_api.store.postgres.clock import DatabaseClock
 from triggers_api.store.postgres.connection import (
     DURABLE,
@@ -116,6 +121,7 @@ from triggers_api.store.postgres.notice_verbs import forget_notices, pending_not
 from triggers_api.store.postgres.pool import Pool
 from triggers_api.store.postgres.quarantine_verbs import QuarantineVerbs
 from triggers_api.store.postgres.queue_verbs import Answer, QueueVerbs
+from triggers_api.store.postgres.quota_verbs import Quotas
 from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.replica import Replica
 from triggers_api.store.postgres.rollup_verbs import (
@@ -206,16 +212,17 @@ class PostgresStore:
 
         self._ids = ids.IdGenerator(self._clock, after=last.sequence)
         self._queue = QueueVerbs(sessions, failpoints=failpoints)
-        self._settings = SettingsVerbs(cipher)
-        self._farewells = FarewellVerbs(self._settings)
+        self._audit = AuditVerbs(self._ids)
+        self._settings = SettingsVerbs(cipher, self._audit)
+        self._farewells = FarewellVerbs(self._settings, self._audit)
         self._health = HealthVerbs(self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(self._settings, self._health)
-        self._events = EventVerbs()
+        self._events = EventVerbs(self._audit)
         self._quarantine = QuarantineVerbs()
         self._records = RecordReads()
         self._search = SearchVerbs()
-        self._jobs = JobVerbs()
-        self._inboxes = InboxVerbs()
+        self._jobs = JobVerbs(self._audit)
+        self._inboxes = InboxVerbs(self._audit)
 
         self._queue_notice = Notice()
         self._log_news = News()
@@ -358,6 +365,9 @@ class PostgresStore:
         pool = self._sessions.pool
         return Connections(in_use=pool.in_use, idle=pool.idle, most=pool.most)
 
+    def quotas(self) -> Quotas:
+        return Quotas(self._sessions)
+
     async def check(self) -> None:
         async def ask(db: Connection) -> Standing:
             found = await standing(db)
@@ -432,6 +442,17 @@ class PostgresStore:
         # After 2³² claims from the start again: what was claimed under the first ones is long over.
         return self._worker_number << 32 | next(self._tokens) & 0xFFFF_FFFF
 
+    async def _noted(self, deed: Deed, function: Callable[[Connection], Awaitable[bool]]) -> bool:
+        """Run a verb, and write down what it did if it did it."""
+        by = present_actor()
+
+        async def both(db: Connection) -> bool:
+            done = await function(db)
+            await self._audit.note(db, by, deed if done else None)
+            return done
+
+        return await self._write(both, atomic=True)
+
     # What the writer reports (writer.WriterObserver).
 
     def appended(self, calls: int, *, seconds: float) -> None:
@@ -475,8 +496,16 @@ class PostgresStore:
         return await self._queue.first_events(events, self.now())
 
     async def append_test(self, event: NewEvent) -> bool:
-        stored = await self._write(
-            lambda db: self._queue.append_test(db, event, now=self.now()), atomic=True
+        (delivery,) = event.deliveries or ()
+        deed = by_hand(
+            "subscription.tested",
+            event.organization_id,
+            delivery.subscription_id,
+            event_id=event.id,
+            type=event.type,
+        )
+        stored = await self._noted(
+            deed, lambda db: self._queue.append_test(db, event, now=self.now())
         )
         self.wake_deliveries(everywhere=True)
         return stored
@@ -844,12 +873,18 @@ class PostgresStore:
 
     async def cancel_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = _organization(organization_id), find(ids.EVENT, event_id)
+        deed, by = by_hand("event.cancelled", organization_id, event_id), present_actor()
         return await self._write(
-            lambda db: self._events.cancel(db, organization, event, now=self.now()), atomic=True
+            lambda db: self._events.cancel(
+                db, organization, event, deed=deed, by=by, now=self.now()
+            ),
+            atomic=True,
         )
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = _organization(organization_id), find(ids.EVENT, event_id)
+
+        deed = by_hand("event.deleted", organization_id, event_id)
 
         async def erase(db: Connection) -> bool:
             now = self.now()
@@ -858,7 +893,7 @@ class PostgresStore:
             await self._search.changed(db, organization, event, now=now)
             return True
 
-        found = await self._write(erase, atomic=True)
+        found = await self._noted(deed, erase)
         self.wake_deliveries(everywhere=True)
         return found
 
@@ -889,18 +924,18 @@ class PostgresStore:
 
     async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization, delivery = _organization(organization_id), find(ids.DELIVERY, delivery_id)
-        found = await self._write(
+        found = await self._noted(
+            by_hand("delivery.retried", organization_id, delivery_id),
             lambda db: self._deliveries.retry(db, organization, delivery, now=self.now()),
-            atomic=True,
         )
         self.wake_deliveries(everywhere=True)
         return found
 
     async def cancel_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization, delivery = _organization(organization_id), find(ids.DELIVERY, delivery_id)
-        found = await self._write(
+        found = await self._noted(
+            by_hand("delivery.cancelled", organization_id, delivery_id),
             lambda db: self._deliveries.cancel(db, organization, delivery, now=self.now()),
-            atomic=True,
         )
         self.wake_deliveries(everywhere=True)
         return found
@@ -1026,18 +1061,26 @@ class PostgresStore:
     async def save_inbox(
         self, organization_id: str, name: str, types: Sequence[str] | None, *, from_end: bool
     ) -> tuple[Inbox, bool]:
-        organization = _organization(organization_id)
+        organization, by = _organization(organization_id), present_actor()
         return await self._write(
             lambda db: self._inboxes.save(
-                db, organization, name, types, from_end=from_end, now=self.now()
+                db,
+                organization,
+                name,
+                types,
+                from_end=from_end,
+                owner=organization_id,
+                by=by,
+                now=self.now(),
             ),
             atomic=True,
         )
 
     async def delete_inbox(self, organization_id: str, name: str) -> bool:
-        organization = _organization(organization_id)
+        organization, by = _organization(organization_id), present_actor()
         return await self._write(
-            lambda db: self._inboxes.delete(db, organization, name), atomic=True
+            lambda db: self._inboxes.delete(db, organization, name, owner=organization_id, by=by),
+            atomic=True,
         )
 
     async def pull_inbox(
@@ -1133,10 +1176,14 @@ class PostgresStore:
 
     async def seek_inbox(self, organization_id: str, name: str, to: InboxSeek) -> bool | None:
         organization = _organization(organization_id)
-        found = await self._write(
-            lambda db: self._inboxes.seek(db, organization, name, to, now=self.now()),
-            atomic=True,
-        )
+        by, deed = present_actor(), by_hand("inbox.moved", organization_id, name, to=to.shown)
+
+        async def seek(db: Connection) -> bool | None:
+            found = await self._inboxes.seek(db, organization, name, to, now=self.now())
+            await self._audit.note(db, by, deed if found else None)
+            return found
+
+        found = await self._write(seek, atomic=True)
         self._log_news.give()
         return found
 
@@ -1154,11 +1201,13 @@ class PostgresStore:
     async def replay_event(
         self, organization_id: str, event_id: str, deliveries: Sequence[NewDelivery]
     ) -> list[Delivery] | None:
-        organization = _organization(organization_id)
+        organization, by = _organization(organization_id), present_actor()
 
         async def replay(db: Connection) -> list[Delivery] | None:
             now = self.now()
-            made = await self._jobs.replay_event(db, organization, event_id, deliveries, now=now)
+            made = await self._jobs.replay_event(
+                db, organization, event_id, deliveries, by=by, now=now
+            )
             if made is None:
                 return None
             shown = [await self._records.delivery(db, organization, each) for each in made]
@@ -1172,10 +1221,16 @@ class PostgresStore:
     async def create_job(
         self, organization_id: str, job: Job, *, position: str | None = None, most_open: int
     ) -> None:
-        organization = _organization(organization_id)
+        organization, by = _organization(organization_id), present_actor()
         await self._write(
             lambda db: self._jobs.create(
-                db, organization, job, position=position, most_open=most_open, now=self.now()
+                db,
+                organization,
+                job,
+                position=position,
+                most_open=most_open,
+                by=by,
+                now=self.now(),
             ),
             atomic=True,
         )
@@ -1195,8 +1250,9 @@ class PostgresStore:
 
     async def cancel_job(self, organization_id: str, job_id: str) -> Job | None:
         organization, job = _organization(organization_id), find(ids.JOB, job_id)
+        by = present_actor()
         return await self._write(
-            lambda db: self._jobs.cancel(db, organization, job, now=self.now()), atomic=True
+            lambda db: self._jobs.cancel(db, organization, job, by=by, now=self.now()), atomic=True
         )
 
     async def job_backlog(self) -> JobBacklog:
@@ -1269,7 +1325,10 @@ class PostgresStore:
                 await self._search.changed(db, organization, event, now=now)
             return released
 
-        released = await self._write(release, atomic=True)
+        mended = () if payload is None else ("payload",)
+        released = await self._noted(
+            by_hand("event.released", organization_id, event_id, hidden=mended), release
+        )
         self._heard_of_events()
         self._announcer.announce(QUEUE)
         return released
@@ -1293,28 +1352,33 @@ class PostgresStore:
         return await self._sessions.read(lambda db: self._settings.changes(db, since))
 
     async def create_organization(self, organization: Organization, key: KeyRecord) -> None:
+        by = present_actor()
+
         async def create(db: Connection) -> None:
-            await self._settings.save_organization(db, organization)
-            await self._settings.save_key(db, key)
+            await self._settings.save_organization(db, organization, by=by)
+            await self._settings.save_key(db, key, by=by)
 
         await self._write(create, atomic=True)
 
     async def create_first_organization(
         self, organization: Organization, keys: Sequence[KeyRecord]
     ) -> bool:
+        by = present_actor()
         return await self._write(
-            lambda db: self._settings.save_first_organization(db, organization, keys), atomic=True
+            lambda db: self._settings.save_first_organization(db, organization, keys, by=by),
+            atomic=True,
         )
 
     async def update_organization(self, organization: Organization) -> None:
+        by = present_actor()
         await self._write(
-            lambda db: self._settings.save_organization(db, organization), atomic=True
+            lambda db: self._settings.save_organization(db, organization, by=by), atomic=True
         )
 
     async def delete_organization(self, organization_id: str) -> bool:
-        organization = _organization(organization_id)
+        organization, by = _organization(organization_id), present_actor()
         found = await self._write(
-            lambda db: self._settings.delete_organization(db, organization, now=self.now()),
+            lambda db: self._settings.delete_organization(db, organization, by=by, now=self.now()),
             atomic=True,
         )
         if found:
@@ -1322,7 +1386,8 @@ class PostgresStore:
         return found
 
     async def create_key(self, key: KeyRecord) -> None:
-        await self._write(lambda db: self._settings.save_key(db, key), atomic=True)
+        by = present_actor()
+        await self._write(lambda db: self._settings.save_key(db, key, by=by), atomic=True)
 
     async def keys(self, organization_id: str) -> list[ApiKey]:
         organization = _organization(organization_id)
@@ -1330,8 +1395,9 @@ class PostgresStore:
 
     async def revoke_key(self, organization_id: str, key_id: str) -> bool:
         organization, key = _organization(organization_id), find(ids.KEY, key_id)
+        by = present_actor()
         return await self._write(
-            lambda db: self._settings.revoke_key(db, organization, key, now=self.now()),
+            lambda db: self._settings.revoke_key(db, organization, key, by=by, now=self.now()),
             atomic=True,
         )
 
@@ -1344,10 +1410,11 @@ class PostgresStore:
     ) -> None:
         organization = _organization(record.organization_id)
         subscription = find(ids.SUBSCRIPTION, record.subscription.id)
+        by = present_actor()
 
         async def save(db: Connection) -> None:
             # The version first, as everybody takes it.
-            await self._settings.save_subscription(db, record)
+            await self._settings.save_subscription(db, record, by=by)
             await self._health.reset(db, organization, subscription, health)
             if farewell:
                 await write_farewell(db, organization, subscription, due_at=self.now())
@@ -1378,9 +1445,10 @@ class PostgresStore:
     ) -> bool:
         organization = _organization(organization_id)
         subscription = find(ids.SUBSCRIPTION, subscription_id)
+        by = present_actor()
         found = await self._write(
             lambda db: self._settings.delete_subscription(
-                db, organization, subscription, farewell=farewell, now=self.now()
+                db, organization, subscription, farewell=farewell, by=by, now=self.now()
             ),
             atomic=True,
         )
@@ -1399,9 +1467,10 @@ class PostgresStore:
         )
 
     async def save_event_type(self, organization_id: str, event_type: EventType) -> None:
-        organization = _organization(organization_id)
+        organization, by = _organization(organization_id), present_actor()
         await self._write(
-            lambda db: self._settings.save_event_type(db, organization, event_type), atomic=True
+            lambda db: self._settings.save_event_type(db, organization, event_type, by=by),
+            atomic=True,
         )
 
     async def event_type(self, organization_id: str, name: str) -> EventType | None:
@@ -1422,13 +1491,14 @@ class PostgresStore:
         )
 
     async def delete_event_type(self, organization_id: str, name: str) -> bool:
-        organization = _organization(organization_id)
+        organization, by = _organization(organization_id), present_actor()
         return await self._write(
-            lambda db: self._settings.delete_event_type(db, organization, name), atomic=True
+            lambda db: self._settings.delete_event_type(db, organization, name, by=by), atomic=True
         )
 
     async def save_switches(self, switches: Switches) -> None:
-        await self._write(lambda db: self._settings.save_switches(db, switches), atomic=True)
+        by = present_actor()
+        await self._write(lambda db: self._settings.save_switches(db, switches, by=by), atomic=True)
         self._queue_notice.give()
         self._announcer.announce(QUEUE)
         self.wake_deliveries(everywhere=True)
@@ -1437,7 +1507,21 @@ class PostgresStore:
         return await self._sessions.read(self._settings.sealing)
 
     async def seal(self) -> int:
-        return await self._write(self._settings.seal)
+        by = present_actor()
+        return await self._write(lambda db: self._settings.seal(db, by=by))
+
+    # ── the audit log ─────────────────────────────────────────────────────────────────────────
+
+    async def audit(
+        self, organization_id: str | None, wanted: AuditFilter, page: Page
+    ) -> AuditPage:
+        organization = None if organization_id is None else _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._audit.page(db, organization, wanted, page)
+        )
+
+    async def prune_audit(self, before: Timestamp, limit: int) -> int:
+        return await self._write(lambda db: self._audit.prune(db, before, limit))
 
 
 def _new_signing_key() -> bytes:

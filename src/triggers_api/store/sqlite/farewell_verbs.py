@@ -8,12 +8,14 @@ from collections.abc import Collection
 
 import apsw
 
+from triggers_api.model.audit import SERVICE, subscription_ended
 from triggers_api.model.farewell import GRACE_S
 from triggers_api.model.notice import expired
 from triggers_api.model.subscription import MATCHING
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies
 from triggers_api.store.base import Farewell
+from triggers_api.store.sqlite.audit_verbs import AuditVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs, write_farewell
@@ -23,8 +25,9 @@ from triggers_api.store.sqlite.tables import SQL, Tables, numbers
 class FarewellVerbs(Tables):
     """The verbs around ``farewells``."""
 
-    def __init__(self, keys: Keys, settings: SettingsVerbs) -> None:
+    def __init__(self, keys: Keys, settings: SettingsVerbs, audit: AuditVerbs) -> None:
         super().__init__(keys)
+        self._audit = audit
         self._settings = settings
         self._notices = NoticeVerbs(keys)
 
@@ -37,6 +40,8 @@ class FarewellVerbs(Tables):
             subscription = bodies.subscription(body)
             if subscription.status not in MATCHING or subscription.by_session:
                 continue
+            record = self._settings.by_number(db, number)
+            self._audit.note(db, SERVICE, subscription_ended(record, "expired"))
             if self.keys.organization(organization) in notify:
                 self._notices.write(db, organization, (expired(subscription, now),))
             if subscription.hook:

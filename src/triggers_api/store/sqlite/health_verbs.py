@@ -9,6 +9,7 @@ from typing import Any
 import apsw
 
 from triggers_api.model import health as decisions
+from triggers_api.model.audit import SERVICE
 from triggers_api.model.health import (
     EndpointHealth,
     Evidence,
@@ -170,7 +171,7 @@ class HealthVerbs(Tables):
         if after is not None:
             return True
         record = self._settings.by_number(db, number)
-        self._settings.save_subscription(db, reactivated(record, now=now))
+        self._settings.save_subscription(db, reactivated(record, now=now), by=SERVICE)
         change = HealthChange(
             record.organization_id, record.subscription.id, HealthEvent.RECOVERED, held
         )

@@ -14,6 +14,7 @@ import msgspec
 
 from triggers_api.errors import InvalidState, MalformedValue
 from triggers_api.model import ids
+from triggers_api.model.audit import Actor, by_hand, inbox_deed
 from triggers_api.model.event import Event, EventStatus
 from triggers_api.model.inbox import (
     DEFAULT_INBOX,
@@ -39,6 +40,7 @@ from triggers_api.model.inbox import (
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import InboxPage, InboxSeek, Reached
+from triggers_api.store.sqlite.audit_verbs import AuditVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.record_reads import RecordReads
 from triggers_api.store.sqlite.tables import SQL, Tables, numbers, run_many
@@ -81,9 +83,10 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 class InboxVerbs(Tables):
     """The verbs around ``inboxes`` and ``inbox_items``."""
 
-    def __init__(self, keys: Keys, records: RecordReads) -> None:
+    def __init__(self, keys: Keys, records: RecordReads, audit: AuditVerbs) -> None:
         super().__init__(keys)
         self._records = records
+        self._audit = audit
 
     def inbox(self, db: apsw.Connection, organization: int, name: str) -> Held | None:
         """One inbox as it stands."""
@@ -108,13 +111,17 @@ class InboxVerbs(Tables):
         types: Sequence[str] | None,
         *,
         from_end: bool,
+        by: Actor,
         now: Timestamp,
     ) -> tuple[Inbox, bool]:
         """New, or with other types."""
+        owner = self.keys.organization(organization)
         encoded = None if types is None else _encode_types(types)
         for row in list(db.execute(SQL["inbox"], (organization, name))):
             db.execute(SQL["set_inbox_types"], (organization, name, encoded))
-            return _held((*row[:2], encoded, *row[3:])).inbox, False
+            inbox = _held((*row[:2], encoded, *row[3:])).inbox
+            self._audit.note(db, by, inbox_deed(owner, _held(row).inbox, inbox))
+            return inbox, False
         if name != DEFAULT_INBOX:
             others = [each for each in self.inboxes(db, organization) if each.name != DEFAULT_INBOX]
             if len(others) >= MOST_INBOXES:
@@ -122,6 +129,7 @@ class InboxVerbs(Tables):
         held = self._make(db, organization, name, encoded, now=now)
         if from_end and name != DEFAULT_INBOX:
             self._begin(db, organization, held, self._end(db, organization), now=now)
+        self._audit.note(db, by, inbox_deed(owner, None, held.inbox))
         return held.inbox, name != DEFAULT_INBOX
 
     def _make(
@@ -146,13 +154,15 @@ class InboxVerbs(Tables):
             return self._make(db, organization, name, None, now=now)
         return held
 
-    def delete(self, db: apsw.Connection, organization: int, name: str) -> bool:
+    def delete(self, db: apsw.Connection, organization: int, name: str, *, by: Actor) -> bool:
         """Gone; its items follow."""
         held = self.inbox(db, organization, name)
         if held is None or not held.cursor:
             return held is not None
         db.execute(SQL["delete_inbox"], (organization, name))
         db.execute(SQL["leave_inbox_items"], (held.cursor,))
+        owner = self.keys.organization(organization)
+        self._audit.note(db, by, inbox_deed(owner, held.inbox, None))
         return True
 
     def delete_all(self, db: apsw.Connection, organization: int) -> None:
@@ -537,7 +547,14 @@ class InboxVerbs(Tables):
     # ── going elsewhere ───────────────────────────────────────────────────────────────────────
 
     def seek(
-        self, db: apsw.Connection, organization: int, name: str, to: InboxSeek, *, now: Timestamp
+        self,
+        db: apsw.Connection,
+        organization: int,
+        name: str,
+        to: InboxSeek,
+        *,
+        by: Actor,
+        now: Timestamp,
     ) -> bool | None:
         """Another cursor, at another place."""
         held = self._hold(db, organization, name, now)
@@ -555,6 +572,8 @@ class InboxVerbs(Tables):
             position = self._end(db, organization)
         db.execute(SQL["leave_inbox_items"], (held.cursor,))
         self._begin(db, organization, held, position, now=now)
+        owner = self.keys.organization(organization)
+        self._audit.note(db, by, by_hand("inbox.moved", owner, name, to=to.shown))
         return True
 
     def _end(self, db: apsw.Connection, organization: int) -> int:

@@ -12,6 +12,7 @@ import apsw
 
 from triggers_api.errors import InvalidState
 from triggers_api.model import ids
+from triggers_api.model.audit import SERVICE, Actor, by_hand, job_deed
 from triggers_api.model.delivery import DeliveryStatus, NewDelivery, Origin
 from triggers_api.model.job import (
     EVENT_GONE,
@@ -36,6 +37,7 @@ from triggers_api.store.base import (
     WalkedDelivery,
     WalkedEvent,
 )
+from triggers_api.store.sqlite.audit_verbs import AuditVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.tables import SQL, Tables, numbers, run_many
@@ -50,8 +52,9 @@ _BEHIND: Final = 1
 class JobVerbs(Tables):
     """The verbs around ``jobs``."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, audit: AuditVerbs) -> None:
         super().__init__(keys)
+        self._audit = audit
         self._turn = 0
 
     def create(
@@ -62,6 +65,7 @@ class JobVerbs(Tables):
         *,
         position: str | None,
         most_open: int,
+        by: Actor,
         now: int,
     ) -> None:
         """A new job, in its place among the organization's."""
@@ -81,6 +85,10 @@ class JobVerbs(Tables):
             ),
         )
         db.execute(SQL["forget_jobs"], (organization, JOBS_KEPT))
+        self._note(db, by, organization, job, "created")
+
+    def _note(self, db: apsw.Connection, by: Actor, organization: int, job: Job, how: str) -> None:
+        self._audit.note(db, by, job_deed(self.keys.organization(organization), job, how))
 
     def job(self, db: apsw.Connection, organization: int, job: int) -> Job | None:
         """One job."""
@@ -94,7 +102,7 @@ class JobVerbs(Tables):
         return [bodies.job(body) for (body,) in rows]
 
     def cancel(
-        self, db: apsw.Connection, organization: int, job: int, *, now: Timestamp
+        self, db: apsw.Connection, organization: int, job: int, *, by: Actor, now: Timestamp
     ) -> Job | None:
         """Stopped where it is."""
         known = self.job(db, organization, job)
@@ -104,6 +112,7 @@ class JobVerbs(Tables):
             raise InvalidState(f"the job is {known.status}")
         known = cancelled(known, now=now)
         db.execute(SQL["cancel_job"], (job, bodies.encode(known), now, NOBODY))
+        self._note(db, by, organization, known, "cancelled")
         return known
 
     def backlog(self, db: apsw.Connection) -> JobBacklog:
@@ -155,6 +164,8 @@ class JobVerbs(Tables):
                 NOBODY,
             ),
         )
+        if job.finished:
+            self._note(db, SERVICE, organization, job, "finished")
         if job.finished and step.notify:
             NoticeVerbs(self.keys).write(db, organization, (notice(job, at=now),))
         return job
@@ -254,6 +265,7 @@ class JobVerbs(Tables):
         event: int,
         deliveries: Sequence[NewDelivery],
         *,
+        by: Actor,
         now: int,
     ) -> list[int] | None:
         """Deliveries of one event; returns their numbers."""
@@ -271,6 +283,10 @@ class JobVerbs(Tables):
         # Each is what asked for itself: it may be asked for again.
         made = [(replay, self.keys.of(replay.delivery_id)) for replay in replays]
         self._insert(db, organization, made, now)
+        subscriptions = [each.subscription_id for each in replays]
+        owner, identifier = self.keys.organization(organization), self.keys.event(event)
+        deed = by_hand("event.replayed", owner, identifier, subscription_ids=subscriptions)
+        self._audit.note(db, by, deed)
         return [origin for _, origin in made]
 
     def walk_events(

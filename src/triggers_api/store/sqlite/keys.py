@@ -43,3 +43,7 @@ class Keys:
     def job(self, number: int) -> str:
         """A job's id."""
         return ids.joined(ids.JOB, number, self._ends)
+
+    def entry(self, number: int) -> str:
+        """An audit entry's id."""
+        return ids.joined(ids.AUDIT, number, self._ends)

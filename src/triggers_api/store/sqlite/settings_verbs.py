@@ -9,6 +9,18 @@ import apsw
 import msgspec
 
 from triggers_api.model import ids
+from triggers_api.model.audit import (
+    SERVICE,
+    Actor,
+    event_type_deed,
+    key_deed,
+    organization_deed,
+    organization_deleted,
+    secrets_sealed,
+    subscription_deed,
+    subscription_ended,
+    switches_deed,
+)
 from triggers_api.model.controls import Switches, for_older
 from triggers_api.model.event_type import EventType, EventTypeRecord
 from triggers_api.model.hook import is_living_hook
@@ -18,6 +30,7 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
 from triggers_api.store.base import Changes, Page, Sealed
 from triggers_api.store.cipher import Cipher
+from triggers_api.store.sqlite.audit_verbs import AuditVerbs
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.tables import SQL, Tables
 
@@ -34,40 +47,55 @@ def write_farewell(
 class SettingsVerbs(Tables):
     """The settings half."""
 
-    def __init__(self, keys: Keys, cipher: Cipher) -> None:
+    def __init__(self, keys: Keys, cipher: Cipher, audit: AuditVerbs) -> None:
         super().__init__(keys)
         self._cipher = cipher
+        self._audit = audit
 
     def next_version(self, db: apsw.Connection) -> int:
         """The number under which the present transaction's changes can be asked for."""
         ((version,),) = list(db.execute(SQL["next_version"]))
         return int(version)
 
-    def save_organization(self, db: apsw.Connection, organization: Organization) -> None:
+    def save_organization(
+        self, db: apsw.Connection, organization: Organization, *, by: Actor
+    ) -> None:
         """New or changed."""
+        number = self.keys.of(organization.id)
+        before = None
+        for (body,) in list(db.execute(SQL["organization_body"], (number,))):
+            before = bodies.organization(body)
         db.execute(
-            SQL["save_organization"],
-            (self.keys.of(organization.id), bodies.encode(organization), self.next_version(db)),
+            SQL["save_organization"], (number, bodies.encode(organization), self.next_version(db))
         )
+        self._audit.note(db, by, organization_deed(before, organization))
 
     def save_first_organization(
-        self, db: apsw.Connection, organization: Organization, keys: Sequence[KeyRecord]
+        self,
+        db: apsw.Connection,
+        organization: Organization,
+        keys: Sequence[KeyRecord],
+        *,
+        by: Actor,
     ) -> bool:
         """The first tenant, unless there is one."""
         if list(db.execute(SQL["any_organization"])):
             return False
-        self.save_organization(db, organization)
+        self.save_organization(db, organization, by=by)
         for key in keys:
-            self.save_key(db, key)
+            self.save_key(db, key, by=by)
         return True
 
-    def delete_organization(self, db: apsw.Connection, organization: int, *, now: int) -> bool:
+    def delete_organization(
+        self, db: apsw.Connection, organization: int, *, by: Actor, now: int
+    ) -> bool:
         """Hidden, its keys revoked, its subscriptions deleted, its jobs cancelled."""
         version = self.next_version(db)
         if not list(db.execute(SQL["delete_organization"], (organization, now, version))):
             return False
+        self._audit.note(db, by, organization_deleted(self.keys.organization(organization)))
         for number, body in list(db.execute(SQL["keys_of"], (organization,))):
-            self._revoke(db, number, bodies.api_key(body), version, now)
+            self._revoke(db, number, bodies.api_key(body), version, now=now)
         for number, body in list(db.execute(SQL["subscriptions_of"], (organization,))):
             if is_living_hook(bodies.subscription(body), now):
                 write_farewell(db, organization, number, due_at=now)
@@ -77,9 +105,9 @@ class SettingsVerbs(Tables):
         db.execute(SQL["delete_switches_of"], (organization,))
         return True
 
-    def save_key(self, db: apsw.Connection, record: KeyRecord) -> None:
+    def save_key(self, db: apsw.Connection, record: KeyRecord, *, by: Actor) -> None:
         """New, or the one with this digest with new fields under the id it has."""
-        key = record.key
+        key, known = record.key, None
         for (body,) in list(db.execute(SQL["key_with_digest"], (record.digest,))):
             known = bodies.api_key(body)
             key = msgspec.structs.replace(key, id=known.id, created_at=known.created_at)
@@ -94,28 +122,39 @@ class SettingsVerbs(Tables):
                 self.next_version(db),
             ),
         )
+        self._audit.note(db, by, key_deed(organization, known, key))
 
     def keys_of(self, db: apsw.Connection, organization: int) -> list[ApiKey]:
         """Newest first, revoked ones included."""
         return [bodies.api_key(body) for _, body in db.execute(SQL["keys_of"], (organization,))]
 
-    def revoke_key(self, db: apsw.Connection, organization: int, key: int, *, now: int) -> bool:
+    def revoke_key(
+        self, db: apsw.Connection, organization: int, key: int, *, by: Actor, now: int
+    ) -> bool:
         """No longer valid. Revoking twice is fine."""
         for (body,) in list(db.execute(SQL["key_body"], (key, organization))):
-            self._revoke(db, key, bodies.api_key(body), self.next_version(db), now)
+            known, version = bodies.api_key(body), self.next_version(db)
+            revoked = self._revoke(db, key, known, version, now=now)
+            owner = self.keys.organization(organization)
+            self._audit.note(db, by, key_deed(owner, known, revoked))
             return True
         return False
 
     def _revoke(
-        self, db: apsw.Connection, number: int, key: ApiKey, version: int, now: int
-    ) -> None:
-        if key.revoked_at is None:
-            revoked = msgspec.structs.replace(key, revoked_at=Timestamp(now))
-            db.execute(SQL["set_key_body"], (number, bodies.encode(revoked), version))
+        self, db: apsw.Connection, number: int, key: ApiKey, version: int, *, now: int
+    ) -> ApiKey:
+        if key.revoked_at is not None:
+            return key
+        revoked = msgspec.structs.replace(key, revoked_at=Timestamp(now))
+        db.execute(SQL["set_key_body"], (number, bodies.encode(revoked), version))
+        return revoked
 
-    def save_subscription(self, db: apsw.Connection, record: SubscriptionRecord) -> None:
+    def save_subscription(
+        self, db: apsw.Connection, record: SubscriptionRecord, *, by: Actor
+    ) -> None:
         """New or changed."""
         subscription = record.subscription
+        before = self._known(db, self.keys.of(subscription.id))
         db.execute(
             SQL["save_subscription"],
             (
@@ -130,6 +169,7 @@ class SettingsVerbs(Tables):
                 self.next_version(db),
             ),
         )
+        self._audit.note(db, by, subscription_deed(before, record))
 
     def disable_subscription(
         self, db: apsw.Connection, number: int, reason: str, *, now: int
@@ -150,16 +190,21 @@ class SettingsVerbs(Tables):
                     updated_at=Timestamp(now),
                 ),
             ),
+            by=SERVICE,
         )
         db.execute(SQL["end_subscription"], (number,))
         return True
 
     def by_number(self, db: apsw.Connection, number: int) -> SubscriptionRecord:
         """One that exists, deleted or not."""
-        ((organization, body, secrets, own),) = list(
-            db.execute(SQL["subscription_by_number"], (number,))
-        )
-        return self._record(organization, body, secrets, own)
+        known = self._known(db, number)
+        assert known is not None
+        return known
+
+    def _known(self, db: apsw.Connection, number: int) -> SubscriptionRecord | None:
+        for row in list(db.execute(SQL["subscription_by_number"], (number,))):
+            return self._record(*row)
+        return None
 
     def _record(
         self, organization: int, body: bytes, secrets: bytes, own: int
@@ -202,20 +247,22 @@ class SettingsVerbs(Tables):
         subscription: int,
         *,
         farewell: bool,
+        by: Actor,
         now: int,
     ) -> bool:
         """No longer found, matched or delivered to. A farewell is for a hook that lives."""
-        if farewell:
-            record = self.subscription(db, organization, subscription)
-            if record is not None and is_living_hook(record.subscription, now):
-                write_farewell(db, organization, subscription, due_at=now)
+        record = self.subscription(db, organization, subscription)
+        if record is None:
+            return False
+        if farewell and is_living_hook(record.subscription, now):
+            write_farewell(db, organization, subscription, due_at=now)
         parameters = (subscription, organization, now, self.next_version(db))
-        deleted = bool(list(db.execute(SQL["delete_subscription"], parameters)))
-        if deleted and not farewell:
+        list(db.execute(SQL["delete_subscription"], parameters))
+        if not farewell:
             db.execute(SQL["drop_farewell"], (subscription,))
-        if deleted:
-            db.execute(SQL["delete_switches_of_subscription"], (organization, subscription))
-        return deleted
+        db.execute(SQL["delete_switches_of_subscription"], (organization, subscription))
+        self._audit.note(db, by, subscription_ended(record, "deleted"))
+        return True
 
     def sealing(self, db: apsw.Connection) -> Sealed:
         """How the secrets of all subscriptions are kept."""
@@ -224,7 +271,7 @@ class SettingsVerbs(Tables):
             for number, organization, secrets, deleted_at in db.execute(SQL["sealed"])
         )
 
-    def seal(self, db: apsw.Connection) -> int:
+    def seal(self, db: apsw.Connection, *, by: Actor) -> int:
         """Encrypt under the present key what is not; returns how many."""
         changed = []
         for number, organization, secrets, _ in db.execute(SQL["sealed"]):
@@ -238,6 +285,8 @@ class SettingsVerbs(Tables):
                 db.execute(SQL["seal"], row)
         finally:
             db.pragma("secure_delete", 0)
+        if changed:
+            self._audit.note(db, by, secrets_sealed(len(changed)))
         return len(changed)
 
     def _sealing(
@@ -250,7 +299,7 @@ class SettingsVerbs(Tables):
             self._cipher,
         )
 
-    def save_switches(self, db: apsw.Connection, switches: Switches) -> None:
+    def save_switches(self, db: apsw.Connection, switches: Switches, *, by: Actor) -> None:
         """The turns of a scope as they are to stand."""
         version = self.next_version(db)
         organization, subscription = switches.organization_id, switches.subscription_id
@@ -258,14 +307,21 @@ class SettingsVerbs(Tables):
             0 if organization is None else self.keys.of(organization),
             0 if subscription is None else self.keys.of(subscription),
         )
+        before = None
+        for (body,) in list(db.execute(SQL["switches_body"], whose)):
+            before = bodies.switches(body)
+        self._audit.note(db, by, switches_deed(before, switches))
         db.execute(SQL["save_switches"], (*whose, bodies.encode(switches), version))
         if organization is None:
             db.execute(SQL["save_controls"], (bodies.encode(for_older(switches)), version))
 
     def save_event_type(
-        self, db: apsw.Connection, organization: int, event_type: EventType
+        self, db: apsw.Connection, organization: int, event_type: EventType, *, by: Actor
     ) -> None:
         """New or changed."""
+        before = self.event_type(db, organization, event_type.name)
+        owner = self.keys.organization(organization)
+        self._audit.note(db, by, event_type_deed(owner, before, event_type))
         body = bodies.encode(event_type)
         parameters = (organization, event_type.name, body, self.next_version(db))
         db.execute(SQL["save_event_type"], parameters)
@@ -283,10 +339,18 @@ class SettingsVerbs(Tables):
         rows = db.execute(SQL["event_types"], (organization, after or "", limit))
         return [bodies.event_type(body) for (body,) in rows]
 
-    def delete_event_type(self, db: apsw.Connection, organization: int, name: str) -> bool:
+    def delete_event_type(
+        self, db: apsw.Connection, organization: int, name: str, *, by: Actor
+    ) -> bool:
         """No longer found or applied."""
+        known = self.event_type(db, organization, name)
+        if known is None:
+            return False
+        owner = self.keys.organization(organization)
+        self._audit.note(db, by, event_type_deed(owner, known, None))
         parameters = (organization, name, self.next_version(db))
-        return bool(list(db.execute(SQL["delete_event_type"], parameters)))
+        list(db.execute(SQL["delete_event_type"], parameters))
+        return True
 
     def changes(self, db: apsw.Connection, since: int) -> Changes:
         """Everything with a later version."""

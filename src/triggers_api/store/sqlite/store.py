@@ -16,6 +16,7 @@ import structlog
 from triggers_api.errors import OutcomeUnknown, StartError, StoreUnavailable, Unavailable
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
+from triggers_api.model.audit import by_hand
 from triggers_api.model.controls import Switches
 from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
 from triggers_api.model.event import EventAside, EventDetail, FirstEvent, NewEvent
@@ -30,7 +31,10 @@ from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
+from triggers_api.store.acting import present_actor
 from triggers_api.store.base import (
+    AuditFilter,
+    AuditPage,
     Changes,
     ClaimedJob,
     DeliveryClaim,
@@ -74,6 +78,7 @@ from triggers_api.store.clock import StoreClock
 from triggers_api.store.notice import News, Notice
 from triggers_api.store.passed import Passed
 from triggers_api.store.sqlite import schema, tokens
+from triggers_api.store.sqlite.audit_verbs import AuditVerbs
 from triggers_api.store.sqlite.checkpointer import Checkpointer
 from triggers_api.store.sqlite.connection import (
     open_checkpointer,
@@ -151,17 +156,18 @@ class SqliteStore:
         self._ids = ids.IdGenerator(clock, tail=tail, after=last)
         passed: Passed[int] = Passed(0)
         self._queue = QueueVerbs(keys, passed)
-        self._settings = SettingsVerbs(keys, cipher)
+        self._audit = AuditVerbs(keys, clock, tail=tail, after=last)
+        self._settings = SettingsVerbs(keys, cipher, self._audit)
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(keys, self._settings, self._health, passed)
-        self._events = EventVerbs(keys)
+        self._events = EventVerbs(keys, self._audit)
         self._quarantine = QuarantineVerbs(keys)
         self._records = RecordReads(keys)
         self._search = SearchVerbs(keys, self._records)
-        self._jobs = JobVerbs(keys)
-        self._inboxes = InboxVerbs(keys, self._records)
+        self._jobs = JobVerbs(keys, self._audit)
+        self._inboxes = InboxVerbs(keys, self._records, self._audit)
         self._notices = NoticeVerbs(keys)
-        self._farewells = FarewellVerbs(keys, self._settings)
+        self._farewells = FarewellVerbs(keys, self._settings, self._audit)
         self._rollups = RollupVerbs(keys)
 
         self._queue_notice = Notice()
@@ -278,6 +284,9 @@ class SqliteStore:
     def connections(self) -> None:
         return None
 
+    def quotas(self) -> None:
+        return None
+
     async def check(self) -> None:
         if self._writer.broken:
             raise StoreUnavailable("the database failed or is closed")
@@ -351,9 +360,22 @@ class SqliteStore:
         return stored
 
     async def append_test(self, event: NewEvent) -> bool:
-        stored = await self._write(
-            "append_test", lambda db: self._queue.append_test(db, event, now=self.now())
-        )
+        by, (delivery,) = present_actor(), event.deliveries or ()
+
+        def append(db: apsw.Connection) -> bool:
+            stored = self._queue.append_test(db, event, now=self.now())
+            if stored:
+                deed = by_hand(
+                    "subscription.tested",
+                    event.organization_id,
+                    delivery.subscription_id,
+                    event_id=event.id,
+                    type=event.type,
+                )
+                self._audit.note(db, by, deed)
+            return stored
+
+        stored = await self._write("append_test", append)
         self._delivery_notice.give()
         return stored
 
@@ -640,18 +662,22 @@ class SqliteStore:
 
     async def cancel_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = self._organization(organization_id), self._event(event_id)
+        by = present_actor()
         return await self._write(
-            "cancel_event", lambda db: self._events.cancel(db, organization, event, now=self.now())
+            "cancel_event",
+            lambda db: self._events.cancel(db, organization, event, by=by, now=self.now()),
         )
 
     async def delete_event(self, organization_id: str, event_id: str) -> bool:
         organization, event = self._organization(organization_id), self._event(event_id)
+        by = present_actor()
 
         def erase(db: apsw.Connection) -> bool:
             now = self.now()
             if not self._deliveries.erase_event(db, organization, event, now=now):
                 return False
             self._search.changed(db, organization, event, now=now)
+            self._audit.note(db, by, by_hand("event.deleted", organization_id, event_id))
             return True
 
         found = await self._write("delete_event", erase)
@@ -687,20 +713,28 @@ class SqliteStore:
     async def retry_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization = self._organization(organization_id)
         delivery = self._keys.find(ids.DELIVERY, delivery_id)
-        found = await self._write(
-            "retry_delivery",
-            lambda db: self._deliveries.retry(db, organization, delivery, now=self.now()),
-        )
+        deed, by = by_hand("delivery.retried", organization_id, delivery_id), present_actor()
+
+        def retry(db: apsw.Connection) -> bool:
+            found = self._deliveries.retry(db, organization, delivery, now=self.now())
+            self._audit.note(db, by, deed if found else None)
+            return found
+
+        found = await self._write("retry_delivery", retry)
         self._delivery_notice.give()
         return found
 
     async def cancel_delivery(self, organization_id: str, delivery_id: str) -> bool:
         organization = self._organization(organization_id)
         delivery = self._keys.find(ids.DELIVERY, delivery_id)
-        found = await self._write(
-            "cancel_delivery",
-            lambda db: self._deliveries.cancel(db, organization, delivery, now=self.now()),
-        )
+        deed, by = by_hand("delivery.cancelled", organization_id, delivery_id), present_actor()
+
+        def cancel(db: apsw.Connection) -> bool:
+            found = self._deliveries.cancel(db, organization, delivery, now=self.now())
+            self._audit.note(db, by, deed if found else None)
+            return found
+
+        found = await self._write("cancel_delivery", cancel)
         self._delivery_notice.give()
         return found
 
@@ -792,18 +826,18 @@ class SqliteStore:
     async def save_inbox(
         self, organization_id: str, name: str, types: Sequence[str] | None, *, from_end: bool
     ) -> tuple[Inbox, bool]:
-        organization = self._organization(organization_id)
+        organization, by = self._organization(organization_id), present_actor()
         return await self._write(
             "save_inbox",
             lambda db: self._inboxes.save(
-                db, organization, name, types, from_end=from_end, now=self.now()
+                db, organization, name, types, from_end=from_end, by=by, now=self.now()
             ),
         )
 
     async def delete_inbox(self, organization_id: str, name: str) -> bool:
-        organization = self._organization(organization_id)
+        organization, by = self._organization(organization_id), present_actor()
         return await self._write(
-            "delete_inbox", lambda db: self._inboxes.delete(db, organization, name)
+            "delete_inbox", lambda db: self._inboxes.delete(db, organization, name, by=by)
         )
 
     async def pull_inbox(
@@ -906,10 +940,10 @@ class SqliteStore:
         )
 
     async def seek_inbox(self, organization_id: str, name: str, to: InboxSeek) -> bool | None:
-        organization = self._organization(organization_id)
+        organization, by = self._organization(organization_id), present_actor()
         found = await self._write(
             "seek_inbox",
-            lambda db: self._inboxes.seek(db, organization, name, to, now=self.now()),
+            lambda db: self._inboxes.seek(db, organization, name, to, by=by, now=self.now()),
         )
         self._log_news.give()
         return found
@@ -929,10 +963,11 @@ class SqliteStore:
         self, organization_id: str, event_id: str, deliveries: Sequence[NewDelivery]
     ) -> list[Delivery] | None:
         organization, event = self._organization(organization_id), self._event(event_id)
+        by = present_actor()
 
         def replay(db: apsw.Connection) -> list[Delivery] | None:
             now = self.now()
-            made = self._jobs.replay_event(db, organization, event, deliveries, now=now)
+            made = self._jobs.replay_event(db, organization, event, deliveries, by=by, now=now)
             if made is None:
                 return None
             shown = (self._records.delivery(db, organization, number) for number in made)
@@ -946,11 +981,17 @@ class SqliteStore:
     async def create_job(
         self, organization_id: str, job: Job, *, position: str | None = None, most_open: int
     ) -> None:
-        organization = self._organization(organization_id)
+        organization, by = self._organization(organization_id), present_actor()
         await self._write(
             "create_job",
             lambda db: self._jobs.create(
-                db, organization, job, position=position, most_open=most_open, now=self.now()
+                db,
+                organization,
+                job,
+                position=position,
+                most_open=most_open,
+                by=by,
+                now=self.now(),
             ),
         )
         self._job_notice.give()
@@ -968,8 +1009,10 @@ class SqliteStore:
 
     async def cancel_job(self, organization_id: str, job_id: str) -> Job | None:
         organization, job = self._organization(organization_id), self._keys.find(ids.JOB, job_id)
+        by = present_actor()
         return await self._write(
-            "cancel_job", lambda db: self._jobs.cancel(db, organization, job, now=self.now())
+            "cancel_job",
+            lambda db: self._jobs.cancel(db, organization, job, by=by, now=self.now()),
         )
 
     async def job_backlog(self) -> JobBacklog:
@@ -1034,10 +1077,14 @@ class SqliteStore:
         self, organization_id: str, event_id: str, payload: bytes | None
     ) -> bool:
         organization, event = self._organization(organization_id), self._event(event_id)
+        mended = () if payload is None else ("payload",)
+        deed = by_hand("event.released", organization_id, event_id, hidden=mended)
+        by = present_actor()
 
         def release(db: apsw.Connection) -> bool:
             now = self.now()
             released = self._quarantine.release(db, organization, event, payload, now=now)
+            self._audit.note(db, by, deed if released else None)
             if released and payload is not None:
                 self._search.changed(db, organization, event, now=now)
             return released
@@ -1057,30 +1104,35 @@ class SqliteStore:
         return await self._readers.run(lambda db: self._settings.changes(db, since))
 
     async def create_organization(self, organization: Organization, key: KeyRecord) -> None:
+        by = present_actor()
+
         def create(db: apsw.Connection) -> None:
-            self._settings.save_organization(db, organization)
-            self._settings.save_key(db, key)
+            self._settings.save_organization(db, organization, by=by)
+            self._settings.save_key(db, key, by=by)
 
         await self._write("create_organization", create)
 
     async def create_first_organization(
         self, organization: Organization, keys: Sequence[KeyRecord]
     ) -> bool:
+        by = present_actor()
         return await self._write(
             "create_first_organization",
-            lambda db: self._settings.save_first_organization(db, organization, keys),
+            lambda db: self._settings.save_first_organization(db, organization, keys, by=by),
         )
 
     async def update_organization(self, organization: Organization) -> None:
+        by = present_actor()
         await self._write(
-            "update_organization", lambda db: self._settings.save_organization(db, organization)
+            "update_organization",
+            lambda db: self._settings.save_organization(db, organization, by=by),
         )
 
     async def delete_organization(self, organization_id: str) -> bool:
-        organization = self._organization(organization_id)
+        organization, by = self._organization(organization_id), present_actor()
 
         def delete(db: apsw.Connection) -> bool:
-            found = self._settings.delete_organization(db, organization, now=self.now())
+            found = self._settings.delete_organization(db, organization, by=by, now=self.now())
             self._inboxes.delete_all(db, organization)
             return found
 
@@ -1089,7 +1141,8 @@ class SqliteStore:
         return found
 
     async def create_key(self, key: KeyRecord) -> None:
-        await self._write("create_key", lambda db: self._settings.save_key(db, key))
+        by = present_actor()
+        await self._write("create_key", lambda db: self._settings.save_key(db, key, by=by))
 
     async def keys(self, organization_id: str) -> list[ApiKey]:
         organization = self._organization(organization_id)
@@ -1097,9 +1150,10 @@ class SqliteStore:
 
     async def revoke_key(self, organization_id: str, key_id: str) -> bool:
         organization, key = self._organization(organization_id), self._keys.find(ids.KEY, key_id)
+        by = present_actor()
         return await self._write(
             "revoke_key",
-            lambda db: self._settings.revoke_key(db, organization, key, now=self.now()),
+            lambda db: self._settings.revoke_key(db, organization, key, by=by, now=self.now()),
         )
 
     async def save_subscription(
@@ -1109,9 +1163,11 @@ class SqliteStore:
         health: HealthReset = HealthReset.KEEP,
         farewell: bool = False,
     ) -> None:
+        by = present_actor()
+
         def save(db: apsw.Connection) -> None:
             subscription = self._keys.of(record.subscription.id)
-            self._settings.save_subscription(db, record)
+            self._settings.save_subscription(db, record, by=by)
             self._health.reset(db, subscription, health)
             if farewell:
                 organization = self._keys.of(record.organization_id)
@@ -1140,10 +1196,11 @@ class SqliteStore:
     ) -> bool:
         organization = self._organization(organization_id)
         subscription = self._keys.find(ids.SUBSCRIPTION, subscription_id)
+        by = present_actor()
         found = await self._write(
             "delete_subscription",
             lambda db: self._settings.delete_subscription(
-                db, organization, subscription, farewell=farewell, now=self.now()
+                db, organization, subscription, farewell=farewell, by=by, now=self.now()
             ),
         )
         if found:
@@ -1158,10 +1215,10 @@ class SqliteStore:
         )
 
     async def save_event_type(self, organization_id: str, event_type: EventType) -> None:
-        organization = self._organization(organization_id)
+        organization, by = self._organization(organization_id), present_actor()
         await self._write(
             "save_event_type",
-            lambda db: self._settings.save_event_type(db, organization, event_type),
+            lambda db: self._settings.save_event_type(db, organization, event_type, by=by),
         )
 
     async def event_type(self, organization_id: str, name: str) -> EventType | None:
@@ -1177,14 +1234,17 @@ class SqliteStore:
         )
 
     async def delete_event_type(self, organization_id: str, name: str) -> bool:
-        organization = self._organization(organization_id)
+        organization, by = self._organization(organization_id), present_actor()
         return await self._write(
             "delete_event_type",
-            lambda db: self._settings.delete_event_type(db, organization, name),
+            lambda db: self._settings.delete_event_type(db, organization, name, by=by),
         )
 
     async def save_switches(self, switches: Switches) -> None:
-        await self._write("save_switches", lambda db: self._settings.save_switches(db, switches))
+        by = present_actor()
+        await self._write(
+            "save_switches", lambda db: self._settings.save_switches(db, switches, by=by)
+        )
         self._queue_notice.give()
         self._delivery_notice.give()
 
@@ -1192,7 +1252,19 @@ class SqliteStore:
         return await self._readers.run(self._settings.sealing)
 
     async def seal(self) -> int:
-        return await self._write("seal", self._settings.seal)
+        by = present_actor()
+        return await self._write("seal", lambda db: self._settings.seal(db, by=by))
+
+    # ── the audit log ─────────────────────────────────────────────────────────────────────────
+
+    async def audit(
+        self, organization_id: str | None, wanted: AuditFilter, page: Page
+    ) -> AuditPage:
+        organization = None if organization_id is None else self._organization(organization_id)
+        return await self._readers.run(lambda db: self._audit.page(db, organization, wanted, page))
+
+    async def prune_audit(self, before: Timestamp, limit: int) -> int:
+        return await self._write("prune_audit", lambda db: self._audit.prune(db, before, limit))
 
     def _organization(self, organization_id: str) -> int:
         return self._keys.find(ids.ORGANIZATION, organization_id)

@@ -1,0 +1,1 @@
+DELETE FROM quotas WHERE organization_id = $1

@@ -1,0 +1,1 @@
+SELECT body FROM organizations WHERE id = ?1
