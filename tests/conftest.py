@@ -82,13 +82,14 @@ def engine(request: pytest.FixtureRequest) -> str:
 def on_every_engine(metafunc: pytest.Metafunc, *, buffered: bool = False) -> None:
     """For ``pytest_generate_tests``: run a test once with each engine, or those it is marked with.
 
-    With ``buffered`` once more with the ingest buffer before PostgreSQL.
+    Once more with the ingest buffer before PostgreSQL: with the long tests, unless ``buffered``.
     """
     if "engine" in metafunc.fixturenames:
         marked = metafunc.definition.get_closest_marker("engines")
         engines = ENGINES if marked is None else marked.args
-        if buffered and "postgres" in engines:
-            engines = (*engines, BUFFERED)
+        if "postgres" in engines:
+            marks = () if buffered else pytest.mark.faults
+            engines = (*engines, pytest.param(BUFFERED, marks=marks))
         metafunc.parametrize("engine", engines, indirect=True, scope="module")
 
 

@@ -29,10 +29,14 @@ ABOUT_WHAT_IS_STORED: Final = {
     "test_subscription_work",
 }  # fmt: skip
 
+ABOUT_INGEST: Final = {"test_batch", "test_events", "test_ingest"}
+"""With the ingest buffer in every run; the others with the long tests."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.module.__name__.rpartition(".")[2] in ABOUT_WHAT_IS_STORED:
-        on_every_engine(metafunc, buffered=True)
+    name = metafunc.module.__name__.rpartition(".")[2]
+    if name in ABOUT_WHAT_IS_STORED:
+        on_every_engine(metafunc, buffered=name in ABOUT_INGEST)
 
 
 def written(

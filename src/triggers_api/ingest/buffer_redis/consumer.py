@@ -21,6 +21,7 @@ from triggers_api.ingest.buffer_redis.names import (
     GROUP,
     LEAD,
     LEAVE,
+    MAKE_GROUP,
     MISSING,
     TIDY,
     Names,
@@ -149,6 +150,8 @@ class Consumer:
         if not self._held:
             await self._look()
             await self._read()
+        if not self._held and await self._find_forgotten():
+            await self._read()
         if not self._held:
             return _BLOCK_MS / 1000
         batch = self._next()
@@ -170,24 +173,18 @@ class Consumer:
             self._leads = True
         return True
 
-    async def _make_group(self) -> bool:
-        """Have the group, from the first entry on; whether it was not there."""
-        stream = self._names.stream
-        try:
-            await self._redis.execute("XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM")
-        except RefusedByRedis as refused:
-            if refused.code != "BUSYGROUP":
-                raise
-            return False
-        return True
-
-    async def _begin_again(self) -> None:
-        """The group is gone. What waits is there still, and is read from the first entry on."""
-        self._held.clear()
-        self._attempts.clear()
-        if await self._make_group() and self._watch.look.added:
+    async def _make_group(self) -> None:
+        """Have the group. If it had been there, what waits is read once more from the first entry on."""
+        names = self._names
+        if await self._redis.run(MAKE_GROUP, (names.stream, names.books), (GROUP,)) > 1:
             self._metrics.buffer_groups_made_again.inc()
             log.error("the consumer group was gone; it is made again")
+
+    async def _begin_again(self) -> None:
+        """The group is gone, and with it who had what in hand."""
+        self._held.clear()
+        self._attempts.clear()
+        await self._make_group()
 
     async def _take_over(self) -> None:
         """What others had in hand, and what they are known to have died of."""
@@ -268,15 +265,14 @@ class Consumer:
         entries = answer[0][1] if answer else []
         found = [Entry.of(place, fields) for place, fields in entries]
         if not found:
-            await self._find_forgotten()
             return
         self._failpoints.hit("landing.read")
         self._note_last(found[-1])
         self._size = max(sum(each.size for each in found) / len(found), 1.0)
         self._held.extend(found)
 
-    async def _find_forgotten(self) -> None:
-        """Read again from the first entry on what waits and is in nobody's hands.
+    async def _find_forgotten(self) -> bool:
+        """Have what is in nobody's hands read again from the first entry on; whether there is any.
 
         Somebody has deleted a consumer that had something in hand, or moved the group.
         """
@@ -290,10 +286,12 @@ class Consumer:
         for each in (first, pending):
             if isinstance(each, Exception):
                 raise each
-        if first and not pending[0] and _place(first[0][0]) <= _place(self._last):
-            log.warning("entries were in nobody's hands; they are read again")
-            await self._redis.execute("XGROUP", "SETID", names.stream, GROUP, "0")
-            self._last = b"0-0"
+        if not first or pending[0] or _place(first[0][0]) > _place(self._last):
+            return False
+        log.warning("entries were in nobody's hands; they are read again")
+        await self._redis.execute("XGROUP", "SETID", names.stream, GROUP, "0")
+        self._last = b"0-0"
+        return True
 
     def _note_last(self, entry: Entry) -> None:
         if _place(entry.place) > _place(self._last):
@@ -375,7 +373,8 @@ class Consumer:
                 self._metrics.buffer_landed.labels("poisoned").inc()
                 log.error("an entry is set aside", event_id=entry.event_id, reason=reason)
         self._failpoints.hit("landing.before_settle")
-        await self._redis.run(*self._names.settling(batch, reasons))
+        gone = await self._redis.run(*self._names.settling(batch, reasons))
+        self._watch.let_go(gone)
         self._failpoints.hit("landing.after_settle")
         for entry in batch:
             self._held.popleft()

@@ -137,6 +137,11 @@ class Watch:
         elif added > known.added:
             known.added = added
 
+    def let_go(self, count: int) -> None:
+        """So many that had been added are where they should be, and in Redis no longer."""
+        if self._known is not None:
+            self._known.gone += count
+
     def retry_after_s(self, wanted: int) -> float:
         """When there may be room for so many, by how fast it is emptied."""
         if self._rate <= 0:
