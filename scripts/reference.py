@@ -354,9 +354,14 @@ def _values(option: click.Option) -> str:
         kind = "whole number" if isinstance(option.type, click.IntRange) else "number"
         least, most = option.type.min, option.type.max
         return f"{kind}, {least:g} or more" if most is None else f"{kind}, {least:g} to {most:.0f}"
-    return {"text": "text", "file": "path", "integer": "whole number", "float": "number"}[
-        option.type.name
-    ]
+    return {
+        "text": "text",
+        "file": "path",
+        "integer": "whole number",
+        "float": "number",
+        "duration": "time",
+        "number": "whole number or `default`",
+    }[option.type.name]
 
 
 def _default(option: click.Option) -> str:

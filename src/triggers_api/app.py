@@ -150,6 +150,7 @@ class App:
                 warn_depth=settings.queue_warn_depth,
                 elsewhere=lambda: 0 if self.buffer is None else self.buffer.depth,
             )
+            stack.push_async_callback(self.monitor.finish)
             self.peers = PeerWatch(store, own=lambda: self.heartbeat.worker, metrics=metrics)
             self.lag = LoopLag(metrics=metrics)
             self.ingest = Ingest(
@@ -368,6 +369,7 @@ class App:
             *(Loop(part, crashed=self._crashed) for part in self._parts()),
         ]
         for loop in self._loops:
+            self.metrics.loop_crashes.labels(loop.name)  # from nothing to 1 there is no rise
             loop.start()
 
     def _parts(self) -> tuple[Part, ...]:
@@ -440,6 +442,8 @@ class App:
             redis_is_up=None if self.redis is None else self._redis_is_up,
             worker=lambda: self.heartbeat.worker,
             ending=lambda: self.ingest.draining,
+            process=self.processor.by_hand,
+            level=self.monitor.level_of,
         )
         self.asgi = Application(self.context, api=self._has_api)
         self.site: Site | None = None

@@ -113,6 +113,22 @@ def test_what_healthy_endpoints_are_owed_arrives_beside_those_in_trouble(
     assert all(run["received"]["count"] == 2000 * 85 // 100 for run in runs)
 
 
+@pytest.mark.faults
+def test_a_backlog_is_routed_to_its_last_event_beside_load(environ: dict[str, str]) -> None:
+    options = ["--profile", "backlog", "--events", "30000", "--seconds", "0.5", "--rate", "200"]
+    done = subprocess.run(
+        [*BENCH, *options, "--json"], env=environ, capture_output=True, text=True, check=False
+    )
+    report = json.loads(done.stdout)
+    assert done.returncode == report["exit_code"]
+    measured = report["backlog"]
+    assert measured["verdicts"][-1]["measured"] == 0
+    assert len(measured["drain_rates"]) == 10
+    assert measured["drain_rates"][0] > 0
+    assert measured["drain_rates"][-1] > 0
+    assert all(set(each["statuses"]) == {"202"} for each in measured["slices"])
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing_behind(
     tmp_path: Path, environ: dict[str, str], number: signal.Signals

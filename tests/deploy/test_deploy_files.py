@@ -31,7 +31,7 @@ UNITS: Final = ("triggers.service", "triggers-worker@.service")
 OURS: Final = {variable(row) for row in table()}
 NOT_SETTINGS: Final = {"TRIGGERS_VERSION", "TRIGGERS_PUBLISHED_PORT"}
 """What compose files alone use."""
-ARRIVING: Final = {"TRIGGERS_REDIS_URL", "TRIGGERS_TRUSTED_PROXIES"}
+ARRIVING: Final = {"TRIGGERS_REDIS_URL"}
 
 
 def compose(name: str) -> dict[str, Any]:

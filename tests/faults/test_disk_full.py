@@ -72,6 +72,9 @@ def test_a_full_disk_refuses_events_and_goes_on_when_there_is_room(
             await until(red, "readiness is red", within_s=RED_WITHIN_S)
             checks = (await rig.server.ready()).json["checks"]
             assert checks["store"] == "storage-full", checks
+            assert await rig.server.metric("triggers_ready") == 0
+            assert await rig.server.metric("triggers_check", check="store") == 0
+            assert await rig.server.metric("triggers_store_errors_total", code="storage-full") > 0
             await post_until_refused(rig)
             assert rig.server.poll() is None
             assert await red()
@@ -82,6 +85,7 @@ def test_a_full_disk_refuses_events_and_goes_on_when_there_is_room(
                 return (await rig.server.ready()).status == 200
 
             await until(green, "readiness is green", within_s=10)
+            assert await rig.server.metric("triggers_ready") == 1
             again = await rig.post(50)
             assert {request.outcome for request in again} == {Outcome.ACCEPTED}
             refused = rig.history.of(Outcome.REFUSED)

@@ -107,6 +107,16 @@ def test_of_two_that_were_lost_one_that_begins_later_replaces_one() -> None:
     assert eyes.peers.state == "ok"
 
 
+def test_one_that_took_a_place_and_is_lost_itself_leaves_one_place() -> None:
+    eyes = lost_one()
+    two = worker("two", seen_s=9)
+    eyes.look(9, two, worker("three", seen_s=9, since_s=9))
+    assert eyes.look(16, worker("two", seen_s=16)) == ["three"]
+    assert eyes.peers.state == "lost"
+    eyes.look(17, worker("two", seen_s=16), worker("four", seen_s=17, since_s=17))
+    assert eyes.peers.state == "ok"
+
+
 def test_one_that_is_heard_again_is_not_lost() -> None:
     eyes = lost_one()
     eyes.look(9, worker("one", seen_s=9), worker("two", seen_s=8))

@@ -12,6 +12,7 @@ from tests.rooms import rooms
 
 from triggers_api.errors import Problem, StorageFull, StoreUnavailable
 from triggers_api.model.controls import Switches, turn
+from triggers_api.store.base import QueueStats
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 
 
@@ -191,6 +192,58 @@ def test_a_store_that_does_not_answer_at_all_is_a_problem_too(
     monkeypatch.undo()
     run(service.app.monitor.run_once())
     assert service.app.readiness().ready
+
+
+def test_a_store_that_has_not_answered_for_a_second_is_a_problem_before_it_is_given_up(
+    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggers_api.operate.monitor._OVERDUE_S", 0.01)
+    answered = asyncio.Event()
+    monitor = service.app.monitor
+    assert problem(service) is None
+
+    async def slowly() -> None:
+        await answered.wait()
+
+    async def look() -> None:
+        looking = asyncio.create_task(monitor.run_once())
+        while monitor.store_problem is None:  # noqa: ASYNC110 - time is what is waited for
+            await asyncio.sleep(0)
+        assert isinstance(monitor.store_problem, StoreUnavailable)
+        assert not service.app.readiness().ready
+        answered.set()
+        await looking
+        assert monitor.store_problem is None
+
+    monkeypatch.setattr(service.app.store, "check", slowly)
+    run(look())
+
+
+def test_a_count_that_takes_its_time_does_not_keep_the_next_look_waiting(
+    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggers_api.operate.monitor._COUNT_AWAITED_S", 0.01)
+    counted = asyncio.Event()
+    counts = 0
+    stats = service.app.store.stats
+
+    async def slowly() -> QueueStats:
+        nonlocal counts
+        counts += 1
+        await counted.wait()
+        return await stats()
+
+    async def look() -> None:
+        for _ in range(3):
+            await service.app.monitor.run_once()
+        assert (counts, service.app.monitor.stats.depth) == (1, 0)
+        counted.set()
+        await service.app.monitor.run_once()
+        assert (counts, service.app.monitor.stats.depth) == (1, 1)
+
+    run(service.send("a"))
+    monkeypatch.setattr(service.app.store, "stats", slowly)
+    run(look())
 
 
 def test_depths_that_cannot_be_counted_in_time_are_said_once_and_keep_nobody_from_writing(

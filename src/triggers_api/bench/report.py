@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from triggers_api.bench.backlog import Backlog
 from triggers_api.bench.batch import Batch
 from triggers_api.bench.books import Accounting
 from triggers_api.bench.delivery import Delivery
@@ -56,6 +57,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     search: Search | None = None
     inbox: Inbox | None = None
     volume: Volume | None = None
+    backlog: Backlog | None = None
     exit_code: int = 0
 
     def verdicts(self) -> list[tuple[str, Verdict]]:
@@ -71,6 +73,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "search": self.search,
             "inbox": self.inbox,
             "volume": self.volume,
+            "backlog": self.backlog,
             "idle": self.idle,
         }
         return [
@@ -118,6 +121,8 @@ def as_text(report: Report) -> str:
         lines += _inbox(report.inbox)
     if report.volume is not None:
         lines += _volume(report.volume)
+    if report.backlog is not None:
+        lines += _backlog(report.backlog)
     if report.idle is not None:
         lines += _idle(report.idle)
     lines += _verdicts(report.verdicts())
@@ -214,6 +219,20 @@ def _volume(measured: Volume) -> Iterator[str]:
         ("  round by round", ", ".join(map(_number, measured.ratios))),
         ("plans that are others", ", ".join(measured.different_plans) or "none"),
         ("storing them took", f"{measured.filled_s:g} s"),
+    )
+
+
+def _backlog(measured: Backlog) -> Iterator[str]:
+    yield from _title(f"backlog - {measured.events:,} events that waited, then routed")
+    yield from _slices(measured.slices)
+    rates = ("with load" if rate is None else f"{rate:,.0f}" for rate in measured.drain_rates)
+    yield from _facts(
+        ("routed/s, tenth by tenth", ", ".join(rates)),
+        ("first and last, smaller / larger", _number(measured.constant)),
+        ("ingest p99, waiting / nothing", _number(measured.waiting_ratio)),
+        ("ingest p99, being routed / nothing", _number(measured.draining_ratio)),
+        ("memory, at most", f"{measured.memory_mb:g} MB"),
+        ("storing them took", f"{measured.stored_s:g} s"),
     )
 
 
@@ -436,6 +455,8 @@ def _all_slices(report: Report) -> Iterator[Slice]:
         yield from report.order.slices
     if report.volume is not None:
         yield from report.volume.slices
+    if report.backlog is not None:
+        yield from report.backlog.slices
     for profile in (report.pipeline, report.latency):
         if profile is not None:
             yield profile.load

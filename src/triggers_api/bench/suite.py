@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from triggers_api import __version__
+from triggers_api.bench.backlog import measure_backlog
 from triggers_api.bench.batch import measure_batch
 from triggers_api.bench.delivery import measure_delivery
 from triggers_api.bench.idle import measure_idle
@@ -50,6 +51,7 @@ class Profile(StrEnum):
     SEARCH = "search"
     INBOX = "inbox"
     VOLUME = "volume"
+    BACKLOG = "backlog"
 
 
 BY_DEFAULT: Final = (Profile.IDLE, Profile.INGEST, Profile.PIPELINE, Profile.LATENCY)
@@ -89,6 +91,7 @@ def measure(options: Options, profiles: Sequence[Profile]) -> Report:
                 search=measure_search(run) if Profile.SEARCH in profiles else None,
                 inbox=measure_inbox(run) if Profile.INBOX in profiles else None,
                 volume=measure_volume(run) if Profile.VOLUME in profiles else None,
+                backlog=measure_backlog(run) if Profile.BACKLOG in profiles else None,
             )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

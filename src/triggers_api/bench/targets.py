@@ -97,6 +97,18 @@ NEIGHBOURS_P99: Final = Goal(
 NEIGHBOURS_INGEST_P99: Final = Goal(
     "ingest p99 meanwhile, as a multiple of that without,", Bound.AT_MOST, 1.2
 )
+BACKLOG_CONSTANT: Final = Goal(
+    "routing the first or the last tenth of a million events that waited, the slower to the other,",
+    Bound.AT_LEAST,
+    0.8,
+)
+BACKLOG_WAITING_P99: Final = Goal(
+    "ingest p99 while they wait, as a multiple of that with none,", Bound.AT_MOST, 1.2
+)
+BACKLOG_DRAINING_P99: Final = Goal(
+    "ingest p99 while they are routed, as a multiple of that with none,", Bound.AT_MOST, 1.2
+)
+BACKLOG_MEMORY: Final = Goal("memory of the server meanwhile", Bound.AT_MOST, 300, "MB")
 DELIVERY_RATIO: Final = Goal(
     "signed, delivered and settled, as a share of a bare aiohttp loop to the same receiver,",
     Bound.AT_LEAST,
@@ -127,6 +139,7 @@ UNEXPLAINED: Final = Goal("stored events that nobody was told about", Bound.AT_M
 WRONG_DUPLICATES: Final = Goal("duplicates answered with another event's id", Bound.AT_MOST, 0)
 NOT_RECEIVED: Final = Goal("accepted events that were not received", Bound.AT_MOST, 0)
 NOT_ACKED: Final = Goal("pulled events that could not be acknowledged", Bound.AT_MOST, 0)
+NOT_ROUTED: Final = Goal("accepted events that are not stored or not routed", Bound.AT_MOST, 0)
 NOT_SETTLED: Final = Goal("accepted events whose delivery is not settled", Bound.AT_MOST, 0)
 NOT_AT_ONCE: Final = Goal(
     "searches that do not find an event as soon as it was confirmed", Bound.AT_MOST, 0

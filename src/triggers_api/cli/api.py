@@ -76,20 +76,25 @@ def _url(_context: click.Context, _option: click.Parameter, value: str) -> str:
     return value
 
 
-def _api_key(_context: click.Context, _option: click.Parameter, value: str) -> str:
+def key_text(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    """A key as a header can carry it."""
     if not (value.isascii() and value.isprintable() and value):
         raise click.BadParameter("not a key: printable ASCII characters are expected")
     return value
 
 
-def service_options(command: F) -> F:
-    """Adds ``--url`` and ``--api-key``: which service, and as whom."""
-    url = click.option(
+def url_option(command: F) -> F:
+    """Adds ``--url``: which service."""
+    return click.option(
         "--url", envvar="TRIGGERS_URL", default="http://127.0.0.1:8000", show_default=True,
         callback=_url, help="The service. [env: TRIGGERS_URL]",
-    )  # fmt: skip
+    )(command)  # fmt: skip
+
+
+def service_options(command: F) -> F:
+    """Adds ``--url`` and ``--api-key``: which service, and as whom."""
     key = click.option(
-        "--api-key", envvar="TRIGGERS_API_KEY", required=True, callback=_api_key,
+        "--api-key", envvar="TRIGGERS_API_KEY", required=True, callback=key_text,
         help="[env: TRIGGERS_API_KEY]",
     )  # fmt: skip
-    return url(key(command))
+    return url_option(key(command))

@@ -1,10 +1,10 @@
 """``triggers doctor``."""
 
-import sys
 from pathlib import Path
 
 import click
 
+from triggers_api.cli.finding import show
 from triggers_api.cli.options import load_settings, setting_flags
 
 
@@ -16,11 +16,4 @@ def command(config: Path | None, deep: bool, **flags: str | None) -> None:  # no
     # Imported here so that --help does not wait for it.
     from triggers_api.cli.findings import examine  # noqa: PLC0415
 
-    settings = load_settings(config, flags)
-    colors = {"ok": "green", "warn": "yellow", "fail": "red"}
-    failed = False
-    for finding in examine(settings, deep=deep):
-        mark = click.style(f"{finding.level:>4}", fg=colors[finding.level])
-        click.echo(f"{mark}  {finding.about:<14} {finding.text}")
-        failed |= finding.level == "fail"
-    sys.exit(1 if failed else 0)
+    show(examine(load_settings(config, flags), deep=deep))

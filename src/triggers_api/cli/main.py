@@ -21,8 +21,24 @@ _COMMANDS: Final = {
     "cancel": ("cancel", "Call off an event that is scheduled or queued."),
     "delete": ("delete", "Erase an event and free its dedup_id."),
     "replay": ("replay", "Deliver again what matches, as a job."),
+    "pause": ("switches:pause", "Have events wait to be routed, or deliveries to be sent."),
+    "resume": ("switches:resume", "Route and send again."),
+    "mode": ("switches:mode", "Route events before their answer, or after it."),
+    "refuse": ("switches:refuse", "Take no events in."),
+    "skip": ("switches:skip", "End deliveries unsent, as skipped."),
+    "tune": ("switches:tune", "Change batch size, concurrency and poll interval live."),
+    "drain": ("drain:drain", "Run the service empty."),
+    "undrain": ("drain:undrain", "Take events in again after a drain."),
+    "status": ("status", "Say how the service is, for people and for cron."),
+    "top": ("top", "Watch the service live."),
+    "queues": ("queues:queues", "Show what waits, and whose it is."),
+    "process": ("queues:process", "Route what waits now."),
+    "requeue-stuck": ("queues:requeue_stuck", "Take back what dead workers hold."),
+    "quarantine": ("quarantine", "List, release or delete events that are kept aside."),
     "migrate": ("migrate", "Bring a database's schema up to date."),
     "encrypt": ("encrypt", "Encrypt secrets in the database under the present key."),
+    "backup": ("backup", "Copy the embedded database while it is served."),
+    "restore": ("restore", "Put a copy in place of the embedded database."),
     "copy": ("copy", "Move an installation from a file to PostgreSQL."),
     "doctor": ("doctor", "Check the machine, the settings and the database."),
     "bench": ("bench", "Measure the service on this machine."),
@@ -44,7 +60,9 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"triggers_api.cli.{_COMMANDS[cmd_name][0]}").command
+        module, _, function = _COMMANDS[cmd_name][0].partition(":")
+        loaded = import_module(f"triggers_api.cli.{module}")
+        command: click.Command = getattr(loaded, function or "command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -141,12 +141,17 @@ def _greet(app: "App", url: str, demo_key: str | None) -> None:
 
 
 def _about(app: "App") -> Iterator[str]:
+    import msgspec  # noqa: PLC0415 - as above
+
+    from triggers_api.cli.operator import turned_line  # noqa: PLC0415 - as above
     from triggers_api.store.connect import shown_url  # noqa: PLC0415 - as above
 
     durability = app.store.durability()
     url = shown_url(app.settings.database_url)
     yield f"  database    {url} ({durability.engine} {durability.version})"
     yield f"  survives    {durability.survives}"
+    for each in app.directory.turned():
+        yield f"  switched    {turned_line(msgspec.to_builtins(each, enc_hook=str))}"
 
 
 def _page(app: "App", url: str) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -29,6 +29,8 @@ from triggers_api.model.audit import Actor, ActorType
 from triggers_api.model.event import EventDetail
 from triggers_api.model.organization import Scope
 from triggers_api.model.worker import Worker
+from triggers_api.operate.patience import patience
+from triggers_api.process.processor import Turned
 from triggers_api.settings import Network, Settings
 from triggers_api.store.acting import act_as
 from triggers_api.store.base import QueueStats, Reached, Store
@@ -38,10 +40,12 @@ from triggers_api.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from triggers_api.ingest.buffer_redis.buffer import Buffer
+    from triggers_api.ingest.buffer_redis.watch import BufferLook
 
 log = structlog.get_logger(__name__)
 
 _HINTS_KEPT = 1000
+_BUFFER_PATIENCE_S = 2.0
 
 
 class QueueHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +117,8 @@ class Context:
         redis_is_up: Callable[[], bool] | None,
         worker: Callable[[], Worker],
         ending: Callable[[], bool],
+        process: Callable[[], Awaitable[Turned]],
+        level: Callable[[QueueStats], str],
     ) -> None:
         """Hold them.
 
@@ -137,6 +143,8 @@ class Context:
             redis_is_up: whether Redis answers; ``None`` without one.
             ending: whether the service is about to end.
             worker: this process as it was at its last heartbeat.
+            process: has a batch of events routed now.
+            level: what depths of the queue are: normal, warning or critical.
         """
         self.settings = settings
         self.store = store
@@ -158,6 +166,8 @@ class Context:
         self.redis_is_up = redis_is_up
         self.worker = worker
         self.ending = ending
+        self.process = process
+        self.level = level
         self.hints = Hints()
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -190,6 +200,24 @@ class Context:
                 await self.buffer.land(organization_id, event_id)
             except Unavailable as problem:
                 log.warning("an event that may wait was not looked for", code=problem.code)
+
+    async def in_buffer(self) -> "BufferLook | None":
+        """What waits in the ingest buffer now, or did when it was seen last; ``None`` without one."""
+        if self.buffer is None:
+            return None
+        with suppress(Unavailable):
+            async with patience(_BUFFER_PATIENCE_S):
+                return await self.buffer.watch.look_now()
+        return self.buffer.watch.look
+
+    async def buffer_is_empty(self) -> bool:
+        """Whether nothing waits in the ingest buffer; not, if it cannot be asked."""
+        if self.buffer is None:
+            return True
+        with suppress(Unavailable):
+            async with patience(_BUFFER_PATIENCE_S):
+                return not (await self.buffer.watch.look_now()).length
+        return False
 
     async def _waiting(self, organization_id: str, event_id: str) -> EventDetail | None:
         assert self.buffer is not None

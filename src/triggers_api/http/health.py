@@ -1,6 +1,5 @@
 """Health, readiness, metrics."""
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
@@ -161,7 +160,7 @@ async def detailed(context: NamedDependency[Context]) -> DetailedHealth:
     """Depths, processes, switches, durability and settings; without the store, what was seen last."""
     readiness = context.readiness()
     stats, workers, answered = await _look(context)
-    buffer = None if context.buffer is None else await _buffer(context.buffer)
+    buffer = None if context.buffer is None else await _buffer(context, context.buffer)
     store_ok = answered and readiness.checks.get("store") == "ok"
     return DetailedHealth(
         status="healthy" if readiness.ready else "unhealthy",
@@ -192,12 +191,10 @@ async def _look(context: Context) -> tuple[QueueStats, list[Worker], bool]:
         return context.last_stats(), [context.worker()], False
 
 
-async def _buffer(buffer: "Buffer") -> BufferHealth:
+async def _buffer(context: Context, buffer: "Buffer") -> BufferHealth:
     watch = buffer.watch
-    with suppress(Unavailable):
-        async with patience(_PATIENCE_S):
-            await watch.look_now()
-    look, found = watch.look, watch.durability
+    look = await context.in_buffer() or watch.look
+    found = watch.durability
     return BufferHealth(
         state=buffer.state,
         problem=watch.problem,

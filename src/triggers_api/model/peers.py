@@ -21,6 +21,7 @@ class Peers:
         """Nobody is known yet but the process that looks."""
         self._heard = {own.id: own}
         self._lost: dict[str, Worker] = {}
+        self._replacing: set[str] = set()
 
     def look(self, own: Worker, listed: Iterable[Worker], now: Timestamp) -> list[Worker]:
         """Take in who is there now.
@@ -49,7 +50,22 @@ class Peers:
             if name not in heard and now - each.seen_at < SILENT_MS + REMEMBERED_MS
         }
         self._heard = heard
+        self._replace()
         return lost
+
+    def _replace(self) -> None:
+        """Miss nobody any more whose place another one has taken, each the place of one."""
+        self._replacing &= self._heard.keys()
+        for missed in [*self._lost.values()]:
+            for each in self._heard.values():
+                if (
+                    each.roles == missed.roles
+                    and each.started_at > missed.seen_at
+                    and each.id not in self._replacing
+                ):
+                    self._replacing.add(each.id)
+                    del self._lost[missed.id]
+                    break
 
     @property
     def roles(self) -> Mapping[str, int]:
@@ -66,12 +82,4 @@ class Peers:
         """
         if not all(self.roles[role] for role in WORKING_ROLES):
             return "none"
-        fresh = sorted(self._heard.values(), key=lambda each: each.started_at, reverse=True)
-        for missed in self._lost.values():
-            for place, each in enumerate(fresh):
-                if each.roles == missed.roles and each.started_at > missed.seen_at:
-                    del fresh[place]
-                    break
-            else:
-                return "lost"
-        return "ok"
+        return "lost" if self._lost else "ok"

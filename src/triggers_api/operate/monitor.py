@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from triggers_api.errors import Problem
+from triggers_api.errors import Problem, StoreUnavailable
 from triggers_api.operate.patience import patience
 from triggers_api.store.base import QueueStats, Store
 from triggers_api.store.directory import Directory
@@ -16,7 +16,11 @@ log = structlog.get_logger(__name__)
 
 _EVERY_S: Final = 0.5
 _PATIENCE_S: Final = 5.0
+_OVERDUE_S: Final = 0.9
+"""A store that has not answered for so long is not ready, although it may answer yet."""
 _COUNT_PATIENCE_S: Final = 2.0
+_COUNT_AWAITED_S: Final = 0.5
+"""The next look does not wait for longer than this for a count."""
 _WARN_AGAIN_S: Final = 60.0
 _NORMAL_DEPTH: Final = 100
 
@@ -43,6 +47,9 @@ class Monitor:
         self._warn_depth = warn_depth
         self._warned_at = 0.0
         self._uncounted = False
+        self._counting: asyncio.Task[None] | None = None
+        self._asked_at: float | None = None
+        self._problem: Problem | None = None
         self.stats = QueueStats(
             depth=0,
             scheduled=0,
@@ -52,23 +59,32 @@ class Monitor:
             deliveries_waiting=0,
             deliveries_leased=0,
         )
-        self.store_problem: Problem | None = None
+
+    @property
+    def store_problem(self) -> Problem | None:
         """Why the store cannot be written to; ``None`` when it can."""
+        if self._problem is None and self._asked_at is not None:
+            silent_s = asyncio.get_running_loop().time() - self._asked_at
+            if silent_s > _OVERDUE_S:
+                return StoreUnavailable(f"the store has not answered for {silent_s:.1f} s")
+        return self._problem
 
     async def run_once(self) -> float:
         """One look. What other processes changed in the settings half is taken in as well."""
-        before = self.store_problem
-        self.store_problem = await self._look()
+        before = self._problem
+        self._problem = await self._look()
+        if self._problem is None:
+            await self._count()
         self._show_connections()
-        if self.store_problem is None:
+        if self._problem is None:
             if before is not None:
                 log.info("the store can be written to again")
             self._show(self.stats)
         elif before is None:
             log.error(
                 "the store cannot be written to",
-                code=self.store_problem.code,
-                detail=self.store_problem.detail,
+                code=self._problem.code,
+                detail=self._problem.detail,
             )
         return _EVERY_S
 
@@ -79,16 +95,26 @@ class Monitor:
     async def _look(self) -> Problem | None:
         # A store that is away is no failure of this part: it looks again at once, so that
         # readiness turns as quickly when the store is back.
+        self._asked_at = asyncio.get_running_loop().time()
         try:
             async with patience(_PATIENCE_S):
                 await self._store.check()
                 await self._directory.refresh()
         except Problem as problem:
             return problem
-        await self._count()
+        finally:
+            self._asked_at = None
         return None
 
     async def _count(self) -> None:
+        if self._counting is None:
+            self._counting = asyncio.create_task(self._ask_for_depths())
+        done, _ = await asyncio.wait((self._counting,), timeout=_COUNT_AWAITED_S)
+        if done:
+            counted, self._counting = self._counting, None
+            counted.result()
+
+    async def _ask_for_depths(self) -> None:
         # That depths cannot be counted in time does not mean that nothing can be written.
         try:
             async with patience(_COUNT_PATIENCE_S):
@@ -100,6 +126,12 @@ class Monitor:
         else:
             self._uncounted = False
 
+    async def finish(self) -> None:
+        """Give up a count that is under way."""
+        if self._counting is not None:
+            self._counting.cancel()
+            await asyncio.wait((self._counting,))
+
     @property
     def depth(self) -> int:
         """Events accepted and not yet routed, wherever they wait."""
@@ -107,10 +139,15 @@ class Monitor:
 
     @property
     def level(self) -> str:
+        """That of the last look."""
+        return self.level_of(self.stats)
+
+    def level_of(self, stats: QueueStats) -> str:
         """``normal`` up to 100 waiting events, ``warning`` up to the threshold, then ``critical``."""
-        if self.depth > self._warn_depth:
+        depth = stats.depth + self._elsewhere()
+        if depth > self._warn_depth:
             return "critical"
-        return "warning" if self.depth > _NORMAL_DEPTH or self.stats.stuck else "normal"
+        return "warning" if depth > _NORMAL_DEPTH or stats.stuck else "normal"
 
     def _show_connections(self) -> None:
         # Also while the store is away: that none is left may be why.

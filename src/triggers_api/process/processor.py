@@ -42,6 +42,26 @@ class ProcessorSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int
 
 
+class Turned(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the events that a turn claimed.
+
+    Attributes:
+        claimed: how many there were.
+        ok: routed, with ``deliveries`` stored.
+        error: given back to be tried again, or ``set_aside``.
+        timeout: of which it is not known; their leases will tell.
+        stale: of which the lease had run out.
+    """
+
+    claimed: int = 0
+    ok: int = 0
+    deliveries: int = 0
+    error: int = 0
+    set_aside: int = 0
+    timeout: int = 0
+    stale: int = 0
+
+
 class _Batch:
     """What became of one claim."""
 
@@ -73,18 +93,38 @@ class Processor:
         self._metrics = metrics
         self._route = route or self._ask_directory
         self._pause_s = 0.0
+        self._turning = asyncio.Lock()
         self._unstored: list[tuple[int, Sequence[Sequence[RoutedEvent]]]] = []
         self.claimed = 0
         """Events that the last turn claimed."""
 
     async def run_once(self) -> float:
         """Claim a batch and route it; returns the seconds until the next look."""
-        settings, controls = self._settings, self._directory.controls
+        settings = self._settings
         longest_s = settings.max_poll_ms / 1000
-        self.claimed = 0
-        await self._store_unstored()
-        if controls.processing is Running.PAUSED:
-            return longest_s
+        async with self._turning:
+            self.claimed = 0
+            await self._store_unstored()
+            controls = self._directory.controls
+            if controls.processing is Running.PAUSED:
+                return longest_s
+            turned = await self._turn()
+        self.claimed = turned.claimed
+        shortest_s = (controls.min_poll_ms or settings.min_poll_ms) / 1000
+        if not turned.claimed:
+            return self._back_off(shortest_s, longest_s)
+        self._pause_s = shortest_s
+        limit = controls.batch_size or settings.batch_size
+        return 0.0 if turned.claimed == limit else shortest_s
+
+    async def by_hand(self) -> Turned:
+        """One turn because somebody asks for it, also while processing is paused."""
+        async with self._turning:
+            await self._store_unstored()
+            return await self._turn()
+
+    async def _turn(self) -> Turned:
+        settings, controls = self._settings, self._directory.controls
         limit = controls.batch_size or settings.batch_size
         in_order_of = self._directory.ordered
         claim = await self._store.claim_queue(
@@ -94,16 +134,22 @@ class Processor:
             in_order_of=in_order_of,
             not_of=self._directory.processing_paused,
         )
-        self.claimed = len(claim.events)
-        shortest_s = (controls.min_poll_ms or settings.min_poll_ms) / 1000
-        if not claim.events:
-            return self._back_off(shortest_s, longest_s)
-        self._pause_s = shortest_s
+        claimed = len(claim.events)
+        if not claimed:
+            return Turned()
         # Another process may have confirmed a subscription before it took one of these in.
         await self._directory.catch_up(claim.settings_version)
         claim = await self._without_late(claim, self._directory.ordered - in_order_of)
-        await self._work(claim, controls.concurrency or settings.concurrency)
-        return 0.0 if len(claim.events) == limit else shortest_s
+        batch = await self._work(claim, controls.concurrency or settings.concurrency)
+        return Turned(
+            claimed=claimed,
+            ok=batch.ok,
+            deliveries=batch.deliveries,
+            error=batch.error,
+            set_aside=batch.set_aside,
+            timeout=batch.timeout,
+            stale=batch.stale,
+        )
 
     async def _without_late(self, claim: QueueClaim, late: Collection[str]) -> QueueClaim:
         """The claim without events of organizations of which was not known that their order matters."""
@@ -125,7 +171,7 @@ class Processor:
             log.info("queue empty, backing off", poll_s=longest_s)
         return self._pause_s
 
-    async def _work(self, claim: QueueClaim, concurrency: int) -> None:
+    async def _work(self, claim: QueueClaim, concurrency: int) -> _Batch:
         if claim.recovered:
             self._metrics.recovered.labels("event").inc(claim.recovered)
             log.warning("events taken over from a lease that ran out", count=claim.recovered)
@@ -141,6 +187,7 @@ class Processor:
             if end is not None:
                 raise end
         self._report(batch)
+        return batch
 
     def _groups(
         self, events: Sequence[QueuedEvent], concurrency: int

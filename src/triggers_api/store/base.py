@@ -469,6 +469,48 @@ class QuotaLedger(Protocol):
         """
 
 
+class OrganizationDepth(msgspec.Struct, frozen=True, kw_only=True):
+    """Of an organization's events that wait to be routed: how many, and since when the first is due.
+
+    ``leased`` are in a worker's hands, and of ``stuck`` the lease ran out.
+    """
+
+    organization_id: str
+    depth: int
+    leased: int
+    stuck: int
+    oldest_at: Timestamp
+
+
+class SubscriptionDepth(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a subscription's deliveries that are not finished: how many, and when the first is due.
+
+    ``due`` are due now, those in a worker's hands, which are ``leased``, included. One that waits for
+    another one in its line is due at no moment that comes.
+    """
+
+    organization_id: str
+    subscription_id: str
+    waiting: int
+    due: int
+    leased: int
+    first_at: Timestamp
+
+
+class Depths(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has the most in the queues, of what was counted: what has been due the longest.
+
+    Attributes:
+        organizations: those with the most events, and how many events were counted.
+        subscriptions: those with the most deliveries, and how many deliveries were counted.
+    """
+
+    organizations: tuple[OrganizationDepth, ...] = ()
+    events: int = 0
+    subscriptions: tuple[SubscriptionDepth, ...] = ()
+    deliveries: int = 0
+
+
 class Reaped(msgspec.Struct, frozen=True):
     """What a sweep found.
 
@@ -1100,6 +1142,13 @@ class Store(Protocol):
         """Depths: up to 100,000 rows of a kind exact and at most 1 s old.
 
         Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
+        """
+
+    async def depths(self, *, counted: int, shown: int) -> Depths:
+        """Who has the most waiting: up to ``shown`` organizations and subscriptions.
+
+        Of events, and of either line of deliveries, the ``counted`` are counted that have been due the
+        longest, so that it takes no longer however many there are.
         """
 
     async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from triggers_api.errors import NotFound
+from triggers_api.http.auth import check_operator
 from triggers_api.http.context import Context
 from triggers_api.model.organization import ORGANIZATION_SCOPES, Organization, Scope
 from triggers_api.store.directory import Principal
@@ -17,11 +18,12 @@ from triggers_api.web.banner import Banner, banners
 from triggers_api.web.calls import Api, Call
 from triggers_api.web.request import BrowserRequest, Form
 from triggers_api.web.sessions import Kind, Visitor
+from triggers_api.web.stream import Stream
 
 if TYPE_CHECKING:
     from triggers_api.web.site import Site
 
-Handler = Callable[Concatenate["Page", ...], Awaitable[Answer]]
+Handler = Callable[Concatenate["Page", ...], Awaitable[Answer | Stream]]
 
 REFRESH_S: Final = 5
 
@@ -128,6 +130,26 @@ class Page:
         """The API, as the session may use it for the organization that is looked at."""
         return self.site.api(self.principal, self.request)
 
+    def api_of(self, organization: Organization) -> Api:
+        """The API, as an operator uses it for an organization that is not the one looked at."""
+        if organization == self.organization:
+            return self.api
+        check_operator(self.visitor.principal)
+        speaker = Principal(
+            self.visitor.principal.key_id, organization.id, frozenset(ORGANIZATION_SCOPES)
+        )
+        return self.site.api(speaker, self.request)
+
+    @property
+    def organization_id(self) -> str:
+        """The id of the organization that is looked at."""
+        assert self.organization is not None
+        return self.organization.id
+
+    def goes_on(self) -> bool:
+        """Whether what is sent little by little may go on: the session is not over, nor the service."""
+        return not self.context.ending() and self.site.sessions.goes_on(self.visitor.session)
+
     @property
     def operator_api(self) -> Api:
         """The API, as the operator; refused where the session is none."""
@@ -195,6 +217,25 @@ class Page:
         action = self.action(self.query.get("done", ""))
         return None if action is None else action.done
 
+    def subscription_url(self, subscription_id: str) -> str | None:
+        """Where a subscription of the organization that is looked at goes; ``None``: it is gone."""
+        record = self.context.directory.subscription(self.organization_id, subscription_id)
+        return None if record is None else record.subscription.url
+
+    def subscriptions(self, most: int) -> list[tuple[str, str]]:
+        """Id and name of some subscriptions, newest first."""
+        records = self.context.directory.subscriptions(self.organization_id)
+        ids = sorted((each.subscription.id for each in records), reverse=True)[:most]
+        return [(each, self.subscription_name(each)) for each in ids]
+
+    def subscription_name(self, subscription_id: str) -> str:
+        """What people call a subscription: its description, its host and path, or its id."""
+        record = self.context.directory.subscription(self.organization_id, subscription_id)
+        if record is None:
+            return subscription_id
+        url = record.subscription.url
+        return record.subscription.description or url.partition("://")[2].partition("?")[0]
+
     # ── addresses ─────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -225,6 +266,24 @@ class Page:
         """A read of the API as it is typed into a shell."""
         pairs = tuple((name, str(value)) for name, value in query.items() if value is not None)
         return as_curl(Call("GET", path, pairs), self.site.base_url(self.request))
+
+    def curl_operator(self, path: str) -> str:
+        """A read of the API with the operator's key."""
+        base = self.site.base_url(self.request)
+        return as_curl(Call("GET", path), base, as_operator=True)
+
+    def curl_send(self) -> str:
+        """How an event is sent."""
+        body = b'{"type": "order.created", "payload": {"id": 42, "total": 99.5}}'
+        return self._curl_post("/api/events", body)
+
+    def curl_subscribe(self) -> str:
+        """How a subscription is made."""
+        body = b'{"url": "https://example.com/hook", "event_types": ["*"]}'
+        return self._curl_post("/api/subscriptions", body)
+
+    def _curl_post(self, path: str, body: bytes) -> str:
+        return as_curl(Call("POST", path, body=body), self.site.base_url(self.request))
 
     # ── answers ───────────────────────────────────────────────────────────────────────────────
 
@@ -295,6 +354,10 @@ class Page:
             **given,
         )
         return Answer(status=status, body=text.encode())
+
+    def part(self, template: str, **given: object) -> str:
+        """A part of a page."""
+        return self.site.rendering.render(template, page=self, **given)
 
     def action(self, name: str) -> Action | None:
         """A button of any view."""

@@ -52,6 +52,7 @@ class Rendering:
             ms=milliseconds,
             percent=percent,
             seconds=seconds,
+            sentence=sentence,
         )
 
         self._environment.globals["ui"] = self._environment.get_template("macros.html").module
@@ -143,6 +144,11 @@ def percent(value: float | None) -> str:
     digits = 2 if value > 0.99 or value < 0.01 else 1
     factor = 10 ** (digits + 2)
     return f"{math.floor(value * factor) / factor:.{digits}%}"
+
+
+def sentence(text: str) -> str:
+    """Words with a capital and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
 
 
 def in_bytes(value: int) -> str:

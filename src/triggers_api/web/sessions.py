@@ -178,6 +178,10 @@ class Sessions:
             return principal
         return _within_portal(principal, session.portal)
 
+    def goes_on(self, session: Session) -> bool:
+        """Whether a session is not over, as far as this process knows by itself."""
+        return session.id not in self._ended and self.principal(session) is not None
+
     def seen(self, session: Session) -> Session | None:
         """The session after somebody did something; ``None`` where that need not be noted."""
         now = int(self._store.now())

@@ -180,7 +180,10 @@ class Site:
             return await do(page, rest[0], request.query if form is None else form)
         view = self._by_name.get(name)
         handler = None if view is None else view.find(rest)
-        if view is None or handler is None or form is not None:
+        if view is None:
+            view = self._by_name[""]
+            handler = view.find(parts)
+        if handler is None or form is not None:
             raise NotFound("there is no such page")
         page = Page(self, request, visitor, view, organization)
         page.check_shown()
@@ -241,7 +244,7 @@ class Site:
         if request.by_htmx:
             template = "parts/problem.html"
             within = request.headers.get("hx-target")
-            if within not in {"dialog-problem", "drawer", "dialog"}:
+            if within != "dialog-problem":
                 headers = [("hx-retarget", "#notices"), ("hx-reswap", "beforeend")]
         text = self.rendering.render(
             template,

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tests.faults.postgres.fleet import Fleet
     from tests.servers.postgres import PostgresServer
 
-RED_WITHIN_S: Final = 6.0
-"""The monitor looks twice a second and gives a look 5 s."""
+RED_WITHIN_S: Final = 3.0
+"""The monitor looks twice a second, and a store that has not answered for a second is not ready."""
 GREEN_WITHIN_S: Final = 5.0
 ANSWERED_WITHIN_S: Final = 25.0
 """A statement has 20 s to be answered, a connection 5 s to be made."""

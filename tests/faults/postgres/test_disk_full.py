@@ -79,6 +79,8 @@ def test_a_full_disk_at_the_server_refuses_events_and_all_goes_on_when_there_is_
             await until(is_red, "readiness is red", within_s=RED_WITHIN_S)
             checks = (await fleet.server.ready()).json["checks"]
             assert checks["store"] == "storage-full", checks
+            assert await fleet.server.metric("triggers_ready") == 0
+            assert await fleet.server.metric("triggers_check", check="store") == 0
             await post_until_refused(fleet)
             assert await is_red()
             volume.free()

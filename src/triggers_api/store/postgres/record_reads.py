@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -33,11 +34,13 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     DeliveryFilter,
+    Depths,
     LogPage,
     OrganizationAccount,
     Page,
     QueueStats,
 )
+from triggers_api.store.depths import depths_of
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.queue_verbs import shown_status
 from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, first_at, text
@@ -185,6 +188,19 @@ class RecordReads:
     async def is_busy(self, db: Connection, now: Timestamp, besides: Sequence[str]) -> bool:
         """Whether there is work to be done now, but for these subscriptions."""
         return bool(await db.fetchval(SQL["is_busy"], now, besides))
+
+    async def depths_by_whose(
+        self, db: Connection, now: Timestamp, *, counted: int, shown: int
+    ) -> Depths:
+        """Who has the most in the queues."""
+        events = await db.fetch(SQL["depths_by_organization"], now, counted, shown)
+        deliveries = await db.fetch(SQL["depths_by_subscription"], now, counted, shown)
+        return depths_of(
+            events,
+            deliveries,
+            organization=partial(text, ids.ORGANIZATION),
+            subscription=partial(text, ids.SUBSCRIPTION),
+        )
 
     async def depths(self, db: Connection, now: Timestamp) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""

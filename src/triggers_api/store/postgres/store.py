@@ -57,6 +57,7 @@ from triggers_api.store.base import (
     Connections,
     DeliveryClaim,
     DeliveryFilter,
+    Depths,
     Durability,
     EventContent,
     EventFilter,
@@ -1011,6 +1012,11 @@ class PostgresStore:
             depths = await self._listed.read(lambda db: self._records.depths(db, self.now()))
             self._stats = at, depths
         return self._stats[1]
+
+    async def depths(self, *, counted: int, shown: int) -> Depths:
+        return await self._listed.read(
+            lambda db: self._records.depths_by_whose(db, self.now(), counted=counted, shown=shown)
+        )
 
     async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
         besides = [number(each) for each in but_for]

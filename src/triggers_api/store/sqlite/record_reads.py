@@ -30,11 +30,13 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     DeliveryFilter,
+    Depths,
     LogPage,
     OrganizationAccount,
     Page,
     QueueStats,
 )
+from triggers_api.store.depths import depths_of
 from triggers_api.store.sqlite.queue_verbs import shown_status
 from triggers_api.store.sqlite.tables import SQL, Tables, numbers
 
@@ -193,6 +195,17 @@ class RecordReads(Tables):
     def is_busy(self, db: apsw.Connection, now: int, besides: Sequence[int]) -> bool:
         """Whether there is work to be done now, but for these subscriptions."""
         return any(busy for (busy,) in db.execute(SQL["is_busy"], (now, numbers(besides))))
+
+    def depths_by_whose(self, db: apsw.Connection, now: int, *, counted: int, shown: int) -> Depths:
+        """Who has the most in the queues."""
+        events = list(db.execute(SQL["depths_by_organization"], (now, counted, shown)))
+        deliveries = list(db.execute(SQL["depths_by_subscription"], (now, counted, shown)))
+        return depths_of(
+            events,
+            deliveries,
+            organization=self.keys.organization,
+            subscription=self.keys.subscription,
+        )
 
     def depths(self, db: apsw.Connection, now: int) -> QueueStats:
         """Depths of the queue and of what is to be delivered."""

@@ -39,6 +39,7 @@ from triggers_api.store.base import (
     ClaimedJob,
     DeliveryClaim,
     DeliveryFilter,
+    Depths,
     Durability,
     EventContent,
     EventFilter,
@@ -778,6 +779,11 @@ class SqliteStore:
             kept_s = _STATS_KEPT_S if rows <= _COUNTED_OFTEN else (ended - moment) * _STATS_REST
             self._stats = (ended + kept_s, counted)
         return self._stats[1]
+
+    async def depths(self, *, counted: int, shown: int) -> Depths:
+        return await self._readers.run(
+            lambda db: self._records.depths_by_whose(db, self.now(), counted=counted, shown=shown)
+        )
 
     async def is_idle(self, *, but_for: Collection[str] = ()) -> bool:
         besides = [self._keys.find(ids.SUBSCRIPTION, each) for each in but_for]

@@ -44,19 +44,45 @@
     }
   };
 
-  const is_refresh = (event) => event.detail.requestConfig?.headers?.["X-Refresh"];
-
   document.addEventListener("htmx:configRequest", (event) => {
     event.detail.headers["X-CSRF"] = csrf;
   });
-  document.addEventListener("htmx:beforeRequest", (event) => is_refresh(event) || loading(1));
+  document.addEventListener("htmx:beforeRequest", () => loading(1));
   document.addEventListener("htmx:afterRequest", (event) => {
-    if (!is_refresh(event)) loading(-1);
-    const answered = event.detail.xhr && event.detail.xhr.status > 0 && event.detail.xhr.status < 500;
-    if (answered) stale.hidden = true;
-    else if (is_refresh(event)) stale.hidden = false;
-    else if (!event.detail.xhr?.status) notice("The service does not answer.", "bad");
+    loading(-1);
+    if (!event.detail.xhr?.status) notice("The service does not answer.", "bad");
   });
+
+  // Fetches a part of the page into its place, as htmx would; a newer one for the same place wins.
+  const loads = {};
+  const load = async (href, target, { quietly = false } = {}) => {
+    loads[target]?.abort();
+    const mine = loads[target] = new AbortController();
+    const headers = { "HX-Request": "true", "HX-Target": target, "HX-Current-URL": location.href };
+    if (quietly) headers["X-Refresh"] = "yes";
+    else loading(1);
+    try {
+      const answer = await fetch(href, { headers, signal: mine.signal });
+      const said = answer.headers;
+      stale.hidden = answer.status < 500 || !quietly;
+      if (said.has("HX-Redirect")) {
+        location.assign(said.get("HX-Redirect"));
+        return false;
+      }
+      if (said.get("HX-Reswap") === "none") return false;
+      const text = await answer.text();
+      htmx.swap(said.get("HX-Retarget") ?? `#${target}`, text, { swapStyle: said.get("HX-Reswap") ?? "innerHTML", swapDelay: 0, settleDelay: 0 });
+      return answer.ok;
+    } catch (error) {
+      if (error.name === "AbortError") return false;
+      if (quietly) stale.hidden = false;
+      else notice("The service does not answer.", "bad");
+      return false;
+    } finally {
+      if (loads[target] === mine) delete loads[target];
+      if (!quietly) loading(-1);
+    }
+  };
 
   const notice = (text, level) => {
     const line = Object.assign(document.createElement("div"), { className: `notice ${level}`, textContent: text });
@@ -80,12 +106,8 @@
     notice(event.detail.text, "good");
     close_dialog();
     refresh(true);
-    const shown = drawer.dataset.href;
-    if (shown) load(shown, "drawer");
+    if (!drawer.hidden) reload(drawer, drawer.dataset.href);
   });
-
-  const load = (href, target) =>
-    htmx.ajax("GET", href, { target: `#${target}`, swap: "innerHTML" });
 
   // ── refreshing ───────────────────────────────────────────────────────────────────────────────
 
@@ -96,47 +118,95 @@
   const is_busy = () => {
     const active = document.activeElement;
     const typing = active && main.contains(active) && active.matches("input, select, textarea");
+    return typing || is_selecting(main) || document.querySelector("dialog[open]") || main.querySelector("[data-busy], form.changed");
+  };
+  const is_selecting = (within) => {
     const selection = getSelection();
-    const selecting = selection && !selection.isCollapsed && main.contains(selection.anchorNode);
-    return typing || selecting || document.querySelector("dialog[open]") || main.querySelector("[data-busy], form.changed");
+    return selection && !selection.isCollapsed && within.contains(selection.anchorNode);
+  };
+
+  // What is open stays open, and where the reader was.
+  const reload = async (within, href) => {
+    const known = [...within.querySelectorAll("details[id]")].map((each) => [each.id, each.open]);
+    const active = within.contains(document.activeElement) && document.activeElement;
+    const focused = active && (active.id || active.closest("[data-row]")?.dataset.row);
+    const top = within.scrollTop;
+    if (!(await load(href, within.id, { quietly: true }))) return;
+    for (const [id, open] of known) byId(id)?.toggleAttribute("open", open);
+    within.scrollTop = top;
+    if (focused) (byId(focused) ?? row_named(focused)?.querySelector("a"))?.focus({ preventScroll: true });
   };
 
   const refresh = async (now) => {
-    const marker = byId("refresh");
-    if (fetching || (!now && (!marker?.dataset.refresh || paused || document.hidden || is_busy()))) return;
+    const wanted = byId("refresh")?.dataset.refresh;
+    if (fetching || (!now && (paused || document.hidden))) return;
     fetching = true;
     refreshed_at = Date.now();
-    const open = [...main.querySelectorAll("details[open][id]")].map((each) => each.id);
-    const focused = main.contains(document.activeElement) ? document.activeElement.id || document.activeElement.closest("[data-row]")?.dataset.row : null;
     try {
-      await htmx.ajax("GET", location.pathname + location.search, {
-        target: "#main", swap: "innerHTML", headers: { "X-Refresh": "yes" },
-      });
+      if (now || (wanted && !is_busy())) await reload(main, location.pathname + location.search);
+      const moves = !drawer.hidden && drawer.querySelector("[data-refresh]");
+      if (moves && !is_selecting(drawer) && !document.querySelector("dialog[open]")) await reload(drawer, drawer.dataset.href);
     } finally {
       fetching = false;
     }
-    for (const id of open) byId(id)?.setAttribute("open", "");
-    if (focused) (byId(focused) ?? row_named(focused)?.querySelector("a"))?.focus({ preventScroll: true });
     mark_row();
+    follow();
+    document.dispatchEvent(new CustomEvent("page:refreshed"));
   };
 
   setInterval(() => {
-    const every_s = Number(byId("refresh")?.dataset.refresh);
+    const every_s = Number(document.querySelector("[data-refresh]")?.dataset.refresh);
     if (every_s && Date.now() - refreshed_at >= every_s * 1000) refresh(false);
   }, 1000);
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) refresh(false);
-    document.dispatchEvent(new CustomEvent("page:attention", { detail: { paused: paused || document.hidden } }));
+    follow();
   });
 
   const set_paused = (value) => {
     paused = value;
     for (const button of document.querySelectorAll("[data-pause]")) button.setAttribute("aria-pressed", String(paused));
-    document.dispatchEvent(new CustomEvent("page:attention", { detail: { paused: paused || document.hidden } }));
+    follow();
     notice(paused ? "Paused: nothing moves by itself. Press p to go on." : "Going on.", "");
   };
 
   main.addEventListener("input", (event) => event.target.form?.classList.add("changed"));
+
+  // ── events as they come in ───────────────────────────────────────────────────────────────────
+
+  const ROWS_KEPT = 100;
+  let tail = null;
+  let tail_of = "";
+
+  // One stream while somebody looks at a list that can move, and none otherwise.
+  const follow = () => {
+    const list = main.querySelector("[data-tail]");
+    const source = list && !paused && !document.hidden ? list.dataset.tail : "";
+    if (source === tail_of && tail?.readyState !== 2) return;
+    tail?.close();
+    tail = null;
+    tail_of = source;
+    if (!source) return;
+    const newest = list.querySelector("[data-row]")?.dataset.row;
+    tail = new EventSource(newest ? `${source}${source.includes("?") ? "&" : "?"}after=${newest}` : source);
+    tail.addEventListener("message", add_row);
+    tail.addEventListener("skipped", () => refresh(false));
+  };
+
+  const add_row = (event) => {
+    const body = main.querySelector("[data-tail] tbody");
+    if (!body) {
+      refresh(false);
+      return;
+    }
+    if (row_named(event.lastEventId) || is_busy()) return;
+    const parsed = document.createElement("template");
+    parsed.innerHTML = `<table><tbody>${event.data}</tbody></table>`;
+    body.prepend(parsed.content.querySelector("tr"));
+    while (body.rows.length > ROWS_KEPT) body.rows[body.rows.length - 1].remove();
+  };
+
+  addEventListener("pagehide", () => tail?.close());
 
   // ── times ────────────────────────────────────────────────────────────────────────────────────
 
@@ -176,8 +246,8 @@
 
   const open_drawer = async (href) => {
     if (drawer.hidden) came_from = document.activeElement;
+    if (!(await load(href, "drawer"))) return;
     drawer.dataset.href = href;
-    await load(href, "drawer");
     drawer.hidden = false;
     drawer.scrollTop = 0;
     drawer.focus({ preventScroll: true });
@@ -192,8 +262,8 @@
 
   const open_dialog = async (href) => {
     dialog.replaceChildren();
-    await load(href, "dialog");
-    if (!dialog.open && dialog.childElementCount) dialog.showModal();
+    if (!(await load(href, "dialog"))) return;
+    if (!dialog.open) dialog.showModal();
     dialog.querySelector("input:not([type=hidden]), select, textarea, button")?.focus();
   };
 
@@ -326,5 +396,6 @@
     }
   });
 
+  follow();
   for (const link of document.querySelectorAll(".side nav a[aria-current]")) link.scrollIntoView({ block: "nearest", inline: "center" });
 })();

@@ -3,6 +3,11 @@
 from typing import Final
 
 from triggers_api.web.page import View
-from triggers_api.web.views import organizations, overview
+from triggers_api.web.views import deliveries, events, organizations, overview
 
-VIEWS: Final[tuple[View, ...]] = (overview.VIEW, organizations.VIEW)
+VIEWS: Final[tuple[View, ...]] = (
+    overview.VIEW,
+    events.VIEW,
+    deliveries.VIEW,
+    organizations.VIEW,
+)
