@@ -454,7 +454,7 @@ def test_slow_webhooks_never_hold_what_waits(
         await receiver.wait_for(1)
         sent = [(await service.send("a", n)).json["id"] for n in range(20)]
         for each in sent:
-            await until(lambda each=each: routed(each), "it is routed")  # type: ignore[misc]
+            await until(lambda each=each: routed(each), "it is routed")
         held.set()
 
     run(main())
