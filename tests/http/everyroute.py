@@ -34,6 +34,7 @@ NARROWER: Final = {
     ("/api/event-types/", "name"): "type_name",
     ("/api/quarantine/", "event_id"): "aside_id",
     ("/api/inbox", "receipts"): "inbox_receipt",
+    ("/api/dead-letters/", "ids"): "delivery_id",
 }
 """Where the same name stands for some of them only: the beginning of the path, and the member."""
 

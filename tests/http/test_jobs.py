@@ -495,3 +495,83 @@ def test_who_asked_for_a_job_is_in_the_log(tenant: Tenant, log: Log) -> None:
     assert [line["event"] for line in lines] == ["job created", "job finished"]
     assert lines[0]["key_id"].startswith("key_")
     assert (lines[1]["status"], lines[1]["done"]) == ("done", 1)
+
+
+# ── groups of dead letters ────────────────────────────────────────────────────────────────────────
+
+
+def test_dead_letters_are_grouped_by_subscription_and_what_they_died_of(tenant: Tenant) -> None:
+    first, _ = tenant.dead(2)
+    second, _ = tenant.dead(1)
+    page = tenant.made("GET", "/api/dead-letters/groups", None, 200)
+    assert page["next_cursor"] is None
+    found = {each["subscription_id"]: each for each in page["data"]}
+    assert {each: found[each]["count"] for each in found} == {first: 3, second: 1}
+    for group in found.values():
+        assert (group["error_class"], group["complete"]) == ("500", True)
+        newest = tenant.made("GET", f"/api/deliveries/{group['newest']}", None, 200)
+        assert (newest["created_at"], newest["status"]) == (group["newest_at"], "dead")
+
+
+def test_groups_of_dead_letters_come_page_by_page(tenant: Tenant) -> None:
+    subscriptions = sorted(tenant.dead()[0] for _ in range(3))
+    seen: list[str] = []
+    cursor = ""
+    while len(seen) < 3:
+        page = tenant.made("GET", f"/api/dead-letters/groups?limit=1{cursor}", None, 200)
+        seen += [each["subscription_id"] for each in page["data"]]
+        cursor = f"&cursor={page['next_cursor']}"
+    assert (seen, page["next_cursor"]) == (subscriptions, None)
+    answer = tenant.call("GET", "/api/dead-letters/groups?cursor=nonsense")
+    assert_problem(answer, 400, "invalid-cursor")
+
+
+def test_a_group_of_dead_letters_is_listed_replayed_and_purged(tenant: Tenant) -> None:
+    first, _ = tenant.dead(2)
+    second, _ = tenant.dead(1)
+    query = f"subscription_id={first}&error_class=500"
+    listed = tenant.made("GET", f"/api/dead-letters?{query}", None, 200)["data"]
+    assert [each["subscription_id"] for each in listed] == [first] * 3
+    none = tenant.made(
+        "GET", f"/api/dead-letters?subscription_id={first}&error_class=404", None, 200
+    )
+    assert none["data"] == []
+    body = {"subscription_id": first, "error_class": "500"}
+    job = tenant.job(tenant.made("POST", "/api/dead-letters/replay", body)["id"])
+    assert outcome(job) == ("done", 3, 3, 0, 3)
+    assert (job["selection"]["error_class"], job["selection"]["ids"]) == ("500", None)
+    counted = tenant.made("POST", "/api/dead-letters/purge", {**body, "dry_run": True})
+    assert (counted["kind"], counted["total"], counted["done"]) == ("purge", 3, 0)
+    job = tenant.job(tenant.made("POST", "/api/dead-letters/purge", body)["id"])
+    assert outcome(job) == ("done", 3, 3, 0, 0)
+    assert {each["subscription_id"] for each in tenant.deliveries("&status=dead")} == {second}
+    for other in ("404", "timeout"):
+        job = tenant.made("DELETE", f"/api/dead-letters?error_class={other}")
+        assert outcome(tenant.job(job["id"])) == ("done", 0, 0, 0, 0)
+    job = tenant.made("POST", "/api/dead-letters/purge", {"error_class": "500"})
+    assert outcome(tenant.job(job["id"])) == ("done", 1, 1, 0, 0)
+
+
+def test_chosen_dead_letters_are_replayed_and_purged_and_no_others(tenant: Tenant) -> None:
+    tenant.dead(3)
+    alive = [each["id"] for each in tenant.deliveries() if each["status"] != "dead"]
+    letters = [each["id"] for each in tenant.deliveries("&status=dead")]
+    chosen = [letters[2], letters[0], letters[2], f"dlv_{NOBODYS}", *alive]
+    job = tenant.job(tenant.made("POST", "/api/dead-letters/replay", {"ids": chosen})["id"])
+    assert outcome(job) == ("done", 2, 2, 0, 2)
+    job = tenant.job(tenant.made("POST", "/api/dead-letters/purge", {"ids": chosen})["id"])
+    assert outcome(job) == ("done", 2, 2, 0, 0)
+    assert [each["id"] for each in tenant.deliveries("&status=dead")] == [letters[1]]
+
+
+def test_a_choice_of_dead_letters_has_some_and_not_too_many(tenant: Tenant) -> None:
+    for ids in ([], ["dlv_x"] * 1001, "dlv_x"):
+        for path in ("replay", "purge"):
+            answer = tenant.call("POST", f"/api/dead-letters/{path}", {"ids": ids})
+            assert_problem(answer, 422, "validation-failed")
+    answer = tenant.call("POST", "/api/dead-letters/purge", {})
+    assert_problem(answer, 422, "validation-failed")
+    assert answer.json["errors"][0]["code"] == "missing-filter"
+    for query in ("error_class=500", f"error_class=500&event_id=evt_{NOBODYS}"):
+        answer = tenant.call("GET", f"/api/dead-letters?{query}")
+        assert_problem(answer, 422, "validation-failed")

@@ -186,3 +186,59 @@ def test_only_an_operator_sees_all(service: Service, run: Run) -> None:
 def test_a_window_that_cannot_be_shown_is_refused(service: Service, run: Run, query: str) -> None:
     answer = run(service.call("GET", f"/api/stats?{query}"))
     assert_problem(answer, 422, "validation-failed")
+
+
+def test_what_waits_and_is_dead_is_told_with_the_statistics(
+    service: Service, run: Run, enter: Enter
+) -> None:
+    receiver = enter(Receiver())
+    receiver.always(500)
+    run(service.subscribe(receiver.url, retry_schedule=[]))
+    run(service.send("a", 1))
+    run(service.drain())
+    run(service.send("a", 1))
+    for found in (stats(service, run)["now"], everything(service, run)["now"]):
+        assert (found["events"], found["deliveries"], found["pruned"]) == (2, 1, 0)
+        assert found["dead"] == {"count": 1, "complete": True}
+        assert found["queued"] == {"count": 1, "complete": True}
+        assert found["oldest_queued_age_s"] == 0.0
+
+
+def test_the_health_of_subscriptions_is_a_line_of_half_hours(
+    service: Service, run: Run, enter: Enter, clock: FrozenClock
+) -> None:
+    receiver = enter(Receiver())
+    one, two = (run(service.subscribe(receiver.url, [kind], retry_schedule=[])) for kind in "ab")
+    run(service.send("a", 1))
+    run(service.drain())
+    run(service.app.rollups.run_once())
+    clock.advance(seconds=1800)
+    receiver.always(500)
+    run(service.send("a", 1))
+    run(service.drain())
+    answer = run(
+        service.call("GET", f"/api/subscriptions/health?subscription_ids={two['id']},{one['id']}")
+    )
+    quiet, found = answer.json["data"]
+    assert [quiet["subscription_id"], found["subscription_id"]] == [two["id"], one["id"]]
+    assert found["attempts"] == {"total": 2, "succeeded": 1, "failed": 1}
+    assert (found["success_rate"], quiet["success_rate"]) == (0.5, None)
+    assert (found["dead"], found["waiting"]) == (
+        {"count": 1, "complete": True}, {"count": 0, "complete": True},
+    )  # fmt: skip
+    assert len(found["line"]) == len(quiet["line"]) == 48
+    assert found["line"][-2:] == [
+        {"at": "2026-01-01T12:00:00.000Z", "succeeded": 1, "failed": 0, "dead": 0},
+        {"at": "2026-01-01T12:30:00.000Z", "succeeded": 0, "failed": 1, "dead": 1},
+    ]
+
+
+def test_the_health_of_anothers_subscription_is_not_told(service: Service, run: Run) -> None:
+    _, other_key = run(new_organization(service))
+    own = run(service.subscribe("https://127.0.0.1/hook"))["id"]
+    path = f"/api/subscriptions/health?subscription_ids={own}"
+    assert run(service.call("GET", path)).status == 200
+    assert_problem(run(service.call("GET", path, key=other_key)), 404, "not-found")
+    many = ",".join(f"sub_{number}" for number in range(101))
+    answer = run(service.call("GET", f"/api/subscriptions/health?subscription_ids={many}"))
+    assert_problem(answer, 422, "validation-failed")

@@ -53,8 +53,12 @@ CREATE TABLE controls (
 ALTER TABLE controls ADD CONSTRAINT controls_pkey PRIMARY KEY (id);
 CREATE TABLE dead_letters (
     organization_id uuid NOT NULL,
-    delivery_id uuid NOT NULL
+    delivery_id uuid NOT NULL,
+    subscription_id uuid,
+    error_class text COLLATE "C"
 );
+CREATE INDEX dead_letters_unsorted ON dead_letters USING btree (organization_id) WHERE subscription_id IS NULL;
+CREATE INDEX dead_letters_group ON dead_letters USING btree (organization_id, subscription_id, error_class, delivery_id);
 ALTER TABLE dead_letters ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (organization_id, delivery_id);
 CREATE TABLE deliveries (
     organization_id uuid NOT NULL,

@@ -55,8 +55,9 @@ CREATE TABLE deliveries (
     lease_until INTEGER NOT NULL,
     lease_token INTEGER NOT NULL,
     reason TEXT
-    , priority INTEGER NOT NULL DEFAULT 0, order_key TEXT, sequence INTEGER) STRICT;
+    , priority INTEGER NOT NULL DEFAULT 0, order_key TEXT, sequence INTEGER, error_class TEXT) STRICT;
 CREATE INDEX deliveries_dead ON deliveries (organization_id) WHERE status = 6;
+CREATE INDEX deliveries_dead_group ON deliveries (organization_id, subscription_id, error_class) WHERE status = 6;
 CREATE INDEX deliveries_due ON deliveries (priority, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX deliveries_lane ON deliveries (organization_id, subscription_id, priority, due_at)
     WHERE due_at IS NOT NULL;

@@ -14,7 +14,7 @@ from triggers_api.model.rollup import (
     Tally,
     bucket,
     floor,
-    health_line,
+    health_lines,
     percentile_ms,
     percentiles,
     series,
@@ -116,7 +116,8 @@ def test_a_moment_is_in_the_stretch_that_began_last() -> None:
 
 
 def test_a_health_line_has_a_point_for_each_half_hour() -> None:
-    lines = health_line(
+    lines = health_lines(
+        ["one", "other", "silent"],
         [
             rollup(0, subscription_id="one", attempts_succeeded=3),
             rollup(1800, subscription_id="one", attempts_failed=2, dead=1),
@@ -130,3 +131,4 @@ def test_a_health_line_has_a_point_for_each_half_hour() -> None:
         (0, 2, 1),
     ]
     assert [each.succeeded for each in lines["other"]] == [0, 1]
+    assert [each.failed for each in lines["silent"]] == [0, 0]

@@ -91,7 +91,11 @@ _FILL: Final = {
         "organization_id, xid, event_id, parts",
         f"{ORGANIZATION}, '700', '01a20320-0001-7000-8000-000000000007', 250",
     ),
-    "dead_letters": (ROWS, "organization_id, delivery_id", f"{ORGANIZATION}, {DELIVERY}"),
+    "dead_letters": (
+        ROWS,
+        "organization_id, delivery_id, subscription_id, error_class",
+        f"{ORGANIZATION}, {DELIVERY}, {SUBSCRIPTION}, '500'",
+    ),
     "attempts": (
         ROWS,
         "organization_id, delivery_id, number, id, started_at, duration_ms",
@@ -243,6 +247,7 @@ DELIVERIES_OF_PAIR: Final = (
     "deliveries_once (organization_id =, subscription_id <=, subscription_id >=)"
 )
 DELIVERIES_OF_EVENT: Final = "deliveries_once (event_id =, organization_id =)"
+GROUP: Final = "error_class =, organization_id =, subscription_id ="
 DELIVERY_BY_ID: Final = "deliveries_pkey (id =, organization_id =)"
 DELIVERY_IN_QUEUE: Final = "delivery_queue_pkey (delivery_id =, organization_id =)"
 LINE: Final = "delivery_queue_order (order_key =, organization_id =, subscription_id =)"
@@ -387,6 +392,15 @@ PLANS: Final = {
         "dead_letters_pkey (delivery_id <, delivery_id >, delivery_id >=, organization_id =)",
         DELIVERY_BY_ID, EVENT_BY_ID,
     ],
+    "walk_dead_group": [f"dead_letters_group (delivery_id <, delivery_id >, delivery_id >=, {GROUP})",
+        DELIVERY_BY_ID, EVENT_BY_ID,
+    ],
+    "walk_chosen": [DELIVERY_BY_ID, EVENT_BY_ID],
+    # groups of dead letters, and what waits
+    "dead_deliveries_of_groups": [
+        f"dead_letters_group (delivery_id <, delivery_id >=, {GROUP})", DELIVERY_BY_ID, EVENT_BY_ID,
+    ],
+    "dead_class_next": ["dead_letters_group (error_class >, organization_id =, subscription_id =)"],
     "event_contents": [EVENT_BY_ID],
     "replayable_events": [EVENT_BY_ID, EVENT_STATE],
     "delivered_events": [DELIVERIES_OF_PAIR],
@@ -483,6 +497,8 @@ READ_WHOLE: Final = {
     "account_event_states": "the same",
     "free_deliveries": "no index on what every claim changes; sweeps and the silence of others are rare",
     "free_queue": "the same",
+    "sort_dead_letters": "an index of what a version before has written since the last sweep",
+    "workload_of_all": "up to a bound",
 }
 
 

@@ -278,6 +278,48 @@ PLANS: Final = {
         "SEARCH d USING INDEX deliveries_dead (organization_id=? AND rowid>? AND rowid<?)",
         EVENT,
     ],
+    "walk_dead_group": [
+        "SEARCH d USING INDEX deliveries_dead_group (organization_id=? AND subscription_id=?"
+        " AND error_class=? AND rowid>? AND rowid<?)",
+        EVENT,
+    ],
+    "walk_chosen": [
+        "SEARCH d USING INDEX deliveries_organization (organization_id=? AND rowid=?)",
+        EVENT,
+    ],
+    # groups of dead letters, and what a subscription has waiting
+    "dead_deliveries_of_group": [
+        "SEARCH d USING INDEX deliveries_dead_group (organization_id=? AND subscription_id=?"
+        " AND error_class=? AND rowid>? AND rowid<?)",
+        EVENT,
+    ],
+    "dead_group": [
+        "SEARCH d USING COVERING INDEX deliveries_dead_group (organization_id=? AND"
+        " subscription_id=? AND error_class=?)",
+        "SCAN (subquery-1)",
+        "SEARCH d USING COVERING INDEX deliveries_dead_group (organization_id=? AND"
+        " subscription_id=? AND error_class=?)",
+    ],
+    "dead_group_next": [
+        "SEARCH d USING COVERING INDEX deliveries_dead_group (organization_id=? AND"
+        " subscription_id=? AND error_class>?)",
+    ],
+    "dead_group_of_next": [
+        "SEARCH d USING COVERING INDEX deliveries_dead_group (organization_id=? AND"
+        " subscription_id>?)",
+    ],
+    "subscription_workload": [
+        "SEARCH d USING COVERING INDEX deliveries_lane (organization_id=? AND subscription_id=?)",
+        "SCAN (subquery-1)",
+        "SEARCH d USING COVERING INDEX deliveries_dead_group (organization_id=? AND"
+        " subscription_id=?)",
+        "SCAN (subquery-3)",
+    ],
+    # what was counted
+    "rollups": [
+        "SEARCH rollups USING PRIMARY KEY (organization_id=? AND subscription_id=? AND step_s=?"
+        " AND started_at>? AND started_at<?)",
+    ],
     "event_contents": [
         "SEARCH e USING INDEX events_organization (organization_id=? AND rowid=?)",
         "SEARCH p USING INTEGER PRIMARY KEY (rowid=?)",
@@ -392,6 +434,8 @@ READ_WHOLE: Final = {
     "events_queued": "when they are few, by the count before",
     "events_queued_upward": "the same",
     "queue_depths": "depths are counts; twice a second at most, over indexes of what is open",
+    "workload": "up to a bound",
+    "workload_of_all": "the same",
 }
 
 

@@ -1,22 +1,50 @@
 """``/api/deliveries`` and ``/api/dead-letters``."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from litestar import Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from triggers_api.errors import NotFound
+from triggers_api.errors import NotFound, ValidationFailed
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.parameters import Cursor, Limit, Since, Until
 from triggers_api.http.request import check_action
 from triggers_api.model.delivery import Delivery, DeliveryDetail, DeliveryStatus
+from triggers_api.model.ids import received_ms
 from triggers_api.model.organization import Scope
+from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.workload import MOST, DeadGroup
 from triggers_api.store.base import DeliveryFilter
 
 SubscriptionId = Annotated[str | None, QueryParameter(description="Of this subscription.")]
+GroupLimit = Annotated[int, QueryParameter(ge=1, le=100, description="Groups on a page.")]
+ErrorClass = Annotated[
+    str | None,
+    QueryParameter(
+        max_length=40,
+        description="What the last attempt came to: a status code, or a word as in `error`.",
+    ),
+]
 EventId = Annotated[str | None, QueryParameter(description="Of this event.")]
+
+
+_COUNTED: Final = 200_000
+"""Up to how many dead letters one page of groups counts."""
+
+
+class DeadLetterGroup(DeadGroup, frozen=True, kw_only=True):
+    """Dead letters of a subscription that came to the same; ``newest_at``: when the last was made."""
+
+    newest_at: Timestamp
+
+
+class DeadLetterGroups(msgspec.Struct, frozen=True):
+    """Groups of dead letters, by subscription and by what their last attempts came to."""
+
+    data: list[DeadLetterGroup]
+    next_cursor: str | None
 
 
 class DeliveryPage(msgspec.Struct, frozen=True):
@@ -54,21 +82,62 @@ async def list_dead_letters(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
     subscription_id: SubscriptionId = None,
+    error_class: ErrorClass = None,
     event_id: EventId = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> DeliveryPage:
-    """Deliveries whose attempts are used up, newest first."""
+    """Deliveries whose attempts are used up, newest first; by ``error_class`` of one subscription."""
+    if error_class is not None and (subscription_id is None or event_id is not None):
+        raise ValidationFailed.of(
+            "error_class", "invalid-parameter", "goes with subscription_id, and not with event_id"
+        )
     wanted = DeliveryFilter(
         status=DeliveryStatus.DEAD,
         subscription_id=subscription_id,
         event_id=event_id,
+        error_class=error_class,
         since=since,
         until=until,
     )
     return await _page(context, organization_id, wanted, limit, cursor)
+
+
+@get(
+    "/api/dead-letters/groups",
+    summary="Group dead letters",
+    opt={ACCESS: (Scope.READ, Scope.MANAGE)},
+)
+async def group_dead_letters(
+    context: NamedDependency[Context],
+    organization_id: NamedDependency[str],
+    limit: GroupLimit = 20,
+    cursor: Cursor = None,
+) -> DeadLetterGroups:
+    """By subscription and by what the last attempts came to, with how many there are of each.
+
+    Counted up to 10000, or less where many groups are asked for: ``complete`` says whether that is all.
+    """
+    bound_to = ("dead-letter groups", organization_id)
+    after = None
+    if cursor is not None:
+        subscription_id, _, error_class = context.cursors.read(cursor, *bound_to).partition(" ")
+        after = subscription_id, error_class
+    found = await context.store.dead_groups(
+        organization_id, after=after, limit=limit + 1, most=min(MOST, _COUNTED // limit)
+    )
+    groups = [
+        DeadLetterGroup(
+            **msgspec.structs.asdict(each), newest_at=Timestamp(received_ms(each.newest))
+        )
+        for each in found[:limit]
+    ]
+    if len(found) <= limit:
+        return DeadLetterGroups(groups, None)
+    last = f"{groups[-1].subscription_id} {groups[-1].error_class}"
+    return DeadLetterGroups(groups, context.cursors.write(last, *bound_to))
 
 
 async def _page(
@@ -140,6 +209,7 @@ def router() -> Router:
         route_handlers=[
             list_deliveries,
             list_dead_letters,
+            group_dead_letters,
             get_delivery,
             retry_delivery,
             cancel_delivery,

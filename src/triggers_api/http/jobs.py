@@ -11,7 +11,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from triggers_api.errors import FieldError, MalformedValue, NotFound, ValidationFailed
 from triggers_api.http.context import ACCESS, Context
-from triggers_api.http.deliveries import EventId, SubscriptionId
+from triggers_api.http.deliveries import ErrorClass, EventId, SubscriptionId
 from triggers_api.http.parameters import Cursor, Limit, Since, Until
 from triggers_api.http.request import OPTIONAL_BODY
 from triggers_api.http.subscriptions import Moment
@@ -41,6 +41,11 @@ _NO_SUBSCRIPTION: Final = "there is no such subscription"
 _NO_JOB: Final = "there is no such job"
 
 
+MOST_IDS: Final = 1000
+
+DeliveryIds = Annotated[list[str], msgspec.Meta(min_length=1, max_length=MOST_IDS)]
+
+
 class ReplayOf(StrEnum):
     """Deliveries of which status to replay; ``missed``: events the subscription has no delivery of."""
 
@@ -66,11 +71,26 @@ class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class DeadLetterReplay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which dead letters are to be delivered once more; all of them where nothing is said."""
 
+    ids: DeliveryIds | None = None
     subscription_id: str | None = None
+    error_class: str | None = None
     event_id: str | None = None
     since: Moment | None = None
     until: Moment | None = None
     rate: float | None = None
+    dry_run: bool | None = None
+
+
+class DeadLetterPurge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters are to be deleted; ``all`` where nothing else is said."""
+
+    ids: DeliveryIds | None = None
+    subscription_id: str | None = None
+    error_class: str | None = None
+    event_id: str | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    all: bool | None = None
     dry_run: bool | None = None
 
 
@@ -126,14 +146,53 @@ async def replay_dead_letters(
 ) -> Job:
     """Makes one new delivery for each of them, as a job. They stay on file until they are purged."""
     errors: list[FieldError] = []
-    selection = Selection(
+    selection = _dead_letters(context, data, errors)
+    return await _begin_replay(context, principal, organization_id, data, selection, errors)
+
+
+@post(
+    "/api/dead-letters/purge",
+    summary="Purge chosen dead letters",
+    status_code=202,
+    opt={ACCESS: (Scope.MANAGE,)},
+)
+async def purge_chosen_dead_letters(
+    context: NamedDependency[Context],
+    principal: NamedDependency[Principal],
+    organization_id: NamedDependency[str],
+    data: JSONBody[DeadLetterPurge],
+) -> Job:
+    """Deletes them with their attempts, as a job. The events stay."""
+    errors: list[FieldError] = []
+    selection = _dead_letters(context, data, errors)
+    chosen = (
+        data.ids,
+        data.subscription_id,
+        data.error_class,
+        data.event_id,
+        data.since,
+        data.until,
+    )
+    if not data.all and all(each is None for each in chosen):
+        errors.append(FieldError("/all", "missing-filter", "name a filter, or say all: true"))
+    if errors:
+        raise ValidationFailed("the purge is not acceptable", errors=errors)
+    job = _job(context, JobKind.PURGE, selection, dry_run=bool(data.dry_run))
+    return await _begin(context, principal, organization_id, job)
+
+
+def _dead_letters(
+    context: Context, data: DeadLetterReplay | DeadLetterPurge, errors: list[FieldError]
+) -> Selection:
+    return Selection(
         status=DeliveryStatus.DEAD,
+        ids=None if data.ids is None else tuple(dict.fromkeys(data.ids)),
         subscription_id=data.subscription_id,
+        error_class=data.error_class,
         event_id=data.event_id,
         since=_moment(errors, "/since", data.since),
         until=_until(context, _moment(errors, "/until", data.until)),
     )
-    return await _begin_replay(context, principal, organization_id, data, selection, errors)
 
 
 @delete(
@@ -147,6 +206,7 @@ async def purge_dead_letters(
     principal: NamedDependency[Principal],
     organization_id: NamedDependency[str],
     subscription_id: SubscriptionId = None,
+    error_class: ErrorClass = None,
     event_id: EventId = None,
     since: Since = None,
     until: Until = None,
@@ -155,7 +215,7 @@ async def purge_dead_letters(
     ] = None,
 ) -> Job:
     """Deletes them with their attempts, as a job. The events stay."""
-    filters = (subscription_id, event_id, since, until)
+    filters = (subscription_id, error_class, event_id, since, until)
     if not all_ and all(each is None for each in filters):
         raise ValidationFailed.of("all", "missing-filter", "name a filter, or say all=true")
     job = _job(
@@ -164,6 +224,7 @@ async def purge_dead_letters(
         Selection(
             status=DeliveryStatus.DEAD,
             subscription_id=subscription_id,
+            error_class=error_class,
             event_id=event_id,
             since=since,
             until=_until(context, until),
@@ -322,6 +383,7 @@ def router() -> Router:
             create_replay,
             replay_dead_letters,
             purge_dead_letters,
+            purge_chosen_dead_letters,
             list_jobs,
             get_job,
             cancel_job,

@@ -46,6 +46,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         missed: only events of which the subscription has no delivery.
         type: a pattern.
+        error_class: only dead letters of this one, see ``model.outcome.error_class``.
+        ids: only these deliveries.
         since: inclusive.
         until: exclusive, and never later than the making of the job, so that what a replay brings
             about is not replayed by it.
@@ -56,6 +58,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     subscription_id: str | None = None
     event_id: str | None = None
     type: str | None = None
+    error_class: str | None = None
+    ids: tuple[str, ...] | None = None
     since: Timestamp | None = None
     until: Timestamp
 

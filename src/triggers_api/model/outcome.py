@@ -79,7 +79,12 @@ ERRORS: Final = {
 }
 """Every ``error`` an attempt can carry."""
 
+OTHER_ERROR: Final = "other"
+"""The error class of what has neither a status code nor one of these."""
+
 GONE: Final = 410
+_ANSWERED: Final = "receiver answered "
+_CLASS_LENGTH: Final = 40
 _THROTTLE: Final = frozenset({429, 502, 503, 504})
 
 
@@ -151,11 +156,23 @@ def _final(outcome: Outcome) -> Decision | None:
 def _reason(outcome: Outcome) -> str:
     match outcome:
         case Answered(status_code=code):
-            return f"receiver answered {code}"
+            return f"{_ANSWERED}{code}"
         case NoAnswer(error=error):
             return f"{error}: {ERRORS[error]}"
         case NotSent(reason=reason):
             return reason
+
+
+def error_class(reason: str | None) -> str:
+    """What a dead letter's last attempt came to, from its reason: a status code, or one of ``ERRORS``.
+
+    Statements of PostgreSQL say the same by themselves.
+    """
+    reason = reason or ""
+    if reason.startswith(_ANSWERED):
+        return reason[len(_ANSWERED) :][:3]
+    word, colon, _ = reason.partition(":")
+    return word[:_CLASS_LENGTH] if word and colon else OTHER_ERROR
 
 
 def _final_answer(answer: Answered) -> Decision | None:

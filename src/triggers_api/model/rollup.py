@@ -136,7 +136,7 @@ class Point(Counted, frozen=True, kw_only=True):
     at: Timestamp
 
 
-class Health(msgspec.Struct, frozen=True, kw_only=True):
+class HealthPoint(msgspec.Struct, frozen=True, kw_only=True):
     """How attempts to deliver to a subscription fared in a stretch that began at ``at``."""
 
     at: Timestamp
@@ -243,20 +243,22 @@ def series(
     return total, [Point(at=at, **_shown(tally)) for at, tally in points.items()]
 
 
-def health_line(
-    rollups: Iterable[Rollup], *, since: Timestamp, until: Timestamp
-) -> dict[str, list[Health]]:
+def health_lines(
+    subscription_ids: Iterable[str],
+    rollups: Iterable[Rollup],
+    *,
+    since: Timestamp,
+    until: Timestamp,
+) -> dict[str, list[HealthPoint]]:
     """How subscriptions fared, by their ids: a point for each stretch of ``SUBSCRIPTION_S``."""
     step_ms = SUBSCRIPTION_S * 1000
-    found: dict[str, dict[int, Tally]] = {}
+    found: dict[str | None, dict[int, Tally]] = {each: {} for each in subscription_ids}
     for rollup in rollups:
-        if rollup.subscription_id is not None:
-            of_one = found.setdefault(rollup.subscription_id, {})
-            of_one.setdefault(int(rollup.at), Tally()).add(rollup.tally)
+        found[rollup.subscription_id].setdefault(int(rollup.at), Tally()).add(rollup.tally)
     nothing = Tally()
     return {
         subscription: [
-            Health(
+            HealthPoint(
                 at=Timestamp(at),
                 succeeded=(tally := tallies.get(at, nothing)).attempts_succeeded,
                 failed=tally.attempts_failed,
@@ -265,4 +267,5 @@ def health_line(
             for at in range(floor(since, SUBSCRIPTION_S), until, step_ms)
         ]
         for subscription, tallies in found.items()
+        if subscription is not None
     }

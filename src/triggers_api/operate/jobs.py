@@ -92,6 +92,7 @@ class Search:
                 and each.origin_id != job.id
                 and selection.subscription_id in {None, each.subscription_id}
                 and selection.event_id in {None, each.event_id}
+                and selection.error_class in {None, each.error_class}
                 and (selection.type is None or glob_matches(selection.type, each.event_type))
             ),
             position=walked[-1].id if walked else after,

@@ -65,6 +65,7 @@ from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
+from triggers_api.model.workload import DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store.bodies import Sealing
 
 
@@ -90,12 +91,14 @@ class QueueClaim(msgspec.Struct, frozen=True):
         recovered: how many of them were taken over from a lease that had run out.
         settings_version: in force when they were claimed. Who routes them by an older one may miss a
             subscription that was confirmed before they came in.
+        unfinished: the look ended before all that is due was looked at: look again at once.
     """
 
     token: int
     events: tuple[QueuedEvent, ...]
     recovered: int = 0
     settings_version: int = 0
+    unfinished: bool = False
 
 
 class RoutedEvent(msgspec.Struct, frozen=True, gc=False):
@@ -358,11 +361,15 @@ class StalePart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which deliveries; ``since`` inclusive and ``until`` exclusive on creation."""
+    """Which deliveries; ``since`` inclusive and ``until`` exclusive on creation.
+
+    ``error_class`` is about dead ones of a subscription only.
+    """
 
     status: DeliveryStatus | None = None
     subscription_id: str | None = None
     event_id: str | None = None
+    error_class: str | None = None
     since: Timestamp | None = None
     until: Timestamp | None = None
 
@@ -649,7 +656,10 @@ class WalkedEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class WalkedDelivery(msgspec.Struct, frozen=True, gc=False):
-    """A delivery that a job comes by; ``origin_id`` is the job that made it, if one did."""
+    """A delivery that a job comes by.
+
+    ``origin_id`` is the job that made it, if one did; ``error_class`` is of use where it is dead.
+    """
 
     id: str
     event_id: str
@@ -657,6 +667,7 @@ class WalkedDelivery(msgspec.Struct, frozen=True, gc=False):
     subscription_id: str
     status: DeliveryStatus
     origin_id: str | None
+    error_class: str | None
 
 
 class EventContent(msgspec.Struct, frozen=True, gc=False):
@@ -1069,6 +1080,14 @@ class Store(Protocol):
     ) -> list[Delivery]:
         """A page of deliveries, newest first."""
 
+    async def dead_groups(
+        self, organization_id: str, *, after: tuple[str, str] | None, limit: int, most: int
+    ) -> list[DeadGroup]:
+        """Some groups of dead letters, by subscription and error class, behind such a pair.
+
+        Those of each are counted up to ``most``.
+        """
+
     async def delivery(self, organization_id: str, delivery_id: str) -> DeliveryDetail | None:
         """One delivery with its attempts."""
 
@@ -1186,6 +1205,20 @@ class Store(Protocol):
 
         Returns:
             How many were deleted.
+        """
+
+    async def workload(self, organization_id: str | None, most: int) -> Workload:
+        """What an organization has waiting, dead and on file; with ``None`` all of them together.
+
+        Rows of a kind are counted up to ``most``.
+        """
+
+    async def subscription_workload(
+        self, organization_id: str, subscription_ids: Collection[str], most: int
+    ) -> Mapping[str, SubscriptionWorkload]:
+        """What some subscriptions have waiting and dead, counted up to ``most`` each.
+
+        Of one that is not there, nothing waits.
         """
 
     # ── what is kept aside ────────────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@ import msgspec
 
 from triggers_api.errors import StartError
 from triggers_api.model import ids
+from triggers_api.model.outcome import error_class
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import OrganizationAccount
@@ -218,7 +219,10 @@ class Source:
             (*keys, self._uuid(event), self._known[subscription], origin, asked, status, *columns)
         )
         if status == _DEAD:
-            tables.setdefault("dead_letters", []).append(keys)
+            *_, reason, _sequence = columns
+            tables.setdefault("dead_letters", []).append(
+                (*keys, self._known[subscription], error_class(reason))
+            )
         return 0
 
     def _attempt(self, row: Row, tables: dict[str, list[Row]]) -> int:

@@ -48,7 +48,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "organization_id", "delivery_id", "subscription_id", "due_at", "priority", "order_key",
         "sequence",
     ),
-    "dead_letters": ("organization_id", "delivery_id"),
+    "dead_letters": ("organization_id", "delivery_id", "subscription_id", "error_class"),
     "attempts": (
         "organization_id", "delivery_id", "number", "id", "started_at", "duration_ms",
         "status_code", "error", "response_body", "details",

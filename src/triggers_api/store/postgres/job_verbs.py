@@ -24,6 +24,7 @@ from triggers_api.model.job import (
     cancelled,
     notice,
 )
+from triggers_api.model.outcome import error_class
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
@@ -301,7 +302,17 @@ class JobVerbs:
     ) -> list[WalkedDelivery]:
         """Deliveries from a position on, by the index that has the fewest beside them."""
         parameters: list[Any] = [organization, _position(after), *_span(selection), limit]
-        if selection.status is DeliveryStatus.DEAD:
+        if selection.ids is not None:
+            name = "walk_chosen"
+            parameters.append([find(ids.DELIVERY, each) for each in selection.ids])
+        elif selection.status is DeliveryStatus.DEAD and None not in (
+            selection.subscription_id,
+            selection.error_class,
+        ):
+            name = "walk_dead_group"
+            parameters.append(find(ids.SUBSCRIPTION, str(selection.subscription_id)))
+            parameters.append(selection.error_class)
+        elif selection.status is DeliveryStatus.DEAD:
             name = "walk_dead_letters"
         elif selection.subscription_id is not None:
             name = "walk_deliveries_of_subscription"
@@ -316,8 +327,9 @@ class JobVerbs:
                 subscription_id=text(ids.SUBSCRIPTION, subscription),
                 status=codes.DELIVERY_STATUS_OF[status],
                 origin_id=text(ids.JOB, origin_id) if origin == _REPLAY else None,
+                error_class=error_class(reason),
             )
-            for delivery, event, event_type, subscription, status, origin, origin_id
+            for delivery, event, event_type, subscription, status, origin, origin_id, reason
             in await db.fetch(SQL[name], *parameters)
         ]  # fmt: skip
 

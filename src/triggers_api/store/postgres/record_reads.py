@@ -1,7 +1,7 @@
 """Reads of the record half: events, deliveries, attempts, books."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -31,6 +31,7 @@ from triggers_api.model.statistics import (
 )
 from triggers_api.model.timeline import Tried, timeline
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.workload import Count, DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     DeliveryFilter,
@@ -128,7 +129,17 @@ class RecordReads:
             organization,
             *_span(ids.DELIVERY, wanted.since, wanted.until, page),
         ]
-        if wanted.event_id is not None:
+        if wanted.event_id is None and wanted.status is DeliveryStatus.DEAD:
+            name = "dead_deliveries"
+            if subscription is not None:
+                name = "dead_deliveries_of_groups"
+                classes = (
+                    [each async for each in _classes(db, organization, subscription)]
+                    if wanted.error_class is None
+                    else [wanted.error_class]
+                )
+                parameters += [subscription, classes]
+        elif wanted.event_id is not None:
             name = "deliveries_by_event"
             parameters += [status, find(ids.EVENT, wanted.event_id), subscription]
         elif wanted.status in OPEN:
@@ -137,12 +148,59 @@ class RecordReads:
         elif subscription is not None:
             name = "deliveries_by_subscription"
             parameters += [status, subscription]
-        elif wanted.status is DeliveryStatus.DEAD:
-            name = "dead_deliveries"
         else:
             name = "deliveries"
             parameters.append(status)
         return [_delivery(row) for row in await db.fetch(SQL[name], *parameters)]
+
+    async def dead_groups(
+        self,
+        db: Connection,
+        organization: Key,
+        after: tuple[str, str] | None,
+        limit: int,
+        most: int,
+    ) -> list[DeadGroup]:
+        """Groups of dead letters behind one."""
+        subscription = FIRST if after is None else find(ids.SUBSCRIPTION, after[0])
+        error_class = "" if after is None else after[1]
+        rows = await db.fetch(
+            SQL["dead_groups"], organization, subscription, error_class, limit, most + 1
+        )
+        return [
+            DeadGroup(
+                subscription_id=text(ids.SUBSCRIPTION, of),
+                error_class=kind,
+                count=min(count, most),
+                complete=count <= most,
+                newest=text(ids.DELIVERY, newest),
+            )
+            for of, kind, count, newest in rows
+        ]
+
+    async def workload(
+        self, db: Connection, organization: Key | None, most: int, now: Timestamp
+    ) -> Workload:
+        """What waits, is dead, and is on file."""
+        whose = () if organization is None else (organization,)
+        name = "workload_of_all" if organization is None else "workload"
+        row = await db.fetchrow(SQL[name], most + 1, now, *whose)
+        assert row is not None
+        return Workload.seen(row, most, now)
+
+    async def subscription_workload(
+        self, db: Connection, organization: Key, asked: Mapping[str, Key], most: int
+    ) -> dict[str, SubscriptionWorkload]:
+        """What subscriptions have waiting and dead."""
+        rows = await db.fetch(
+            SQL["subscription_workload"], organization, list(asked.values()), most + 1
+        )
+        return {
+            identifier: SubscriptionWorkload(
+                waiting=Count.up_to(most, waiting), dead=Count.up_to(most, dead)
+            )
+            for identifier, (waiting, dead) in zip(asked, rows, strict=True)
+        }
 
     async def delivery(
         self, db: Connection, organization: Key, delivery: Key
@@ -264,6 +322,15 @@ class RecordReads:
             )
             for organization, accepted, total, pruned in await db.fetch(SQL["account_totals"])
         ]
+
+
+async def _classes(db: Connection, organization: Key, subscription: Key) -> AsyncIterator[str]:
+    """The error classes of a subscription's dead letters."""
+    found = ""
+    while found is not None:
+        found = await db.fetchval(SQL["dead_class_next"], organization, subscription, found)
+        if found is not None:
+            yield found
 
 
 def _span(

@@ -47,6 +47,7 @@ from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
+from triggers_api.model.workload import DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store import bodies
 from triggers_api.store.acting import present_actor
 from triggers_api.store.base import (
@@ -151,6 +152,7 @@ _EVENT_OVERHEAD: Final = 256
 """Bytes that an event takes in the commit queue besides its payload, about."""
 
 _LISTED_MS: Final = 60_000
+_SORTED_AT_ONCE: Final = 5000
 _PROBE_BYTES: Final = 65_536
 
 
@@ -538,7 +540,7 @@ class PostgresStore:
                 not_of=not_of,
                 skew_ms=self.skew_ms,
             ),
-            atomic=bool(in_order_of),
+            atomic=bool(in_order_of or not_of),
         )
 
     async def fan_out(self, token: int, routed: Sequence[RoutedEvent]) -> Sequence[str]:
@@ -677,6 +679,7 @@ class PostgresStore:
         await self._write(lambda db: self._jobs.free(db, now=self.now()))
         self._wake_for(events, deliveries + mended)
         await self._write(lambda db: db.execute(SQL["forget_deleted_health"]))
+        await self._write(lambda db: db.execute(SQL["sort_dead_letters"], _SORTED_AT_ONCE))
         return Reaped(events, deliveries, await self._cancel_ended(), mended)
 
     async def beat(self, worker: Worker) -> Reaped:
@@ -906,6 +909,14 @@ class PostgresStore:
             lambda db: self._records.deliveries(db, organization, wanted, page)
         )
 
+    async def dead_groups(
+        self, organization_id: str, *, after: tuple[str, str] | None, limit: int, most: int
+    ) -> list[DeadGroup]:
+        organization = _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._records.dead_groups(db, organization, after, limit, most)
+        )
+
     async def delivery(self, organization_id: str, delivery_id: str) -> DeliveryDetail | None:
         organization, delivery = _organization(organization_id), find(ids.DELIVERY, delivery_id)
         return await self._sessions.read(
@@ -1051,6 +1062,21 @@ class PostgresStore:
     async def prune_rollups(self, step_s: int, before: Timestamp, limit: int) -> int:
         return changed(
             await self._write(lambda db: db.execute(SQL["prune_rollups"], step_s, before, limit))
+        )
+
+    async def workload(self, organization_id: str | None, most: int) -> Workload:
+        organization = None if organization_id is None else _organization(organization_id)
+        return await self._sessions.read(
+            lambda db: self._records.workload(db, organization, most, self.now())
+        )
+
+    async def subscription_workload(
+        self, organization_id: str, subscription_ids: Collection[str], most: int
+    ) -> Mapping[str, SubscriptionWorkload]:
+        organization = _organization(organization_id)
+        asked = {each: find(ids.SUBSCRIPTION, each) for each in subscription_ids}
+        return await self._sessions.read(
+            lambda db: self._records.subscription_workload(db, organization, asked, most)
         )
 
     # ── inboxes ───────────────────────────────────────────────────────────────────────────────

@@ -16,11 +16,13 @@ from triggers_api.model.delivery import (
     RETRYABLE,
     WAITING,
     Attempt,
+    DeliveryStatus,
     reopened,
     waits_for,
 )
 from triggers_api.model.health import Evidence, HealthEvent, evidence
 from triggers_api.model.notice import Notice, NoticeType
+from triggers_api.model.outcome import error_class
 from triggers_api.model.subscription import SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
@@ -65,6 +67,7 @@ _LINES_AT_ONCE = 1000
 _FIRST_LINE: Final = (0, "")
 
 _CODE = codes.DELIVERY_STATUS
+_DEAD: Final = DeliveryStatus.DEAD
 
 
 class DeliveryVerbs(Tables):
@@ -315,6 +318,7 @@ class DeliveryVerbs(Tables):
                     (settlement.next_attempt_at or now) if settlement.status in WAITING else None,
                     now,
                     settlement.reason,
+                    error_class(settlement.reason) if settlement.status is _DEAD else None,
                 )
             )
             if settlement.status not in WAITING:
@@ -329,8 +333,8 @@ class DeliveryVerbs(Tables):
             said = evidence(attempt, settlement.status, settlement.sent_to)
             if said is not None:
                 seen.setdefault(subscription, []).append(said)
-        run_many(db, "settle", states, none=(0,) * 7)
-        self._passed.came([due_at for _, _, _, _, due_at, _, _ in states if due_at is not None])
+        run_many(db, "settle", states, none=(0,) * 8)
+        self._passed.came([due_at for _, _, _, _, due_at, *_ in states if due_at is not None])
         run_many(db, "settle_attempts", attempts, none=(0,) * 9)
         for subscription, settlement in gone.items():
             self._disable(db, subscription, settlement, now)

@@ -337,7 +337,21 @@ class JobVerbs(Tables):
             "until": until,
             "limit": limit,
         }
-        if selection.status is DeliveryStatus.DEAD:
+        if selection.ids is not None:
+            name = "walk_chosen"
+            parameters["chosen"] = numbers(
+                self.keys.find(ids.DELIVERY, each) for each in selection.ids
+            )
+        elif selection.status is DeliveryStatus.DEAD and None not in (
+            selection.subscription_id,
+            selection.error_class,
+        ):
+            name = "walk_dead_group"
+            parameters["error_class"] = selection.error_class
+            parameters["subscription_id"] = self.keys.find(
+                ids.SUBSCRIPTION, str(selection.subscription_id)
+            )
+        elif selection.status is DeliveryStatus.DEAD:
             name = "walk_dead_letters"
         elif selection.subscription_id is not None:
             name = "walk_deliveries_of_subscription"
@@ -354,10 +368,18 @@ class JobVerbs(Tables):
                 subscription_id=self.keys.subscription(subscription),
                 status=codes.DELIVERY_STATUS_OF[status],
                 origin_id=self.keys.job(origin_id) if origin == _REPLAY else None,
+                error_class=error_class,
             )
-            for number, event, event_type, subscription, status, origin, origin_id in db.execute(
-                SQL[name], parameters
-            )
+            for (
+                number,
+                event,
+                event_type,
+                subscription,
+                status,
+                origin,
+                origin_id,
+                error_class,
+            ) in db.execute(SQL[name], parameters)
         ]
 
     def _position(self, identifier: str | None) -> int:

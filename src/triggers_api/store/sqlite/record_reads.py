@@ -1,6 +1,6 @@
 """Reads of the record half: events, deliveries, attempts, books. Each runs on a reader's snapshot."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -27,6 +27,7 @@ from triggers_api.model.statistics import (
 )
 from triggers_api.model.timeline import Tried, timeline
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.workload import Count, DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     DeliveryFilter,
@@ -121,17 +122,98 @@ class RecordReads(Tables):
             and self.keys.find(ids.SUBSCRIPTION, wanted.subscription_id),
             **self._span(ids.DELIVERY, wanted.since, wanted.until, page),
         }
-        if wanted.event_id is not None:
+        if wanted.event_id is None and wanted.status is DeliveryStatus.DEAD:
+            if parameters["subscription_id"] is not None:
+                return self._dead_of(db, parameters, wanted.error_class)
+            name = "dead_deliveries"
+        elif wanted.event_id is not None:
             name = "deliveries_by_event"
         elif wanted.status in OPEN and self._few_open(db, organization):
             name = "open_deliveries"
         elif wanted.subscription_id is not None:
             name = "deliveries_by_subscription"
-        elif wanted.status is DeliveryStatus.DEAD:
-            name = "dead_deliveries"
         else:
             name = "deliveries"
         return [self._delivery(row) for row in db.execute(SQL[name], parameters)]
+
+    def _dead_of(
+        self, db: apsw.Connection, parameters: dict[str, Any], error_class: str | None
+    ) -> list[Delivery]:
+        """A page of a subscription's dead letters: of each error class the newest, and of these."""
+        whose = parameters["organization_id"], parameters["subscription_id"]
+        rows: list[tuple[Any, ...]] = []
+        for each in (error_class,) if error_class else self._classes(db, *whose):
+            rows += db.execute(SQL["dead_deliveries_of_group"], parameters | {"error_class": each})
+        rows.sort(reverse=True)
+        return [self._delivery(row) for row in rows[: parameters["limit"]]]
+
+    def _classes(self, db: apsw.Connection, organization: int, subscription: int) -> Iterator[str]:
+        found = ""
+        while row := db.execute(
+            SQL["dead_group_next"], (organization, subscription, found)
+        ).fetchone():
+            found = row[1]
+            yield found
+
+    def dead_groups(
+        self,
+        db: apsw.Connection,
+        organization: int,
+        after: tuple[str, str] | None,
+        limit: int,
+        most: int,
+    ) -> list[DeadGroup]:
+        """Groups of dead letters behind one."""
+        subscription = 0 if after is None else self.keys.find(ids.SUBSCRIPTION, after[0])
+        error_class = "" if after is None else after[1]
+        groups: list[DeadGroup] = []
+        while len(groups) < limit:
+            row = (
+                db.execute(
+                    SQL["dead_group_next"], (organization, subscription, error_class)
+                ).fetchone()
+                or db.execute(SQL["dead_group_of_next"], (organization, subscription)).fetchone()
+            )
+            if row is None:
+                break
+            subscription, error_class = row
+            ((count, newest),) = db.execute(
+                SQL["dead_group"], (organization, subscription, error_class, most + 1)
+            )
+            groups.append(
+                DeadGroup(
+                    subscription_id=self.keys.subscription(subscription),
+                    error_class=error_class,
+                    count=min(count, most),
+                    complete=count <= most,
+                    newest=self.keys.delivery(newest),
+                )
+            )
+        return groups
+
+    def workload(
+        self, db: apsw.Connection, organization: int | None, most: int, now: int
+    ) -> Workload:
+        """What waits, is dead, and is on file."""
+        name = "workload_of_all" if organization is None else "workload"
+        (row,) = db.execute(
+            SQL[name], {"organization_id": organization, "now": now, "most": most + 1}
+        )
+        return Workload.seen(row, most, now)
+
+    def subscription_workload(
+        self, db: apsw.Connection, organization: int, asked: Mapping[str, int], most: int
+    ) -> dict[str, SubscriptionWorkload]:
+        """What subscriptions have waiting and dead."""
+        found = {}
+        for identifier, subscription in asked.items():
+            ((waiting, dead),) = db.execute(
+                SQL["subscription_workload"], (organization, subscription, most + 1)
+            )
+            found[identifier] = SubscriptionWorkload(
+                waiting=Count.up_to(most, waiting), dead=Count.up_to(most, dead)
+            )
+        return found
 
     def _few_open(self, db: apsw.Connection, organization: int) -> bool:
         """Whether it costs little to look at all that is not finished.

@@ -31,6 +31,7 @@ from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
+from triggers_api.model.workload import DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store.acting import present_actor
 from triggers_api.store.base import (
     AuditFilter,
@@ -78,6 +79,7 @@ from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.notice import News, Notice
 from triggers_api.store.passed import Passed
+from triggers_api.store.queue_passed import QueuePassed
 from triggers_api.store.sqlite import schema, tokens
 from triggers_api.store.sqlite.audit_verbs import AuditVerbs
 from triggers_api.store.sqlite.checkpointer import Checkpointer
@@ -97,7 +99,7 @@ from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.quarantine_verbs import QuarantineVerbs
-from triggers_api.store.sqlite.queue_verbs import QueueVerbs
+from triggers_api.store.sqlite.queue_verbs import GonePast, QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
 from triggers_api.store.sqlite.rollup_verbs import RollupVerbs
@@ -156,13 +158,14 @@ class SqliteStore:
         keys = self._keys = Keys(tail)
         self._ids = ids.IdGenerator(clock, tail=tail, after=last)
         passed: Passed[int] = Passed(0)
-        self._queue = QueueVerbs(keys, passed)
+        gone_past: GonePast = QueuePassed(0)
+        self._queue = QueueVerbs(keys, passed, gone_past)
         self._audit = AuditVerbs(keys, clock, tail=tail, after=last)
         self._settings = SettingsVerbs(keys, cipher, self._audit)
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(keys, self._settings, self._health, passed)
         self._events = EventVerbs(keys, self._audit)
-        self._quarantine = QuarantineVerbs(keys)
+        self._quarantine = QuarantineVerbs(keys, gone_past)
         self._records = RecordReads(keys)
         self._search = SearchVerbs(keys, self._records)
         self._jobs = JobVerbs(keys, self._audit)
@@ -693,6 +696,14 @@ class SqliteStore:
             lambda db: self._records.deliveries(db, organization, wanted, page)
         )
 
+    async def dead_groups(
+        self, organization_id: str, *, after: tuple[str, str] | None, limit: int, most: int
+    ) -> list[DeadGroup]:
+        organization = self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._records.dead_groups(db, organization, after, limit, most)
+        )
+
     async def delivery(self, organization_id: str, delivery_id: str) -> DeliveryDetail | None:
         organization = self._organization(organization_id)
         delivery = self._keys.find(ids.DELIVERY, delivery_id)
@@ -816,6 +827,21 @@ class SqliteStore:
     async def prune_rollups(self, step_s: int, before: Timestamp, limit: int) -> int:
         return await self._write(
             "prune_rollups", lambda db: self._rollups.prune(db, step_s, before, limit)
+        )
+
+    async def workload(self, organization_id: str | None, most: int) -> Workload:
+        organization = None if organization_id is None else self._organization(organization_id)
+        return await self._readers.run(
+            lambda db: self._records.workload(db, organization, most, self.now())
+        )
+
+    async def subscription_workload(
+        self, organization_id: str, subscription_ids: Collection[str], most: int
+    ) -> Mapping[str, SubscriptionWorkload]:
+        organization = self._organization(organization_id)
+        asked = {each: self._keys.find(ids.SUBSCRIPTION, each) for each in subscription_ids}
+        return await self._readers.run(
+            lambda db: self._records.subscription_workload(db, organization, asked, most)
         )
 
     # ── inboxes ───────────────────────────────────────────────────────────────────────────────

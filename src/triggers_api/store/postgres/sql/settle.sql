@@ -73,7 +73,12 @@ waiting AS (
     WHERE q.ctid = h.place_in_table AND h.due_at IS NOT NULL
 ),
 dead AS (
-    INSERT INTO dead_letters (organization_id, delivery_id)
-    SELECT organization_id, delivery_id FROM held WHERE status = 6
+    INSERT INTO dead_letters (organization_id, delivery_id, subscription_id, error_class)
+    SELECT organization_id, delivery_id, subscription_id,
+           CASE WHEN starts_with(reason, 'receiver answered ') THEN substr(reason, 19, 3)
+                WHEN strpos(reason, ':') > 1 THEN left(split_part(reason, ':', 1), 40)
+                ELSE 'other' END
+    FROM held
+    WHERE status = 6
 )
 SELECT f.delivery_id, f.token, f.subscription_id, EXISTS (SELECT FROM held) AS done FROM found AS f

@@ -1,4 +1,4 @@
-SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.origin, d.origin_id
+SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.origin, d.origin_id, d.reason
 FROM (
     SELECT l.delivery_id
     FROM dead_letters AS l

@@ -1,5 +1,5 @@
 -- Compared as in deliveries_by_subscription.
-SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.origin, d.origin_id
+SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.origin, d.origin_id, d.reason
 FROM (
     SELECT d.*
     FROM deliveries AS d

@@ -1,4 +1,4 @@
-SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.origin, d.origin_id
+SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.origin, d.origin_id, d.error_class
 FROM deliveries AS d INDEXED BY deliveries_organization
 CROSS JOIN events AS e ON e.id = d.event_id
 WHERE d.organization_id = :organization_id

@@ -1,0 +1,12 @@
+-- As walk_dead_letters, of deliveries that were named.
+SELECT d.id, d.event_id, e.type, d.subscription_id, d.status, d.origin, d.origin_id, d.reason
+FROM unnest($6::uuid[]) AS c (id)
+CROSS JOIN LATERAL (
+    SELECT d.* FROM deliveries AS d WHERE d.organization_id = $1 AND d.id = c.id LIMIT 1
+) AS d
+CROSS JOIN LATERAL (
+    SELECT e.type FROM events AS e WHERE e.organization_id = $1 AND e.id = d.event_id LIMIT 1
+) AS e
+WHERE d.id > $2 AND d.id >= $3 AND d.id < $4
+ORDER BY d.id
+LIMIT $5
