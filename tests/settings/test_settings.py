@@ -40,6 +40,9 @@ DEFAULTS: Final[dict[str, object]] = {
     "rate_burst": 10_000,
     "queue_warn_depth": 1000,
     "max_queue_depth": 1_000_000,
+    "max_queue_age_s": 0.0,
+    "max_organization_queue_depth": 0,
+    "disk_reserve_mb": 64,
     "batch_size": 100,
     "max_concurrent_events": 20,
     "item_timeout_s": 30.0,
@@ -65,6 +68,7 @@ DEFAULTS: Final[dict[str, object]] = {
     "shutdown_grace_s": 30.0,
     "log_level": "info",
     "log_format": None,
+    "log_lines_per_s": 100,
 }
 
 # The least and the most that is taken, and what is just beyond.
@@ -78,6 +82,9 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "rate_burst": ("1", "1000000000", "0", "1000000001"),
     "queue_warn_depth": ("1", "1000000000", "0", "1000000001"),
     "max_queue_depth": ("1", "1000000000", "0", "1000000001"),
+    "max_queue_age_s": ("0", "31536000", "-0.1", "31536000.1"),
+    "max_organization_queue_depth": ("0", "1000000000", "-1", "1000000001"),
+    "disk_reserve_mb": ("0", "1000000", "-1", "1000001"),
     "batch_size": ("1", "10000", "0", "10001"),
     "max_concurrent_events": ("1", "10000", "0", "10001"),
     "item_timeout_s": ("0.01", "3600", "0.009", "3600.1"),
@@ -96,6 +103,7 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "attempt_retention_days": ("0", "36500", "-1", "36501"),
     "max_process_attempts": ("1", "1000", "0", "1001"),
     "shutdown_grace_s": ("0", "3600", "-1", "3600.1"),
+    "log_lines_per_s": ("0", "1000000", "-1", "1000001"),
 }
 
 # What one setting needs of another, so that its bounds and words are taken.
@@ -131,6 +139,9 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "rate_burst": ("7", 7),
     "queue_warn_depth": ("7", 7),
     "max_queue_depth": ("7", 7),
+    "max_queue_age_s": ("7.5", 7.5),
+    "max_organization_queue_depth": ("7", 7),
+    "disk_reserve_mb": ("7", 7),
     "batch_size": ("7", 7),
     "max_concurrent_events": ("7", 7),
     "item_timeout_s": ("1.5", 1.5),
@@ -163,6 +174,7 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "shutdown_grace_s": ("0", 0.0),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
+    "log_lines_per_s": ("7", 7),
 }
 
 ALIASES: Final = {
