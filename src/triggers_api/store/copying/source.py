@@ -29,7 +29,7 @@ RECORDS: Final = ("events", "deliveries", "attempts")
 """What is copied batch by batch, in this order."""
 SETTINGS: Final = (
     "organizations", "api_keys", "subscriptions", "controls", "accounts", "order_keys",
-    "endpoint_health", "farewells", "jobs", "notices", "inboxes", "event_types", "rollups",
+    "endpoint_health", "farewells", "jobs", "notices", "inboxes", "event_types", "key_uses", "rollups",
     "switches",
 )  # fmt: skip
 """What is small enough to be copied at the end, each table as a whole."""
@@ -177,6 +177,7 @@ class Source:
             "accounts": lambda owner, *counts: (known[owner], 0, *counts),
             "order_keys": lambda owner, number, *rest: (known[owner], known[number], *rest),
             "endpoint_health": lambda owner, number, *rest: (known[owner], known[number], *rest),
+            "key_uses": lambda key, used_at: (uuid(key), used_at),
             "event_types": lambda owner, *columns: (known[owner], *columns, version),
             "switches": lambda owner, number, body: (
                 (

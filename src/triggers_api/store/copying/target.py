@@ -71,6 +71,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "organization_id", "cursor", "xid", "event_id", "available_at", "lease_token",
         "receive_count",
     ),
+    "key_uses": ("key_id", "used_at"),
     "audit_entries": (
         "organization_id", "id", "action", "actor", "resource_type", "resource_id", "body",
     ),
