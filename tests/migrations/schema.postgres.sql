@@ -203,6 +203,11 @@ CREATE TABLE key_uses (
     used_at bigint NOT NULL
 ) WITH (fillfactor=50);
 ALTER TABLE key_uses ADD CONSTRAINT key_uses_pkey PRIMARY KEY (key_id);
+CREATE TABLE logouts (
+    session text NOT NULL,
+    expires_at bigint NOT NULL
+);
+ALTER TABLE logouts ADD CONSTRAINT logouts_pkey PRIMARY KEY (session);
 CREATE TABLE meta (
     name text NOT NULL,
     value bytea NOT NULL

@@ -1217,6 +1217,14 @@ class Store(Protocol):
         Of one that is not there, nothing waits.
         """
 
+    # ── sessions of the operator page ─────────────────────────────────────────────────────────
+
+    async def log_out(self, session: str, expires_at: Timestamp) -> None:
+        """Note that a session was ended before its time, until it would have ended by itself."""
+
+    async def logged_out(self, session: str) -> bool:
+        """Whether a session was ended before its time, by whatever process."""
+
     # ── what is kept aside ────────────────────────────────────────────────────────────────────
 
     async def quarantine(self, organization_id: str | None, page: Page) -> list[EventAside]:

@@ -1064,6 +1064,19 @@ class PostgresStore:
             lambda db: self._records.subscription_workload(db, organization, asked, most)
         )
 
+    # ── sessions of the operator page ─────────────────────────────────────────────────────────
+
+    async def log_out(self, session: str, expires_at: Timestamp) -> None:
+        async def log_out(db: Connection) -> None:
+            await db.execute(SQL["forget_logouts"], self.now())
+            await db.execute(SQL["log_out"], session, expires_at)
+
+        await self._write(log_out)
+
+    async def logged_out(self, session: str) -> bool:
+        found = await self._sessions.read(lambda db: db.fetch(SQL["logged_out"], session))
+        return bool(found)
+
     # ── inboxes ───────────────────────────────────────────────────────────────────────────────
 
     async def inboxes(self, organization_id: str) -> list[Inbox]:
