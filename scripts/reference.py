@@ -57,6 +57,7 @@ _TAGS: Final = (
     "Deliveries",
     "Jobs",
     "Organization",
+    "Portal",
     "Audit",
     "Statistics",
     "Operator",

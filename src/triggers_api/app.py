@@ -51,6 +51,7 @@ from triggers_api.operate.expiry import Expiry
 from triggers_api.operate.heartbeat import Heartbeat
 from triggers_api.operate.indexer import Indexer
 from triggers_api.operate.jobs import JobRunner
+from triggers_api.operate.key_uses import KeyUses
 from triggers_api.operate.lag import LoopLag
 from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
@@ -251,6 +252,7 @@ class App:
             )
             self.limits = self._shared_limiter(stack)
             self._build_http()
+            stack.push_async_callback(self._finish_key_uses)
             self.switches = SwitchKeeper(store, directory, changing=self.context.changing)
             self._stack = stack.pop_all()
         return self
@@ -374,7 +376,15 @@ class App:
     def _parts(self) -> tuple[Part, ...]:
         shared = () if self.limits is None else (self.limits,)
         if self.settings.role == "api":
-            return self.switches, self.monitor, self.peers, self.lag, self.rollups, *shared
+            return (
+                self.switches,
+                self.monitor,
+                self.peers,
+                self.lag,
+                self.rollups,
+                self.key_uses,
+                *shared,
+            )
         disk = () if self.disk is None else (self.disk,)
         return (
             *shared,
@@ -384,6 +394,7 @@ class App:
             self.retention,
             self.event_retention,
             self.audit_retention,
+            self.key_uses,
             self.monitor,
             self.peers,
             self.lag,
@@ -408,6 +419,9 @@ class App:
             limiter,
             authenticator=authenticator,
             rate=Rate(settings.rate_limit, settings.rate_burst),
+        )
+        self.key_uses = KeyUses(
+            self.store, directory, taken=authenticator.take_uses, metrics=self.metrics
         )
         self.post_event = PostEvent(self.ingest, self.admission, metrics=self.metrics)
         post_batch = PostBatch(self.ingest, self.admission, metrics=self.metrics)
@@ -511,6 +525,10 @@ class App:
         except Unavailable as problem:
             # One line: the fault is the disk's, and not in this code.
             log.error("outcomes not stored at the end, sent again", code=problem.code)  # noqa: TRY400
+
+    async def _finish_key_uses(self) -> None:
+        with suppress(Unavailable):  # the last minute is not known then
+            await self.key_uses.save()
 
     async def _finish_indexing(self) -> None:
         with suppress(Unavailable):  # then it is another's turn a little later

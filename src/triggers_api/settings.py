@@ -394,6 +394,11 @@ class Settings:
         _choice("console", "json"),
         "`console` for people, `json` for machines; by default console on a terminal.",
     )
+    log_lines_per_s: int = _setting(
+        100,
+        _whole(0, 1_000_000),
+        "Lines with the same text that are written each second; 0 for all. Errors always are.",
+    )
 
     def __post_init__(self) -> None:
         if self.lease_s <= self.delivery_timeout_s:

@@ -23,8 +23,10 @@ ANSWER_WITHIN_S: Final = 10.0
 
 
 ABOUT_WHAT_IS_STORED: Final = {
-    "test_admin", "test_batch", "test_controls", "test_deliveries", "test_events", "test_hooks",
-    "test_ingest", "test_every_route", "test_inbox", "test_isolation", "test_jobs", "test_lists",
+    "test_admin", "test_audit", "test_batch", "test_controls", "test_deliveries", "test_events",
+    "test_hooks",
+    "test_ingest", "test_every_route", "test_inbox", "test_isolation", "test_jobs", "test_keys",
+    "test_lists",
     "test_queues", "test_search", "test_statistics", "test_stream",
     "test_subscription_work",
 }  # fmt: skip

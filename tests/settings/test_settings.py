@@ -73,6 +73,7 @@ DEFAULTS: Final[dict[str, object]] = {
     "shutdown_grace_s": 30.0,
     "log_level": "info",
     "log_format": None,
+    "log_lines_per_s": 100,
 }
 
 # The least and the most that is taken, and what is just beyond.
@@ -108,6 +109,7 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "audit_retention_days": ("0", "36500", "-1", "36501"),
     "max_process_attempts": ("1", "1000", "0", "1001"),
     "shutdown_grace_s": ("0", "3600", "-1", "3600.1"),
+    "log_lines_per_s": ("0", "1000000", "-1", "1000001"),
 }
 
 # What one setting needs of another, so that its bounds and words are taken.
@@ -183,6 +185,7 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "shutdown_grace_s": ("0", 0.0),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
+    "log_lines_per_s": ("7", 7),
 }
 
 ALIASES: Final = {

@@ -234,10 +234,11 @@ def _actor(
     if "request_id" not in state:
         state["request_id"] = request_id(dict(headers).get(b"x-request-id"))
     client = connection.scope["client"]
+    by_operator = principal.organization_id is None or principal.as_operator
     return Actor(
-        type=ActorType.OPERATOR if principal.organization_id is None else ActorType.KEY,
+        type=ActorType.OPERATOR if by_operator else ActorType.KEY,
         key_id=principal.key_id,
-        organization_id=principal.organization_id,
+        organization_id=None if by_operator else principal.organization_id,
         request_id=state["request_id"].decode(),
         address=client_address(None if client is None else client[0], headers, trusted),
     )

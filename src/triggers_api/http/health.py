@@ -11,12 +11,13 @@ from triggers_api import __version__
 from triggers_api.errors import Unavailable
 from triggers_api.http.context import ACCESS, Context, QueueHealth, Readiness
 from triggers_api.ingest.limits import LimitsState
-from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running
+from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running, TurnedSwitch
 from triggers_api.model.organization import Scope
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
 from triggers_api.operate.patience import patience
 from triggers_api.store.base import Durability, QueueStats
+from triggers_api.store.directory import Principal
 from triggers_api.telemetry.metrics import CONTENT_TYPE
 
 # Litestar adds the charset to every text; given twice, Prometheus 3 refuses the answer.
@@ -76,6 +77,7 @@ class DetailedHealth(msgspec.Struct, frozen=True, kw_only=True):
     queues: dict[str, int]
     workers: list[WorkerHealth]
     controls: Controls
+    switches: list[TurnedSwitch]
     durability: Durability
     limits: LimitsState
     config: dict[str, float | str | None]
@@ -124,8 +126,14 @@ def _status(readiness: Readiness) -> str:
     summary="Health in detail",
     opt={ACCESS: (Scope.READ, Scope.ADMIN)},
 )
-async def detailed(context: NamedDependency[Context]) -> DetailedHealth:
-    """Depths, processes, switches, durability and settings; without the store, what was seen last."""
+async def detailed(
+    context: NamedDependency[Context], principal: NamedDependency[Principal]
+) -> DetailedHealth:
+    """Depths, processes, switches, durability and settings; without the store, what was seen last.
+
+    `switches` are those that are not at their defaults: all of them for an operator, and for an
+    organization the service's and its own.
+    """
     readiness = context.readiness()
     stats, workers, answered = await _look(context)
     store_ok = answered and readiness.checks.get("store") == "ok"
@@ -142,6 +150,12 @@ async def detailed(context: NamedDependency[Context]) -> DetailedHealth:
         },
         workers=[WorkerHealth.of(worker) for worker in workers],
         controls=context.directory.controls,
+        switches=[
+            each
+            for each in context.directory.turned()
+            if principal.organization_id is None
+            or each.organization_id in {None, principal.organization_id}
+        ],
         durability=context.store.durability(),
         limits=context.limits(),
         config=_config(context),

@@ -7,6 +7,7 @@ content, room, store.
 """
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Sequence
 from functools import lru_cache
 from time import perf_counter
@@ -63,6 +64,7 @@ class PostEvent:
         self._ingest = ingest
         self._admission = admission
         self._metrics = metrics
+        self._tells = log.is_enabled_for(logging.DEBUG)
 
     def begin(self, headers: Headers, body: bytes) -> "Answer | _Storing | _Charging":
         """Take a request whose body is there."""
@@ -158,6 +160,18 @@ class PostEvent:
             self._ingest.note_duplicate(event.organization_id, first)
             self._metrics.ingest_duplicate.observe(elapsed)
             self._metrics.rollups.duplicate(event.organization_id)
+        if self._tells:
+            log.debug(
+                "event received",
+                organization_id=event.organization_id,
+                event_id=event.id if first is None else first.id,
+                request_id=request.identifier.decode(),
+                outcome="accepted" if first is None else "duplicate",
+                status_code=status,
+                payload_bytes=len(event.payload),
+                store_ms=round((now - storing.since) * 1e3, 2),
+                duration_ms=round(elapsed * 1e3, 2),
+            )
         return (
             status,
             [

@@ -1217,6 +1217,14 @@ class Store(Protocol):
         Of one that is not there, nothing waits.
         """
 
+    # ── sessions of the operator page ─────────────────────────────────────────────────────────
+
+    async def log_out(self, session: str, expires_at: Timestamp) -> None:
+        """Note that a session was ended before its time, until it would have ended by itself."""
+
+    async def logged_out(self, session: str) -> bool:
+        """Whether a session was ended before its time, by whatever process."""
+
     # ── what is kept aside ────────────────────────────────────────────────────────────────────
 
     async def quarantine(self, organization_id: str | None, page: Page) -> list[EventAside]:
@@ -1474,11 +1482,33 @@ class Store(Protocol):
     async def create_key(self, key: KeyRecord) -> None:
         """Store a key; one with the same digest is brought back to life with the new fields."""
 
-    async def keys(self, organization_id: str) -> list[ApiKey]:
-        """A tenant's keys, newest first, revoked ones included."""
+    async def keys(self, organization_id: str | None) -> list[ApiKey]:
+        """A tenant's keys, or with ``None`` the operators', newest first, revoked ones included."""
 
-    async def revoke_key(self, organization_id: str, key_id: str) -> bool:
-        """End a key."""
+    async def revoke_key(self, organization_id: str | None, key_id: str) -> bool:
+        """End a tenant's key, or with ``None`` an operator's.
+
+        Returns:
+            Whether there is such a key.
+
+        Raises:
+            InvalidState: it is the last key of an operator that is valid.
+        """
+
+    async def rotate_key(
+        self, organization_id: str | None, key_id: str, fresh: KeyRecord, *, until: Timestamp
+    ) -> ApiKey | None:
+        """Store a key in another one's place, which ends at a moment, at the latest.
+
+        Returns:
+            The key that ends, as it is now; ``None`` if there is no such key.
+
+        Raises:
+            InvalidState: it is not valid any more.
+        """
+
+    async def note_key_uses(self, uses: Mapping[str, Timestamp]) -> None:
+        """Write down when keys were last used. One that is not there any more is fine."""
 
     async def save_subscription(
         self,

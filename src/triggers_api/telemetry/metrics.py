@@ -183,6 +183,11 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self.keys_expiring = Gauge(
+            "triggers_keys_expiring",
+            "Keys that are valid and expire within seven days.",
+            registry=registry,
+        )
         self.inbox_waiting = Gauge(
             "triggers_inbox_waiting", "Requests that wait for events in inboxes.", registry=registry
         )
