@@ -285,6 +285,9 @@ def other(name: str) -> str:
         "ingest_mode": "async",
         "delivery": "running",
         "log_format": "console",
+        "public_url": "http://localhost:8000",
+        "portal_ancestors": "https://other.example.com",
+        "trusted_proxies": "192.0.2.0/24",
     }.get(name, "another-given-key")
 
 
