@@ -44,6 +44,7 @@ SCOPES: Final = {
     "POST /api/listen/{subscription_id}/settle": MANAGE,
     "POST /api/subscriptions/{subscription_id}/test": MANAGE,
     "GET /api/subscriptions/{subscription_id}/stats": READ_OR_MANAGE,
+    "POST /api/portal-links": MANAGE,
     "POST /api/hooks": MANAGE,
     "GET /api/hooks": READ_OR_MANAGE,
     "GET /api/hooks/samples": READ,
