@@ -67,7 +67,7 @@ BY_ITSELF: Final = {"advance_job", "end_expired", "settle", "settle_probe"}
 """Verbs by which the service ends or finishes something: an entry when it does."""
 FLOW: Final = {
     "append", "beat", "claim_deliveries", "claim_farewells", "claim_for_session", "claim_job",
-    "claim_probes", "claim_queue", "fan_out", "forget_notices", "lease_index",
+    "claim_probes", "claim_queue", "fan_out", "forget_notices", "lease_index", "log_out",
     "note_key_uses", "prune_attempts",
     "prune_audit", "prune_events", "prune_index", "prune_inboxes", "pull_inbox", "reap", "release",
     "prune_rollups", "replace_part", "save_part", "save_rollups", "settle_farewell", "settle_inbox",

@@ -164,6 +164,10 @@ CREATE TABLE key_uses (
     key_id INTEGER PRIMARY KEY,
     used_at INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE logouts (
+    session TEXT NOT NULL PRIMARY KEY,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value ANY NOT NULL

@@ -38,6 +38,8 @@ class Principal(msgspec.Struct, frozen=True):
     organization_id: str | None
     scopes: frozenset[Scope]
     expires_at: Timestamp | None = None
+    as_operator: bool = False
+    """An operator who speaks for the organization."""
 
 
 _NOBODY_ROUTES: Final = RoutingTable(())

@@ -30,7 +30,7 @@ RECORDS: Final = ("events", "deliveries", "attempts")
 SETTINGS: Final = (
     "organizations", "api_keys", "subscriptions", "controls", "accounts", "order_keys",
     "endpoint_health", "farewells", "jobs", "notices", "inboxes", "event_types", "key_uses", "rollups",
-    "switches",
+    "switches", "logouts",
 )  # fmt: skip
 """What is small enough to be copied at the end, each table as a whole."""
 QUEUES: Final = ("event_queue", "delivery_queue", "inbox_items", "audit_entries")
@@ -195,6 +195,7 @@ class Source:
             "inboxes": lambda owner, name, cursor, types, position, created_at: (
                 (known[owner], name, _cursor(cursor), types, 0, uuid(position), created_at)
             ),
+            "logouts": lambda *columns: columns,
             "rollups": lambda owner, number, *rest: (
                 (known[owner] if owner else _NOTHING, known[number] if number else _NOTHING, *rest)
             ),

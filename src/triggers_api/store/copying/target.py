@@ -63,6 +63,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "switches": ("organization_id", "subscription_id", "body", "version"),
     "farewells": ("organization_id", "subscription_id", "due_at", "attempts"),
     "rollups": ("organization_id", "subscription_id", "step_s", "started_at", "writer", "body"),
+    "logouts": ("session", "expires_at"),
     "notices": ("id", "organization_id", "noticed_at", "body"),
     "inboxes": (
         "organization_id", "name", "cursor", "types", "position_xid", "position_id", "created_at",

@@ -848,6 +848,20 @@ class SqliteStore:
             lambda db: self._records.subscription_workload(db, organization, asked, most)
         )
 
+    # ── sessions of the operator page ─────────────────────────────────────────────────────────
+
+    async def log_out(self, session: str, expires_at: Timestamp) -> None:
+        def log_out(db: apsw.Connection) -> None:
+            db.execute(SQL["forget_logouts"], (self.now(),))
+            db.execute(SQL["log_out"], (session, expires_at))
+
+        await self._write("log_out", log_out)
+
+    async def logged_out(self, session: str) -> bool:
+        return await self._readers.run(
+            lambda db: db.execute(SQL["logged_out"], (session,)).fetchone() is not None
+        )
+
     # ── inboxes ───────────────────────────────────────────────────────────────────────────────
 
     async def inboxes(self, organization_id: str) -> list[Inbox]:
