@@ -1,6 +1,7 @@
 """Looks at the depths once a second: for gauges, admission, readiness and the warning about depth."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -70,7 +71,7 @@ class Monitor:
     def store_problem(self) -> Problem | None:
         """Why the store cannot be written to; ``None`` when it can."""
         if self._problem is None and self._asked_at is not None:
-            silent_s = asyncio.get_running_loop().time() - self._asked_at
+            silent_s = time.monotonic() - self._asked_at
             if silent_s > _OVERDUE_S:
                 return StoreUnavailable(f"the store has not answered for {silent_s:.1f} s")
         return self._problem
@@ -101,7 +102,7 @@ class Monitor:
     async def _look(self) -> Problem | None:
         # A store that is away is no failure of this part: it looks again at once, so that
         # readiness turns as quickly when the store is back.
-        self._asked_at = asyncio.get_running_loop().time()
+        self._asked_at = time.monotonic()
         try:
             async with patience(_PATIENCE_S):
                 await self._store.check()
@@ -175,7 +176,7 @@ class Monitor:
         metrics.breakers_open.set(stats.breakers_open)
         metrics.breakers_half_open.set(stats.breakers_half_open)
         metrics.endpoints_failing.set(stats.endpoints_failing)
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if self.depth > self._warn_depth:
             if now - self._warned_at >= _WARN_AGAIN_S:
                 self._warned_at = now
