@@ -291,6 +291,7 @@ class PostgresStore:
                 pooled = options.direct_url is not None or await goes_through_pooler(first)
                 await schema.bring_up_to_date(first, url=options.direct_url or options.database_url)
                 await schema.refuse_half_a_copy(first)
+                await schema.refuse_foreign_numbers(first)
                 last = await first.fetchrow(SQL["last_known"])
                 async with first.transaction():
                     await first.execute(DURABLE.format(local="true"))
