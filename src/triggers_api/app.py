@@ -333,6 +333,7 @@ class App:
             *(Loop(part, crashed=self._crashed) for part in self._parts()),
         ]
         for loop in self._loops:
+            self.metrics.loop_crashes.labels(loop.name)  # from nothing to 1 there is no rise
             loop.start()
 
     def _parts(self) -> tuple[Part, ...]:

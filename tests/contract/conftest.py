@@ -424,12 +424,13 @@ class World:
         lease_s: float = LEASE_S,
         contents_of: Sequence[str] = (),
         in_order_of: Sequence[str] = (),
+        not_of: Sequence[str] = (),
         store: Store | None = None,
     ) -> QueueClaim:
         """Lease events."""
         return self.run(
             (store or self.store).claim_queue(
-                limit, lease_s, contents_of=contents_of, in_order_of=in_order_of
+                limit, lease_s, contents_of=contents_of, in_order_of=in_order_of, not_of=not_of
             )
         )
 

@@ -80,6 +80,7 @@ def test_a_turn_by_hand_routes_a_batch_also_while_processing_is_paused(
     assert turned.status == 200
     assert turned.json == {
         "claimed": 2, "ok": 2, "deliveries": 2, "error": 0, "set_aside": 0, "timeout": 0, "stale": 0,
+        "unfinished": False,
     }  # fmt: skip
     assert operator.ask("POST", "/process", {}).json["claimed"] == 1
     assert operator.ask("POST", "/process").json["claimed"] == 0

@@ -37,13 +37,13 @@ def process(
 ) -> None:
     """Route what waits now, batch by batch, also while processing is paused."""
     operator = Operator(url, admin_key)
-    total: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     while True:
         turned: dict[str, int] = operator.post("/api/admin/process")
-        total.update(turned)
-        if once or not turned["claimed"]:
+        unfinished = turned.pop("unfinished")
+        counts.update(turned)
+        if once or not (turned["claimed"] or unfinished):
             break
-    counts = {name: total[name] for name in turned}
     echo(
         counts,
         f"{counts['claimed']} events claimed, {counts['ok']} routed to {counts['deliveries']} "

@@ -188,8 +188,13 @@ BEGINNINGS = "beginnings"
 """A key in a handler's ``opt``: beginnings of parameters that are the caller's to name."""
 
 
-def check_access(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """The guard of every route: key, scope, and no parameter that the route does not know."""
+async def check_access(
+    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+) -> None:
+    """The guard of every route: key, scope, and no parameter that the route does not know.
+
+    Not a plain function: that would be run in a thread, and who is acting be forgotten with it.
+    """
     scopes: tuple[Scope, ...] | None = handler.opt.get(ACCESS)
     if scopes is None:
         return

@@ -373,6 +373,7 @@ FIELDS: Final = {
     "set_aside": "Of those that failed, how many are set aside for good.",
     "stale": "How many came too late: their lease had run out.",
     "timeout": "Of how many it is not known.",
+    "unfinished": "Not all that waits was looked at: there may be more.",
     "Turned.error": "How many could not be routed; they are tried again or set aside.",
     "Turned.deliveries": "Deliveries that were made.",
     "Reaped.events": "Events that were taken back.",

@@ -51,6 +51,7 @@ class Turned(msgspec.Struct, frozen=True, kw_only=True):
         error: given back to be tried again, or ``set_aside``.
         timeout: of which it is not known; their leases will tell.
         stale: of which the lease had run out.
+        unfinished: not all that waits was looked at: there may be more.
     """
 
     claimed: int = 0
@@ -60,6 +61,7 @@ class Turned(msgspec.Struct, frozen=True, kw_only=True):
     set_aside: int = 0
     timeout: int = 0
     stale: int = 0
+    unfinished: bool = False
 
 
 class _Batch:
@@ -111,6 +113,8 @@ class Processor:
             turned = await self._turn()
         self.claimed = turned.claimed
         shortest_s = (controls.min_poll_ms or settings.min_poll_ms) / 1000
+        if turned.unfinished:
+            return 0.0
         if not turned.claimed:
             return self._back_off(shortest_s, longest_s)
         self._pause_s = shortest_s
@@ -136,7 +140,7 @@ class Processor:
         )
         claimed = len(claim.events)
         if not claimed:
-            return Turned()
+            return Turned(unfinished=claim.unfinished)
         # Another process may have confirmed a subscription before it took one of these in.
         await self._directory.catch_up(claim.settings_version)
         claim = await self._without_late(claim, self._directory.ordered - in_order_of)
@@ -149,6 +153,7 @@ class Processor:
             set_aside=batch.set_aside,
             timeout=batch.timeout,
             stale=batch.stale,
+            unfinished=claim.unfinished,
         )
 
     async def _without_late(self, claim: QueueClaim, late: Collection[str]) -> QueueClaim:

@@ -77,12 +77,14 @@ class QueueClaim(msgspec.Struct, frozen=True):
         recovered: how many of them were taken over from a lease that had run out.
         settings_version: in force when they were claimed. Who routes them by an older one may miss a
             subscription that was confirmed before they came in.
+        unfinished: the look ended before all that is due was looked at: look again at once.
     """
 
     token: int
     events: tuple[QueuedEvent, ...]
     recovered: int = 0
     settings_version: int = 0
+    unfinished: bool = False
 
 
 class RoutedEvent(msgspec.Struct, frozen=True, gc=False):

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import generate_latest
 
 from triggers_api import __version__
+from triggers_api.errors import OutcomeUnknown, StorageFull, StoreUnavailable
 from triggers_api.telemetry.rollups import Rollups
 
 FAST: Final = (
@@ -114,6 +115,7 @@ class Metrics:
             ["status"],
             registry=registry,
         )
+        _begin(self.deliveries, "succeeded", "retrying", "dead", "skipped", "cancelled")
         self.attempt_seconds = Histogram(
             "triggers_attempt_seconds",
             "One request to a receiver, by its outcome.",
@@ -158,6 +160,7 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        _begin(self.recovered, "event", "delivery", "job")
         self._upkeep(registry)
 
     def _upkeep(self, registry: CollectorRegistry) -> None:
@@ -315,6 +318,7 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        _begin(self.store_errors, StorageFull.code, StoreUnavailable.code, OutcomeUnknown.code)
         connections = Gauge(
             "triggers_database_connections",
             "Connections to PostgreSQL: at work, and kept open until they are needed.",
@@ -408,3 +412,9 @@ class Metrics:
     def exposition(self) -> bytes:
         """The text that Prometheus reads."""
         return generate_latest(self.registry)
+
+
+def _begin(counter: Counter, *values: str) -> None:
+    """Have a counter show 0 from the start: from nothing to 1 Prometheus sees no rise."""
+    for value in values:
+        counter.labels(value)

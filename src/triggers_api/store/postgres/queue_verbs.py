@@ -13,14 +13,24 @@ from triggers_api.model.ids import received_ms
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent
+from triggers_api.store.passed import Place
 from triggers_api.store.postgres import lines
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.sessions import Sessions
-from triggers_api.store.postgres.tables import SQL, find, number, text
+from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, number, text
 from triggers_api.store.postgres.turns import Queued, in_order
+from triggers_api.store.queue_passed import QueuePassed, Seen
 
 _ALONE_AFTER: Final = 2
 """Claims without success after which an event is handed out alone."""
+
+_READ_AHEAD: Final = 2000
+"""Rows that a claim reads at the most behind what was gone past."""
+_MARGIN_MS: Final = 250
+"""What became due just now is not gone past: others may commit what is due before it."""
+_SWEPT: Final = 500
+_SWEEP_EVERY_MS: Final = 50
+"""So many rows of what was gone past are read again, so often: some commit later still."""
 
 SLOTS: Final = 16
 """Rows of ``accounts`` for one organization."""
@@ -41,6 +51,8 @@ class QueueVerbs:
     def __init__(self, sessions: Sessions, *, failpoints: Failpoints) -> None:
         self._sessions = sessions
         self._failpoints = failpoints
+        self._gone_past: QueuePassed[UUID, UUID] = QueuePassed(FIRST, margin_ms=_MARGIN_MS)
+        self._swept_at = 0
 
     async def append(self, events: Sequence[NewEvent], now: Timestamp) -> list[Answer]:
         """Store events, all in one transaction; the answer follows the input item by item.
@@ -202,6 +214,8 @@ class QueueVerbs:
         asking = [number(organization) for organization in contents_of]
         besides = frozenset(in_order_of) | frozenset(not_of)
         in_order_of = frozenset(in_order_of) - frozenset(not_of)
+        unfinished = False
+        self._gone_past.begin(besides if not_of else ())
         lined_up: list[Queued] = []
         if in_order_of:
             lined_up = await in_order(db, in_order_of, limit, now=now, skew_ms=skew_ms)
@@ -211,10 +225,19 @@ class QueueVerbs:
         rows: list[Any] = []
         if cut != 0:
             lined_up = lined_up[:cut]
+            room = limit - min(len(lined_up), (limit + 1) // 2)
+            if not_of:
+                others, unfinished = await self._besides(db, besides, room, now)
+                if others and others[0].attempts >= _ALONE_AFTER:
+                    lined_up = []
+                lined_up = [*lined_up[: limit - len(others)], *others]
+        else:
+            lined_up = lined_up[:1]
+        if cut != 0 and not not_of:
             rows = await db.fetch(
                 SQL["claim_queue"],
                 now,
-                limit - min(len(lined_up), (limit + 1) // 2),
+                room,
                 token,
                 until,
                 _ALONE_AFTER,
@@ -223,8 +246,6 @@ class QueueVerbs:
             )
             if len(rows) == 1 and rows[0][4] > _ALONE_AFTER:
                 lined_up = []
-        else:
-            lined_up = lined_up[:1]
         chosen = lined_up[: limit - len(rows)]
         if chosen:
             rows += await db.fetch(
@@ -270,6 +291,58 @@ class QueueVerbs:
             ),
             recovered=sum(recovered for *_, recovered, _ in rows),
             settings_version=rows[0][-1] if rows else 0,
+            unfinished=unfinished,
+        )
+
+    async def _besides(
+        self, db: Connection, left: Collection[str], room: int, now: Timestamp
+    ) -> tuple[list[Queued], bool]:
+        """Events of others than these organizations, locked; and whether there may be more of them."""
+        passed = self._gone_past
+        whose = [number(organization) for organization in left]
+        behind = list(passed.behind.items())
+        found: Sequence[Any] = ()
+        if behind:
+            found = await db.fetch(
+                SQL["queue_behind"],
+                now,
+                [organization for _, organization in behind],
+                [place.delivery for place, _ in behind],
+                whose,
+            )
+        taken = passed.look_back(map(_seen, found), room)
+        taken += await self._swept(db, whose, now)
+        ahead = [
+            _seen(row)
+            for row in await db.fetch(
+                SQL["queue_ahead"], now, *passed.after, now, LAST, _READ_AHEAD, whose
+            )
+        ]
+        taken = taken[:room]
+        before = passed.after
+        taken += passed.go_past(ahead, room - len(taken), now)
+        rows = await db.fetch(
+            SQL["hold_queue_rows"],
+            now,
+            [seen.row for seen in taken],
+            [seen.place.delivery for seen in taken],
+        )
+        held = [Queued(organization, event, attempts) for organization, event, attempts in rows]
+        alone = [place for place, each in enumerate(held) if each.attempts >= _ALONE_AFTER]
+        unfinished = len(taken) < room and len(ahead) == _READ_AHEAD and passed.after > before
+        return (held[: max(alone[0], 1)] if alone else held), unfinished
+
+    async def _swept(
+        self, db: Connection, left: Sequence[str], now: Timestamp
+    ) -> list[Seen[UUID, UUID]]:
+        """Of what was gone past some again: others may have committed it late."""
+        passed = self._gone_past
+        if passed.after <= passed.swept or self._swept_at <= now < self._swept_at + _SWEEP_EVERY_MS:
+            return []
+        self._swept_at = now
+        asked = (now, *passed.swept, *passed.after, _SWEPT, left)
+        return passed.sweep(
+            [_seen(row) for row in await db.fetch(SQL["queue_ahead"], *asked)], _SWEPT
         )
 
     async def fan_out(
@@ -319,6 +392,11 @@ class QueueVerbs:
             [failure.event.attempts for failure in failed],
         )
         return _missing([failure.event.id for failure in failed], [event for (event,) in rows])
+
+
+def _seen(row: Any) -> Seen[UUID, UUID]:  # noqa: ANN401 - a row of queue_ahead
+    due_at, event, organization, _, left, ready = row
+    return Seen(Place(due_at, event), left, ready, organization)
 
 
 def _of_deliveries(

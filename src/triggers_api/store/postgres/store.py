@@ -522,7 +522,7 @@ class PostgresStore:
                 not_of=not_of,
                 skew_ms=self.skew_ms,
             ),
-            atomic=bool(in_order_of),
+            atomic=bool(in_order_of or not_of),
         )
 
     async def fan_out(self, token: int, routed: Sequence[RoutedEvent]) -> Sequence[str]:

@@ -15,6 +15,8 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import Page
 from triggers_api.store.sqlite import tokens
+from triggers_api.store.sqlite.keys import Keys
+from triggers_api.store.sqlite.queue_verbs import GonePast
 from triggers_api.store.sqlite.tables import SQL, Tables, numbers, run_many
 
 _END_OF_TIME = (1 << 63) - 1
@@ -27,6 +29,10 @@ def reveal(db: apsw.Connection, organization: int, event: int, at: int) -> None:
 
 class QuarantineVerbs(Tables):
     """The verbs about what is kept aside."""
+
+    def __init__(self, keys: Keys, gone_past: GonePast) -> None:
+        super().__init__(keys)
+        self._gone_past = gone_past
 
     def page(self, db: apsw.Connection, organization: int | None, page: Page) -> list[EventAside]:
         """Newest first."""
@@ -48,6 +54,7 @@ class QuarantineVerbs(Tables):
         """Into the queue, as if it had come in now."""
         for (due_at,) in list(db.execute(SQL["release_event"], (event, organization, now))):
             run_many(db, "append_queue", [(due_at, event, now, tokens.NOBODY, 0)])
+            self._gone_past.came(due_at)
             db.execute(SQL["erase_failure"], (event,))
             reveal(db, organization, event, due_at)
             if payload is not None:

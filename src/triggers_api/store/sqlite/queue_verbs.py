@@ -16,13 +16,22 @@ from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEv
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
 from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent
-from triggers_api.store.passed import Passed
+from triggers_api.store.passed import Passed, Place
+from triggers_api.store.queue_passed import QueuePassed, Seen
 from triggers_api.store.sqlite import lines, tokens
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.tables import SQL, Tables, many, numbers, run_many
 
 _ALONE_AFTER = 2
 """Claims without success after which an event is handed out alone."""
+
+GonePast = QueuePassed[int, tuple[Any, ...]]
+"""Rows of ``claim_queue`` at the front of the queue that were gone past."""
+
+_ORGANIZATION: Final = 4
+"""Its place in a row of ``claim_queue``."""
+_READ_AHEAD: Final = 1000
+"""Rows that a claim reads at the most behind what was gone past."""
 
 _NO_CONTENT: Final[dict[str, Any]] = {}
 
@@ -48,8 +57,9 @@ class _Numbers(dict[str, int]):
 class QueueVerbs(Tables):
     """The verbs around ``event_queue``."""
 
-    def __init__(self, keys: Keys, passed: Passed[int]) -> None:
+    def __init__(self, keys: Keys, passed: Passed[int], gone_past: GonePast) -> None:
         super().__init__(keys)
+        self._gone_past = gone_past
         self._organizations = _Numbers(keys)
         self._passed = passed
 
@@ -141,6 +151,8 @@ class QueueVerbs(Tables):
             if event.deliveries is None and event.aside is None
         ]
         run_many(db, "append_queue", queued, none=(0,) * 5)
+        if queued:
+            self._gone_past.came(min(row[0] for row in queued))
         if len(queued) == len(taken):
             return
         routed: list[lines.Row] = []
@@ -180,8 +192,11 @@ class QueueVerbs(Tables):
     ) -> QueueClaim:
         """Lease due events, oldest first, which is the order in which they were accepted."""
         held = self._held_organizations(db, in_order_of, now) if in_order_of else []
-        held += [self._organizations[organization] for organization in not_of]
-        if held:
+        unfinished = False
+        self._gone_past.begin(not_of)
+        if not_of:
+            rows, unfinished = self._besides(db, not_of, held, limit, now)
+        elif held:
             asked = (now, limit, numbers(held))
             rows = list(db.execute(SQL["claim_queue_of_others"], asked))
         else:
@@ -222,7 +237,42 @@ class QueueVerbs(Tables):
                 ) in rows
             ),
             recovered=sum(held_by != tokens.NOBODY for _, _, _, held_by, *_ in rows),
+            unfinished=unfinished,
         )
+
+    def _besides(
+        self,
+        db: apsw.Connection,
+        not_of: Collection[str],
+        held: Collection[int],
+        limit: int,
+        now: int,
+    ) -> tuple[list[tuple[Any, ...]], bool]:
+        """Rows as ``claim_queue`` finds them, without these organizations'; whether there may be more.
+
+        Those of organizations that are ``held`` for the moment are looked at again by the next claim.
+        """
+        passed = self._gone_past
+        waiting = frozenset(held)
+        left = [self._organizations[organization] for organization in not_of]
+        seen = [
+            _seen(row, waiting)
+            for row in many(
+                db,
+                "queue_behind",
+                list(passed.behind),
+                before=(now, numbers(left)),
+                none=(0, 0),
+            )
+        ]
+        taken = passed.look_back(seen, limit)
+        asked = (now, *passed.after, _READ_AHEAD, numbers(left))
+        ahead = [_seen(row, waiting) for row in db.execute(SQL["queue_ahead"], asked)]
+        before = passed.after
+        taken += passed.go_past(ahead, limit - len(taken), now)
+        taken.sort(key=lambda seen: seen.place)
+        unfinished = len(taken) < limit and len(ahead) == _READ_AHEAD and passed.after > before
+        return [seen.row for seen in taken], unfinished
 
     def _held_organizations(
         self, db: apsw.Connection, asked: Collection[str], now: int
@@ -339,6 +389,12 @@ class QueueVerbs(Tables):
             )
             for delivery in deliveries
         ]
+
+
+def _seen(row: tuple[Any, ...], held: Collection[int]) -> Seen[int, tuple[Any, ...]]:
+    *known, left, ready = row
+    is_ready = bool(ready) and known[_ORGANIZATION] not in held
+    return Seen(Place(known[0], known[1]), bool(left), is_ready, tuple(known))
 
 
 def _first_status(event: NewEvent, now: int) -> int:

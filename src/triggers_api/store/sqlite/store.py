@@ -79,6 +79,7 @@ from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.notice import News, Notice
 from triggers_api.store.passed import Passed
+from triggers_api.store.queue_passed import QueuePassed
 from triggers_api.store.sqlite import schema, tokens
 from triggers_api.store.sqlite.audit_verbs import AuditVerbs
 from triggers_api.store.sqlite.checkpointer import Checkpointer
@@ -98,7 +99,7 @@ from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.quarantine_verbs import QuarantineVerbs
-from triggers_api.store.sqlite.queue_verbs import QueueVerbs
+from triggers_api.store.sqlite.queue_verbs import GonePast, QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
 from triggers_api.store.sqlite.rollup_verbs import RollupVerbs
@@ -157,13 +158,14 @@ class SqliteStore:
         keys = self._keys = Keys(tail)
         self._ids = ids.IdGenerator(clock, tail=tail, after=last)
         passed: Passed[int] = Passed(0)
-        self._queue = QueueVerbs(keys, passed)
+        gone_past: GonePast = QueuePassed(0)
+        self._queue = QueueVerbs(keys, passed, gone_past)
         self._audit = AuditVerbs(keys, clock, tail=tail, after=last)
         self._settings = SettingsVerbs(keys, cipher, self._audit)
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(keys, self._settings, self._health, passed)
         self._events = EventVerbs(keys, self._audit)
-        self._quarantine = QuarantineVerbs(keys)
+        self._quarantine = QuarantineVerbs(keys, gone_past)
         self._records = RecordReads(keys)
         self._search = SearchVerbs(keys, self._records)
         self._jobs = JobVerbs(keys, self._audit)
