@@ -27,6 +27,7 @@ from triggers_api.http import (
     poll,
     problems,
     quarantine,
+    settings,
     queues,
     statistics,
     subscription_work,
@@ -104,7 +105,7 @@ def _api_routers() -> list[Router]:
         controls.router(),
         queues.router(),
         quarantine.admin_router(),
-        statistics.admin_router(),
+        statistics.admin_router(), settings.router(),
         documentation.router(),
     ]
 
