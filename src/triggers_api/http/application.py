@@ -27,8 +27,8 @@ from triggers_api.http import (
     poll,
     problems,
     quarantine,
-    settings,
     queues,
+    settings,
     statistics,
     subscription_work,
     subscriptions,
@@ -105,7 +105,8 @@ def _api_routers() -> list[Router]:
         controls.router(),
         queues.router(),
         quarantine.admin_router(),
-        statistics.admin_router(), settings.router(),
+        statistics.admin_router(),
+        settings.router(),
         documentation.router(),
     ]
 

@@ -62,10 +62,14 @@ def _shown(value: object, *, secret: bool) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Collection) and not isinstance(value, str):
-        return ", ".join("=".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in value)
+        return ", ".join(
+            "=".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in value
+        )
     return str(value)
 
 
 def router() -> Router:
     """The route of this file."""
-    return Router("/", route_handlers=[get_settings], opt={ACCESS: (Scope.ADMIN,)}, tags=["Operator"])
+    return Router(
+        "/", route_handlers=[get_settings], opt={ACCESS: (Scope.ADMIN,)}, tags=["Operator"]
+    )

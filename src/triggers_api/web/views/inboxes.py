@@ -52,8 +52,8 @@ async def _ask_delete(page: Page, form: Form) -> Question:
     inbox = await page.api.get(f"/api/inboxes/{form.get('name', '')}")
     more = "" if inbox["complete"] else " or more"
     return Question(
-        text=f"The inbox {inbox['name']} is deleted, with its place among the events: {inbox['unacked']:,}"
-        f"{more} wait in it. The events stay.",
+        text=f"The inbox {inbox['name']} is deleted, with its place among the events: "
+        f"{inbox['unacked']:,}{more} wait in it. The events stay.",
         rows=inbox["unacked"],
     )
 

@@ -1,4 +1,4 @@
-"""Operations: every switch, what waits and for whom, what is kept aside, who changed what, settings, books."""
+"""Operations: every switch, what waits, what is kept aside, who changed what, settings, books."""
 
 import asyncio
 from typing import Any, Final
@@ -150,8 +150,8 @@ async def _ask_drain(page: Page, form: Form) -> Question:
     drain = await page.operator_api.get("/api/admin/drain")
     waits = drain["depth"] + drain["deliveries_waiting"]
     return Question(
-        text=f"Every event is answered 503 from now on, and what was accepted is finished: {drain['depth']:,} "
-        f"events to be routed, {drain['deliveries_waiting']:,} deliveries.",
+        text="Every event is answered 503 from now on, and what was accepted is finished: "
+        f"{drain['depth']:,} events to be routed, {drain['deliveries_waiting']:,} deliveries.",
         rows=waits,
         context={"expires": _EXPIRES},
     )
@@ -167,7 +167,9 @@ async def _ask_release(page: Page, form: Form) -> Question:
 
 async def _ask_delete(page: Page, form: Form) -> Question:
     del page
-    return Question(text=f"One event, {form.get('event_id', '')}, is erased. This cannot be undone.")
+    return Question(
+        text=f"One event, {form.get('event_id', '')}, is erased. This cannot be undone."
+    )
 
 
 def _released(form: Form) -> dict[str, Any]:
@@ -218,7 +220,11 @@ VIEW = View(
             done="Draining: nothing is taken in.",
         ),
         _operators(
-            "undrain", "Take events in again", "POST", "/api/admin/undrain", done="Events come in again."
+            "undrain",
+            "Take events in again",
+            "POST",
+            "/api/admin/undrain",
+            done="Events come in again.",
         ),
         _operators(
             "requeue-stuck",
@@ -228,7 +234,11 @@ VIEW = View(
             done="What dead workers held is free again.",
         ),
         _operators(
-            "process-once", "Route a batch now", "POST", "/api/admin/process", done="A batch was routed."
+            "process-once",
+            "Route a batch now",
+            "POST",
+            "/api/admin/process",
+            done="A batch was routed.",
         ),
         _operators(
             "release-event",

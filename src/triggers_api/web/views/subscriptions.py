@@ -39,7 +39,10 @@ async def one(page: Page, subscription_id: str) -> Answer:
 
 async def check(page: Page) -> Answer:
     """What a filter would have said of the last events, while it is being typed."""
-    asked = {"filter": page.query.filled("filter"), "event_types": _lines(page.query, "event_types")}
+    asked = {
+        "filter": page.query.filled("filter"),
+        "event_types": _lines(page.query, "event_types"),
+    }
     body = msgspec.json.encode({name: value for name, value in asked.items() if value})
     try:
         reply = await page.api.call(Call("POST", "/api/filters/check", body=body))
@@ -78,7 +81,9 @@ def _number(form: Form, name: str, kind: type[float] = float) -> float | None:
 
 def _settings(form: Form) -> dict[str, Any]:
     """What the form says of a subscription; ``None`` where a field is empty."""
-    schedule = [_number(Form([("delay", each)]), "delay") for each in _lines(form, "retry_schedule")]
+    schedule = [
+        _number(Form([("delay", each)]), "delay") for each in _lines(form, "retry_schedule")
+    ]
     return {
         "url": form.filled("url"),
         "event_types": _lines(form, "event_types"),
@@ -135,7 +140,7 @@ async def _ask_test(page: Page, form: Form) -> Question:
 async def _ask_rotate(page: Page, form: Form) -> Question:
     subscription = await _subscription(page, form)
     return Question(
-        text="A new secret is made and shown once. Until the time is up, requests carry both signatures.",
+        text="A new secret is made, and shown once. Until the time is up requests carry both.",
         context={"subscription": subscription},
     )
 
