@@ -20,7 +20,7 @@ from triggers_api.deliver.farewells import Farewells
 from triggers_api.deliver.prober import Prober
 from triggers_api.deliver.sessions import Sessions
 from triggers_api.deliver.webhook import Sender
-from triggers_api.errors import Problem, SettingsError, StartError, Unavailable
+from triggers_api.errors import Problem, SettingsError, StartError, StorageFull, Unavailable
 from triggers_api.failpoints import Failpoints, armed
 from triggers_api.http.admission import Admission
 from triggers_api.http.application import Application
@@ -34,6 +34,7 @@ from triggers_api.http.tickets import Tickets
 from triggers_api.ingest.accept import Ingest
 from triggers_api.ingest.limits import RateLimiter
 from triggers_api.ingest.quota import SharedLimiter
+from triggers_api.ingest.room import Room, RoomLimits, worst
 from triggers_api.model import ids
 from triggers_api.model.health import HealthPolicy
 from triggers_api.model.organization import (
@@ -45,6 +46,7 @@ from triggers_api.model.organization import (
 )
 from triggers_api.model.quota import Rate
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.operate.disk import DiskWatch
 from triggers_api.operate.expiry import Expiry
 from triggers_api.operate.heartbeat import Heartbeat
 from triggers_api.operate.indexer import Indexer
@@ -63,7 +65,13 @@ from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
 from triggers_api.settings import table as settings_table
 from triggers_api.store.base import Store
-from triggers_api.store.connect import StoreOptions, is_postgres, open_store, shown_url
+from triggers_api.store.connect import (
+    StoreOptions,
+    is_postgres,
+    open_store,
+    shown_url,
+    sqlite_path,
+)
 from triggers_api.store.directory import Directory
 from triggers_api.store.timed import time_verbs
 from triggers_api.telemetry.metrics import Metrics
@@ -141,8 +149,24 @@ class App:
                 stack.push_async_callback(self.redis.close)
             store = await self._open(stack)
             directory = self.directory
+            self.disk = self._disk_watch()
+            self.room = Room(
+                store,
+                directory,
+                limits=RoomLimits(
+                    depth=settings.max_queue_depth,
+                    age_s=settings.max_queue_age_s,
+                    organization_depth=settings.max_organization_queue_depth,
+                ),
+                disk_is_full=lambda: self.disk is not None and self.disk.full,
+                metrics=metrics,
+            )
             self.monitor = Monitor(
-                store, directory, metrics=metrics, warn_depth=settings.queue_warn_depth
+                store,
+                directory,
+                metrics=metrics,
+                warn_depth=settings.queue_warn_depth,
+                count=self.room.look,
             )
             stack.push_async_callback(self.monitor.finish)
             self.peers = PeerWatch(store, own=lambda: self.heartbeat.worker, metrics=metrics)
@@ -151,8 +175,7 @@ class App:
                 store,
                 directory,
                 metrics=metrics,
-                depth=lambda: self.monitor.stats.depth,
-                max_depth=settings.max_queue_depth,
+                room=self.room,
             )
             self.egress = Egress(settings.allow_cidrs, own=_own_addresses(settings.host))
             sender = await stack.enter_async_context(Sender(self.egress))
@@ -169,6 +192,7 @@ class App:
                     max_attempts=settings.max_process_attempts,
                 ),
                 metrics=metrics,
+                left=self.room.left,
             )
             self.dispatcher = Dispatcher(
                 store,
@@ -230,6 +254,17 @@ class App:
             self.switches = SwitchKeeper(store, directory, changing=self.context.changing)
             self._stack = stack.pop_all()
         return self
+
+    def _disk_watch(self) -> DiskWatch | None:
+        """For the embedded engine; how much room a server has cannot be asked."""
+        settings = self.settings
+        if is_postgres(settings.database_url) or not settings.disk_reserve_mb:
+            return None
+        return DiskWatch(
+            sqlite_path(settings.database_url).absolute().parent,
+            reserve=settings.disk_reserve_mb << 20,
+            metrics=self.metrics,
+        )
 
     def _shared_limiter(self, stack: AsyncExitStack) -> SharedLimiter | None:
         """For rate limits that other processes keep as well; ``None`` where there are no others."""
@@ -340,8 +375,10 @@ class App:
         shared = () if self.limits is None else (self.limits,)
         if self.settings.role == "api":
             return self.switches, self.monitor, self.peers, self.lag, self.rollups, *shared
+        disk = () if self.disk is None else (self.disk,)
         return (
             *shared,
+            *disk,
             self.switches,
             self.reaper,
             self.retention,
@@ -421,6 +458,8 @@ class App:
         checks["accepting"] = "draining" if draining else "ok"
         for loop in self._loops:
             checks[loop.name] = "failing" if loop.failing else "ok"
+        if self.disk is not None and self.disk.full:
+            checks[self.disk.name] = StorageFull.code
         ready = all(state == "ok" for state in checks.values())
         # Traffic may come all the same: what is accepted waits for a worker.
         checks["workers"] = self.peers.state
@@ -431,9 +470,15 @@ class App:
             queue=QueueHealth(
                 depth=stats.depth,
                 warn_depth=self.settings.queue_warn_depth,
-                level=self.monitor.level,
+                level=worst(
+                    self.monitor.level,
+                    self.room.level,
+                    "normal" if self.disk is None else self.disk.level,
+                ),
                 stuck=stats.stuck,
                 oldest_age_s=stats.oldest_age_s,
+                refusing=self.room.refusing,
+                drain_rate=round(self.room.drain.per_second, 1),
             ),
         )
 

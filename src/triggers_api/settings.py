@@ -255,6 +255,23 @@ class Settings:
     max_queue_depth: int = _setting(
         1_000_000, _whole(1, 10**9), "Events accepted and not yet routed above which ingest is 503."
     )
+    max_queue_age_s: float = _setting(
+        0.0,
+        _number(0, 31_536_000),
+        "Seconds that an event may wait to be routed before ingest is 503; 0 means any time.",
+    )
+    max_organization_queue_depth: int = _setting(
+        0,
+        _whole(0, 10**9),
+        "Events of one organization, scheduled ones included, that may wait to be routed: above it "
+        "ingest is 503 for this organization, which may have a limit of its own. 0 means no limit.",
+    )
+    disk_reserve_mb: int = _setting(
+        64,
+        _whole(0, 10**6),
+        "Mebibytes of the disk with the embedded database that are kept free of new events, so that "
+        "what was accepted can be finished: with less, ingest is 503. 0 means none.",
+    )
     batch_size: int = _setting(100, _whole(1, 10_000), "Events the processor claims at once.")
     max_concurrent_events: int = _setting(
         20,

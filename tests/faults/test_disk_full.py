@@ -32,8 +32,9 @@ def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Volume]:
 
 
 def on(rig: Rig, volume: Volume, **settings: Any) -> None:  # noqa: ANN401 - the settings' own
-    """Have the database on the volume; logs stay where there is room."""
-    server = rig.serve(database_url=f"sqlite:///{volume.folder / 'triggers.db'}", **settings)
+    """Have the database on the volume, up to its last byte; logs stay where there is room."""
+    given: dict[str, Any] = {"disk_reserve_mb": 0} | settings
+    server = rig.serve(database_url=f"sqlite:///{volume.folder / 'triggers.db'}", **given)
     server.database = volume.folder / "triggers.db"
 
 
@@ -90,6 +91,52 @@ def test_a_full_disk_refuses_events_and_goes_on_when_there_is_room(
             assert {request.outcome for request in again} == {Outcome.ACCEPTED}
             refused = rig.history.of(Outcome.REFUSED)
             assert len(refused) >= 10
+            await rig.check_after_healing()
+
+    asyncio.run(run())
+
+
+@pytest.mark.timeout(90)
+def test_events_are_refused_while_there_is_room_for_what_was_accepted(
+    rig: Rig, volume: Volume
+) -> None:
+    """With a reserve: nothing fails for want of room, and all that was accepted is finished."""
+
+    async def red() -> bool:
+        return (await rig.server.ready()).status == 503
+
+    async def run() -> None:
+        on(rig, volume, disk_reserve_mb=4)
+        async with rig:
+            await rig.server.start()
+            await rig.endpoint("healthy", healthy)
+            await rig.post(20)
+            await rig.server.admin("PATCH", "/controls", {"delivery": "paused"})
+            volume.fill(spare=5 << 20)
+            await post_until_refused(rig)
+            await until(red, "readiness is red", within_s=RED_WITHIN_S)
+            shown = (await rig.server.ready()).json
+            assert shown["checks"]["disk"] == "storage-full"
+            assert shown["checks"]["store"] == "ok"
+            assert (shown["queue"]["refusing"], shown["queue"]["level"]) == ("disk", "critical")
+            assert await rig.server.metric("triggers_ingest_refused_total", reason="disk") >= 5
+            assert 1 << 20 < await rig.server.metric("triggers_disk_free_bytes") < 4 << 20
+            await rig.server.admin("PATCH", "/controls", {"delivery": "running"})
+            await rig.healed()
+            assert await red()
+            assert rig.server.logged("the disk is nearly full, events are refused")
+            assert not rig.server.logged("turn failed")
+            await post_until_refused(rig)
+
+            volume.free()
+
+            async def green() -> bool:
+                return (await rig.server.ready()).status == 200
+
+            await until(green, "readiness is green", within_s=10)
+            again = await rig.post(50)
+            assert {request.outcome for request in again} == {Outcome.ACCEPTED}
+            assert rig.server.logged("the disk has room again")
             await rig.check_after_healing()
 
     asyncio.run(run())

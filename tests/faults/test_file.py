@@ -172,7 +172,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(rig: Rig, tmp_path: Path) -
     async def run() -> None:
         with mounted("tmpfs", tmp_path, megabytes=8) as volume:
             database = volume.folder / "triggers.db"
-            rig.serve(database_url=f"sqlite:///{database}")
+            rig.serve(database_url=f"sqlite:///{database}", disk_reserve_mb=0)
             async with rig:
                 await rig.server.start()
                 rig.server.database = database

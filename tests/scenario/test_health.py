@@ -27,7 +27,8 @@ QUEUES: Final = {
 }  # fmt: skip
 CONFIG: Final = {
     "role", "max_concurrent_events", "batch_size", "delivery_concurrency", "delivery_timeout_s",
-    "lease_s", "rate_limit", "rate_burst", "max_queue_depth", "queue_warn_depth", "db_pool_size",
+    "lease_s", "rate_limit", "rate_burst", "max_queue_depth", "queue_warn_depth", "max_queue_age_s",
+    "max_organization_queue_depth", "disk_reserve_mb", "db_pool_size",
     "db_max_overflow", "db_pool_wait_s", "db_pool_recycle_s", "redis_stream_max_length",
 }  # fmt: skip
 DURABILITY: Final = {
@@ -46,7 +47,9 @@ def ready(service: Service, run: Run) -> tuple[int, Any]:
     same = run(service.call("GET", "/health/ready", key=None))
     assert (answer.status, answer.json) == (same.status, same.json)
     assert set(answer.json) == {"status", "checks", "queue"}
-    assert set(answer.json["queue"]) == {"depth", "warn_depth", "level", "stuck", "oldest_age_s"}
+    assert set(answer.json["queue"]) == {
+        "depth", "warn_depth", "level", "stuck", "oldest_age_s", "refusing", "drain_rate",
+    }  # fmt: skip
     return answer.status, answer.json
 
 
@@ -71,7 +74,8 @@ def test_a_healthy_service_says_so_in_the_seeds_words(service: Service, run: Run
     assert (status, shown["status"]) == (200, "ready")
     assert set(shown["checks"].values()) == {"ok"}
     assert shown["queue"] == {
-        "depth": 0, "warn_depth": 1000, "level": "normal", "stuck": 0, "oldest_age_s": 0.0
+        "depth": 0, "warn_depth": 1000, "level": "normal", "stuck": 0, "oldest_age_s": 0.0,
+        "refusing": None, "drain_rate": 0.0,
     }  # fmt: skip
 
 
@@ -153,7 +157,8 @@ def test_what_is_stuck_is_a_warning_and_what_merely_waits_is_not(
     run(service.app.monitor.run_once())
     queue = ready(service, run)[1]["queue"]
     assert queue == {
-        "depth": 1, "warn_depth": 1000, "level": "normal", "stuck": 0, "oldest_age_s": 3600.0
+        "depth": 1, "warn_depth": 1000, "level": "normal", "stuck": 0, "oldest_age_s": 3600.0,
+        "refusing": None, "drain_rate": 0.0,
     }  # fmt: skip
     run(service.app.store.claim_queue(1, 45))
     run(service.app.monitor.run_once())

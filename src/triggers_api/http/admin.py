@@ -39,6 +39,7 @@ class NewOrganization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     name: str
     rate_limit: Count | None = None
     rate_burst: Positive | None = None
+    max_queue_depth: Count | None = None
     retention_days: Days | None = None
 
 
@@ -56,6 +57,7 @@ class OrganizationLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     name: str | UnsetType = UNSET
     rate_limit: Count | UnsetType | None = UNSET
     rate_burst: Positive | UnsetType | None = UNSET
+    max_queue_depth: Count | UnsetType | None = UNSET
     retention_days: Days | UnsetType | None = UNSET
 
 
@@ -113,6 +115,7 @@ async def create_organization(
         name=data.name,
         rate_limit=data.rate_limit,
         rate_burst=data.rate_burst,
+        max_queue_depth=data.max_queue_depth,
         retention_days=data.retention_days,
         created_at=now,
         updated_at=now,

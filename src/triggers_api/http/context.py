@@ -42,13 +42,19 @@ _HINTS_KEPT = 1000
 
 
 class QueueHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """The queue in a few numbers; ``depth`` is accepted and not yet routed, at most 1 s old."""
+    """The queue in a few numbers; ``depth`` is accepted and not yet routed, at most 1 s old.
+
+    ``refusing`` says why nothing is taken in: ``depth``, ``age`` or ``disk``; ``drain_rate`` is events a
+    second.
+    """
 
     depth: int
     warn_depth: int
     level: str
     stuck: int
     oldest_age_s: float
+    refusing: str | None
+    drain_rate: float
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,15 +1,16 @@
 """Accepting an event: is there room, what mode, store it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Final
 
 import msgspec
 import structlog
 
-from triggers_api.errors import Draining, Overloaded, Refusing, ValidationFailed
+from triggers_api.errors import Draining, Refusing, ValidationFailed
 from triggers_api.ingest.draft import Draft
+from triggers_api.ingest.room import Room
 from triggers_api.model import ids
 from triggers_api.model.controls import IngestMode
 from triggers_api.model.delivery import NewDelivery
@@ -24,7 +25,6 @@ from triggers_api.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-_OVERLOADED_RETRY_S: Final = 5.0
 _AT_A_STRETCH_S: Final = 0.02
 
 
@@ -37,8 +37,7 @@ class Ingest:
         directory: Directory,
         *,
         metrics: Metrics,
-        depth: Callable[[], int],
-        max_depth: int,
+        room: Room,
     ) -> None:
         """Set up.
 
@@ -46,14 +45,12 @@ class Ingest:
             store: where events go.
             directory: knows the switches and the subscriptions.
             metrics: is told about duplicates.
-            depth: events accepted and not yet routed, at most 1 s old.
-            max_depth: the depth above which nothing more is taken.
+            room: says whether more may wait.
         """
         self._store = store
         self._directory = directory
         self._metrics = metrics
-        self._depth = depth
-        self._max_depth = max_depth
+        self._room = room
         self.draining = False
         """Set when the service is about to end: nothing more is taken."""
 
@@ -105,11 +102,14 @@ class Ingest:
         Raises:
             Unavailable: nothing is taken at the moment.
         """
-        mode = self._admit(organization_id)
+        mode = self._admit(organization_id, 1)
         event_id = self._store.ids.new(ids.EVENT)
         wanted = self._wanted(organization_id, draft, mode, received_ms(event_id))
         event = self._event(organization_id, event_id, draft, wanted)
-        return event, self._store.append((event,))
+        storing = self._store.append((event,))
+        if wanted is None and _waits(draft):
+            self._room.came(organization_id, 1)
+        return event, storing
 
     async def accept_all(
         self, organization_id: str, drafts: Sequence[Draft]
@@ -118,11 +118,13 @@ class Ingest:
 
         Of twins among them the first is stored.
         """
-        mode = self._admit(organization_id)
+        mode = self._admit(organization_id, len(drafts))
         if mode is not IngestMode.SYNC:
             made = zip(self._store.ids.several(ids.EVENT, len(drafts)), drafts, strict=True)
             events = [self._event(organization_id, *each, None) for each in made]
-            return events, self._store.append(events)
+            storing = self._store.append(events)
+            self._room.came(organization_id, sum(map(_waits, drafts)))
+            return events, storing
         routed: list[tuple[int, Sequence[Subscription] | None]] = []
         since = perf_counter()
         for draft in drafts:
@@ -146,16 +148,13 @@ class Ingest:
         self._metrics.duplicates.inc()
         log.info("duplicate by constraint", organization_id=organization_id, event_id=first.id)
 
-    def _admit(self, organization_id: str) -> IngestMode:
+    def _admit(self, organization_id: str, count: int) -> IngestMode:
         if self.draining or self._directory.draining:
             raise Draining
         mode = self._directory.ingest_mode(organization_id)
         if mode is IngestMode.REFUSE:
             raise Refusing
-        if self._depth() > self._max_depth:
-            raise Overloaded(
-                "more events wait to be routed than may wait", retry_after_s=_OVERLOADED_RETRY_S
-            )
+        self._room.check(organization_id, count)
         return mode
 
     def _event(
@@ -211,6 +210,11 @@ class Ingest:
             now=received,
             on_fault=self._metrics.count_filter_fault,
         )
+
+
+def _waits(draft: Draft) -> bool:
+    """Whether an event that is not routed at once waits for that from now on."""
+    return draft.aside is None and draft.deliver_at is None
 
 
 def status_on_receipt(event: NewEvent) -> EventStatus:

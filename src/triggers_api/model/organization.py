@@ -26,8 +26,9 @@ ORGANIZATION_SCOPES: Final = (Scope.INGEST, Scope.READ, Scope.MANAGE)
 class Organization(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant.
 
-    ``rate_limit`` (events a minute), ``rate_burst`` (events) and ``retention_days`` are ``None`` for the
-    service's setting; a limit of 0 means none, and 0 days for ever.
+    ``rate_limit`` (events a minute), ``rate_burst`` (events), ``max_queue_depth`` (events that may wait
+    to be routed) and ``retention_days`` are ``None`` for the service's setting; a limit of 0 means none,
+    and 0 days for ever.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Organization(msgspec.Struct, frozen=True, kw_only=True):
     webhook_url: str | None = None
     rate_limit: int | None = None
     rate_burst: int | None = None
+    max_queue_depth: int | None = None
     retention_days: int | None = None
     created_at: Timestamp
     updated_at: Timestamp

@@ -1,6 +1,7 @@
 """Looks at the depths once a second: for gauges, admission, readiness and the warning about depth."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -30,12 +31,20 @@ class Monitor:
     name = "monitor"
 
     def __init__(
-        self, store: Store, directory: Directory, *, metrics: Metrics, warn_depth: int
+        self,
+        store: Store,
+        directory: Directory,
+        *,
+        metrics: Metrics,
+        warn_depth: int,
+        count: Callable[[], Awaitable[QueueStats]] | None = None,
     ) -> None:
+        """Set up; ``count`` finds out the depths, by default the store."""
         self._store = store
         self._directory = directory
         self._metrics = metrics
         self._warn_depth = warn_depth
+        self._stats = store.stats if count is None else count
         self._warned_at = 0.0
         self._uncounted = False
         self._counting: asyncio.Task[None] | None = None
@@ -109,7 +118,7 @@ class Monitor:
         # That depths cannot be counted in time does not mean that nothing can be written.
         try:
             async with patience(_COUNT_PATIENCE_S):
-                self.stats = await self._store.stats()
+                self.stats = await self._stats()
         except Problem as problem:
             if not self._uncounted:
                 log.warning("the depths could not be counted", code=problem.code)

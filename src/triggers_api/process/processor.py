@@ -87,13 +87,24 @@ class Processor:
         settings: ProcessorSettings,
         metrics: Metrics,
         route: Route | None = None,
+        left: Callable[[str], None] | None = None,
     ) -> None:
-        """Set up; ``route`` is asked for each event, by default the directory's subscriptions."""
+        """Set up.
+
+        Args:
+            store: where events wait.
+            directory: knows the subscriptions.
+            settings: how many at once.
+            metrics: is told what became of them.
+            route: is asked for each event, by default the directory's subscriptions.
+            left: is told the organization of each event that was routed.
+        """
         self._store = store
         self._directory = directory
         self._settings = settings
         self._metrics = metrics
         self._route = route or self._ask_directory
+        self._left = left
         self._pause_s = 0.0
         self._turning = asyncio.Lock()
         self._unstored: list[tuple[int, Sequence[Sequence[RoutedEvent]]]] = []
@@ -305,6 +316,8 @@ class Processor:
                 batch.deliveries += len(answer.deliveries)
                 self._metrics.accepted_to_routed.observe((now - answer.event.due_at) / 1000)
                 self._metrics.rollups.routed(answer.event.organization_id)
+                if self._left is not None:
+                    self._left(answer.event.organization_id)
 
     def _failure(self, event: QueuedEvent, error: Exception) -> FailedEvent:
         log.error("routing failed", event_id=event.id, attempts=event.attempts, error=_named(error))

@@ -1149,6 +1149,16 @@ class Store(Protocol):
         Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
         """
 
+    async def organization_depths(self, limits: Mapping[str, int]) -> dict[str, int]:
+        """How many events of some organizations wait to be routed, scheduled ones included.
+
+        Args:
+            limits: the organizations, each with the number above which it need not be counted further.
+
+        Returns:
+            At least those that have some.
+        """
+
     async def depths(self, *, counted: int, shown: int) -> Depths:
         """Who has the most waiting: up to ``shown`` organizations and subscriptions.
 

@@ -258,6 +258,34 @@ class Metrics:
         self.ingest_rejected = ingest.labels("rejected")
         self.ingest_limited = ingest.labels("limited")
         self.ingest_unavailable = ingest.labels("unavailable")
+        self.ingest_refused = Counter(
+            "triggers_ingest_refused",
+            "Requests that were refused because too much waits to be routed (depth), for too long "
+            "(age), too much of one organization, or because the disk is nearly full.",
+            ["reason"],
+            registry=registry,
+        )
+        self.ingest_refusing = Gauge(
+            "triggers_ingest_refusing",
+            "1 while every event is refused, and why.",
+            ["reason"],
+            registry=registry,
+        )
+        self.queue_drain_rate = Gauge(
+            "triggers_queue_drain_rate",
+            "Events a second that leave the queue, as long as something waits in it.",
+            registry=registry,
+        )
+        self.disk_free = Gauge(
+            "triggers_disk_free_bytes",
+            "What is left where the embedded database is.",
+            registry=registry,
+        )
+        self.disk_reserve = Gauge(
+            "triggers_disk_reserve_bytes",
+            "How much of that is kept free of new events.",
+            registry=registry,
+        )
         self.limits_local = Gauge(
             "triggers_rate_limits_local",
             "1 while rate limits are kept by this process's share, because where they are kept for all "

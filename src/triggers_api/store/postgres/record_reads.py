@@ -44,7 +44,7 @@ from triggers_api.store.base import (
 from triggers_api.store.depths import depths_of
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.queue_verbs import shown_status
-from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, first_at, text
+from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, first_at, number, text
 
 _POSITION: Final = re.compile(r"(\d{1,19})-([0-9a-f]{32})", re.ASCII)
 _NULL: Final = msgspec.Raw(b"null")
@@ -246,6 +246,15 @@ class RecordReads:
     async def is_busy(self, db: Connection, now: Timestamp, besides: Sequence[str]) -> bool:
         """Whether there is work to be done now, but for these subscriptions."""
         return bool(await db.fetchval(SQL["is_busy"], now, besides))
+
+    async def organization_depths(
+        self, db: Connection, limits: Mapping[str, int]
+    ) -> dict[str, int]:
+        """What these organizations have in the queue, up to so many."""
+        rows = await db.fetch(
+            SQL["organization_depths"], [number(each) for each in limits], list(limits.values())
+        )
+        return {text(ids.ORGANIZATION, organization): count for organization, count in rows}
 
     async def depths_by_whose(
         self, db: Connection, now: Timestamp, *, counted: int, shown: int

@@ -1006,6 +1006,9 @@ class PostgresStore:
             self._stats = at, depths
         return self._stats[1]
 
+    async def organization_depths(self, limits: Mapping[str, int]) -> dict[str, int]:
+        return await self._listed.read(lambda db: self._records.organization_depths(db, limits))
+
     async def depths(self, *, counted: int, shown: int) -> Depths:
         return await self._listed.read(
             lambda db: self._records.depths_by_whose(db, self.now(), counted=counted, shown=shown)

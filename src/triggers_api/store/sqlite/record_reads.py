@@ -318,6 +318,13 @@ class RecordReads(Tables):
             endpoints_failing=failing,
         )
 
+    def organization_depths(self, db: apsw.Connection) -> dict[str, int]:
+        """What each organization has in the queue. It goes through all of it."""
+        return {
+            self.keys.organization(organization): count
+            for organization, count in db.execute(SQL["organization_depths"])
+        }
+
     def accounts(self, db: apsw.Connection, now: int) -> list[OrganizationAccount]:
         """Every organization's books."""
         events: dict[tuple[int, int], int] = {

@@ -791,6 +791,10 @@ class SqliteStore:
             self._stats = (ended + kept_s, counted)
         return self._stats[1]
 
+    async def organization_depths(self, limits: Mapping[str, int]) -> dict[str, int]:
+        depths = await self._readers.run(self._records.organization_depths)
+        return {each: depths.get(each, 0) for each in limits}
+
     async def depths(self, *, counted: int, shown: int) -> Depths:
         return await self._readers.run(
             lambda db: self._records.depths_by_whose(db, self.now(), counted=counted, shown=shown)

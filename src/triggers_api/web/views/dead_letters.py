@@ -96,7 +96,7 @@ def _replay(form: Form) -> dict[str, Any]:
     try:
         return chosen | {"rate": float(rate)}
     except ValueError:
-        raise ValidationFailed.of("/rate", "invalid-number", "is not a number") from None
+        raise ValidationFailed.of("/rate", "invalid-type", "is not a number") from None
 
 
 def _purge(form: Form) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _turned(form: Form) -> dict[str, Any]:
     wanted: dict[str, Any] = {name: value}
     if name in _NUMBERS and value is not None:
         if not value.isdigit():
-            raise ValidationFailed.of(f"/{name}", "invalid-number", "is not a whole number")
+            raise ValidationFailed.of(f"/{name}", "invalid-type", "is not a whole number")
         wanted[name] = int(value)
     return wanted | _why(form)
 

@@ -76,7 +76,7 @@ def _number(form: Form, name: str, kind: type[float] = float) -> float | None:
     try:
         return kind(text)
     except ValueError:
-        raise ValidationFailed.of(f"/{name}", "invalid-number", "is not a number") from None
+        raise ValidationFailed.of(f"/{name}", "invalid-type", "is not a number") from None
 
 
 def _settings(form: Form) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def as_json(text: str, pointer: str) -> msgspec.Raw:
     try:
         msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ValidationFailed.of(pointer, "invalid-json", f"is not JSON: {error}") from None
+        raise ValidationFailed.of(pointer, "invalid-type", f"is not JSON: {error}") from None
     return msgspec.Raw(text.encode())
 
 
