@@ -6,6 +6,8 @@ Chromium of the system look at it. From the root of the project, with chromium a
     python scripts/screenshots.py [--only NAME] [--to FOLDER]
 """
 
+# ruff: noqa: INP001, T201, ASYNC240 - a program of the project, which prints
+
 from __future__ import annotations
 
 import argparse
@@ -31,10 +33,11 @@ from triggers_api.model.rollup import (
     bucket,
     floor,
 )
-from triggers_api.testing import ADMIN_KEY, Receiver, Received, Service
+from triggers_api.testing import ADMIN_KEY, Received, Receiver, Service
 
 HERE: Final = Path(__file__).resolve().parent.parent / "docs" / "images"
 _QUALITY: Final = 84
+_LUCK: Final = random.Random(7)  # noqa: S311 - pictures
 _STILL_MS: Final = 1200
 """Until charts are drawn and what moves stands still."""
 _WIDE: Final = {"width": 1280, "height": 800}
@@ -143,9 +146,9 @@ async def _fill(service: Service, receiver: Receiver) -> tuple[str, str]:
     """An organization with a past and a present; its id, and that of a subscription that fails."""
 
     async def answer(received: Received) -> web.StreamResponse:
-        await asyncio.sleep(random.uniform(0.01, 0.06))
+        await asyncio.sleep(_LUCK.uniform(0.01, 0.06))
         if received.path.endswith("Bookkeeping"):
-            return web.Response(status=random.choice((500, 500, 503, 404)), text="ledger is closed")
+            return web.Response(status=_LUCK.choice((500, 500, 503, 404)), text="ledger is closed")
         return web.Response(status=204)
 
     receiver.always(answer)
@@ -175,7 +178,7 @@ async def _fill(service: Service, receiver: Receiver) -> tuple[str, str]:
     }, key=ADMIN_KEY)  # fmt: skip
     await _past(service, organization, {name: each["id"] for name, each in made.items()})
     for number in range(160):
-        total = round(20 + 180 * random.random(), 2)
+        total = round(20 + 180 * _LUCK.random(), 2)
         await service.send(
             _TYPES[number % len(_TYPES)],
             {"id": f"A-{1000 + number}", "total": total, "customer": f"c-{number % 23}",
@@ -193,15 +196,15 @@ async def _past(service: Service, organization: str, subscriptions: dict[str, st
     for step_s, steps in ((MINUTE_S, 62), (COARSE_S, 146)):
         for step in range(1, steps):
             at = floor(now.after(seconds=-step * step_s), step_s)
-            wave = 1 + 0.45 * math.sin(at / 1000 / 5400) + 0.18 * random.random()
+            wave = 1 + 0.45 * math.sin(at / 1000 / 5400) + 0.18 * _LUCK.random()
             tally = Tally(accepted=int(9 * step_s * wave), routed=int(9 * step_s * wave))
             tally.attempts_succeeded = tally.succeeded = int(17 * step_s * wave)
-            tally.attempts_failed = int(0.3 * step_s * wave * random.random())
+            tally.attempts_failed = int(0.3 * step_s * wave * _LUCK.random())
             tally.duplicates, tally.dead = int(step_s * wave / 20), int(step_s / 200)
             for _ in range(60):
-                us = int(random.lognormvariate(7.4, 0.35))
+                us = int(_LUCK.lognormvariate(7.4, 0.35))
                 tally.ingest[bucket(us)] = tally.ingest.get(bucket(us), 0) + 1
-                us = int(random.lognormvariate(10.6, 0.5))
+                us = int(_LUCK.lognormvariate(10.6, 0.5))
                 tally.attempts[bucket(us)] = tally.attempts.get(bucket(us), 0) + 1
             rollups += [
                 Rollup(organization_id=whose, step_s=step_s, at=at, writer=7, tally=tally)
@@ -210,7 +213,7 @@ async def _past(service: Service, organization: str, subscriptions: dict[str, st
     for name, subscription in subscriptions.items():
         for step in range(48):
             at = floor(now.after(seconds=-step * SUBSCRIPTION_S), SUBSCRIPTION_S)
-            count = int(400 * (1.3 + math.sin(step / 5)) * (0.8 + 0.4 * random.random()))
+            count = int(400 * (1.3 + math.sin(step / 5)) * (0.8 + 0.4 * _LUCK.random()))
             failed = (
                 int(count * (0.85 if step < 9 else 0.02)) if name == "Bookkeeping" else count // 200
             )
@@ -223,7 +226,7 @@ async def _past(service: Service, organization: str, subscriptions: dict[str, st
                     at=at,
                     writer=7,
                     tally=tally,
-                )  # fmt: skip
+                )
             )
     for start in range(0, len(rollups), 500):
         await store.save_rollups(rollups[start : start + 500])

@@ -113,6 +113,7 @@ SCOPES: Final = {
     "GET /api/admin/quarantine": OPERATOR,
     "POST /api/admin/quarantine/{event_id}/release": OPERATOR,
     "DELETE /api/admin/quarantine/{event_id}": OPERATOR,
+    "GET /api/admin/settings": OPERATOR,
     "GET /api/admin/verify": OPERATOR,
     "GET /api/admin/stats": OPERATOR,
     "GET /api/health/detailed": READ_OR_OPERATOR,
