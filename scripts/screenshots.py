@@ -3,7 +3,7 @@
 Runs the service with made-up customers, events that really flow and a past that is made up, and has the
 Chromium of the system look at it. From the root of the project, with chromium and playwright there::
 
-    python scripts/screenshots.py [--only NAME] [--to FOLDER]
+    python scripts/screenshots.py [--only NAME] [--all] [--to FOLDER]
 """
 
 # ruff: noqa: INP001, T201, ASYNC240 - a program of the project, which prints
@@ -40,6 +40,11 @@ _QUALITY: Final = 84
 _LUCK: Final = random.Random(7)  # noqa: S311 - pictures
 _STILL_MS: Final = 1200
 """Until charts are drawn and what moves stands still."""
+_KEPT: Final = {
+    "dead-letters-light", "events-light", "operations-light", "overview-dark", "overview-light",
+    "subscriptions-light", "subscriptions-phone",
+}  # fmt: skip
+"""Those that pages show; the others are for whoever works on the page."""
 _WIDE: Final = {"width": 1280, "height": 800}
 _PHONE: Final = {"width": 390, "height": 780}
 
@@ -68,6 +73,7 @@ async def main() -> None:
     """Take them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help="part of the name of the pictures that are wanted")
+    parser.add_argument("--all", action="store_true", help="also those that no page shows")
     parser.add_argument("--to", type=Path, default=HERE)
     asked = parser.parse_args()
     chromium = shutil.which("chromium")
@@ -85,7 +91,7 @@ async def main() -> None:
                 executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
             )
             for name, path, settings, act in _pictures(organization, letters):
-                if asked.only is None or asked.only in name:
+                if (asked.all or name in _KEPT) and (asked.only or "") in name:
                     await _take(browser, service, asked.to / f"{name}.webp", path, settings, act)
             await browser.close()
 
