@@ -101,3 +101,19 @@ def test_every_expression_of_the_dashboard_can_be_read(program: Program, tmp_pat
     done = ask(program("promtool"), "check", "rules", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(expressions) > 40
+
+
+def test_promtool_takes_the_configuration_of_the_compose_file(
+    program: Program, tmp_path: Path
+) -> None:
+    deploy = Path(__file__).parents[2] / "deploy"
+    for name in ("compose/prometheus.yml", "prometheus/alerts.yml"):
+        (tmp_path / Path(name).name).write_bytes((deploy / name).read_bytes())
+    done = subprocess.run(
+        [program("promtool"), "check", "config", str(tmp_path / "prometheus.yml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -30,12 +30,24 @@ DEFAULTS: Final[dict[str, object]] = {
     "db_pool_wait_s": 30.0,
     "db_pool_recycle_s": 3600.0,
     "redis_url": None,
+    "redis_prefix": "triggers",
+    "ingest_buffer": "none",
+    "redis_durability": "strict",
+    "redis_fallback": "direct",
+    "redis_stream_max_length": 100_000,
+    "redis_organization_max_length": 0,
+    "redis_stream_ttl": 86_400.0,
+    "redis_dedup_ttl": 86_400,
     "role": "all",
     "host": "127.0.0.1",
     "port": 8000,
+    "ui": "on",
+    "public_url": None,
+    "portal_ancestors": (),
     "api_key": None,
     "admin_key": None,
     "allow_cidrs": (),
+    "trusted_proxies": (),
     "rate_limit": 60_000,
     "rate_burst": 10_000,
     "queue_warn_depth": 1000,
@@ -60,6 +72,7 @@ DEFAULTS: Final[dict[str, object]] = {
     "sweep_s": 300.0,
     "retention_days": 7,
     "attempt_retention_days": 30,
+    "audit_retention_days": 365,
     "max_process_attempts": 5,
     "ingest_mode": None,
     "delivery": None,
@@ -68,6 +81,7 @@ DEFAULTS: Final[dict[str, object]] = {
     "shutdown_grace_s": 30.0,
     "log_level": "info",
     "log_format": None,
+    "log_lines_per_s": 100,
 }
 
 # The least and the most that is taken, and what is just beyond.
@@ -76,6 +90,10 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "db_max_overflow": ("0", "10000", "-1", "10001"),
     "db_pool_wait_s": ("0.1", "600", "0.09", "600.1"),
     "db_pool_recycle_s": ("1", "604800", "0.9", "604800.1"),
+    "redis_stream_max_length": ("1", "100000000", "0", "100000001"),
+    "redis_organization_max_length": ("0", "100000000", "-1", "100000001"),
+    "redis_stream_ttl": ("1", "31536000", "0.9", "31536000.1"),
+    "redis_dedup_ttl": ("1", "31536000", "0", "31536001"),
     "port": ("0", "65535", "-1", "65536"),
     "rate_limit": ("0", "1000000000", "-1", "1000000001"),
     "rate_burst": ("1", "1000000000", "0", "1000000001"),
@@ -100,14 +118,20 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "sweep_s": ("0.1", "86400", "0.09", "86400.1"),
     "retention_days": ("0", "36500", "-1", "36501"),
     "attempt_retention_days": ("0", "36500", "-1", "36501"),
+    "audit_retention_days": ("0", "36500", "-1", "36501"),
     "max_process_attempts": ("1", "1000", "0", "1001"),
     "shutdown_grace_s": ("0", "3600", "-1", "3600.1"),
+    "log_lines_per_s": ("0", "1000000", "-1", "1000001"),
 }
 
 # What one setting needs of another, so that its bounds and words are taken.
 WITH: Final[dict[str, dict[str, str]]] = {
     "old_secret_keys": {"TRIGGERS_SECRET_KEY": "s" * 16},
     "role": {"TRIGGERS_DATABASE_URL": "postgresql://db/t"},
+    "ingest_buffer": {
+        "TRIGGERS_DATABASE_URL": "postgresql://db/t",
+        "TRIGGERS_REDIS_URL": "redis://cache",
+    },
     "min_poll_ms": {"TRIGGERS_MAX_POLL_MS": "600000"},
     "max_poll_ms": {"TRIGGERS_MIN_POLL_MS": "1"},
     "delivery_timeout_s": {"TRIGGERS_LEASE_S": "86400"},
@@ -124,15 +148,27 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "db_pool_wait_s": ("1.5", 1.5),
     "db_pool_recycle_s": ("60", 60.0),
     "redis_url": ("redis://cache:6379/1", "redis://cache:6379/1"),
+    "redis_prefix": ("triggers:staging", "triggers:staging"),
+    "ingest_buffer": ("redis", "redis"),
+    "redis_durability": ("relaxed", "relaxed"),
+    "redis_fallback": ("refuse", "refuse"),
+    "redis_stream_max_length": ("5000", 5000),
+    "redis_organization_max_length": ("500", 500),
+    "redis_stream_ttl": ("60", 60.0),
+    "redis_dedup_ttl": ("3600", 3600),
     "role": ("worker", "worker"),
     "host": ("::1", "::1"),
     "port": ("8080", 8080),
+    "ui": ("off", "off"),
+    "public_url": ("https://triggers.example.com", "https://triggers.example.com"),
+    "portal_ancestors": ("https://app.example.com", ("https://app.example.com",)),
     "api_key": ("k" * 16, "k" * 16),
     "admin_key": ("~" * 256, "~" * 256),
     "allow_cidrs": (
         "127.0.0.0/8, fd00::/8,10.0.0.1",
         tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "fd00::/8", "10.0.0.1/32"))),
     ),
+    "trusted_proxies": ("10.0.0.0/8", (ipaddress.ip_network("10.0.0.0/8"),)),
     "rate_limit": ("0", 0),
     "rate_burst": ("7", 7),
     "queue_warn_depth": ("7", 7),
@@ -164,6 +200,7 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "sweep_s": ("1.5", 1.5),
     "retention_days": ("30", 30),
     "attempt_retention_days": ("7", 7),
+    "audit_retention_days": ("30", 30),
     "max_process_attempts": ("7", 7),
     "ingest_mode": ("sync", IngestMode.SYNC),
     "delivery": ("paused", DeliveryMode.PAUSED),
@@ -172,6 +209,7 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "shutdown_grace_s": ("0", 0.0),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
+    "log_lines_per_s": ("7", 7),
 }
 
 ALIASES: Final = {
@@ -180,6 +218,8 @@ ALIASES: Final = {
     "DB_POOL_MAX_OVERFLOW": "db_max_overflow",
     "PORT": "port",
     "MAX_CONCURRENT_EVENTS": "max_concurrent_events",
+    "REDIS_STREAM_MAX_LENGTH": "redis_stream_max_length",
+    "REDIS_STREAM_TTL": "redis_stream_ttl",
     "DISABLE_WEBHOOK_DELIVERY": "delivery",
 }
 NAMES: Final = [row.name for row in table()]
@@ -271,6 +311,9 @@ def other(name: str) -> str:
         "ingest_mode": "async",
         "delivery": "running",
         "log_format": "console",
+        "public_url": "http://localhost:8000",
+        "portal_ancestors": "https://other.example.com",
+        "trusted_proxies": "192.0.2.0/24",
     }.get(name, "another-given-key")
 
 

@@ -9,11 +9,14 @@ import sys
 from typing import Any, Final
 
 import pytest
+import structlog
+
+from triggers_api.telemetry.logs import Bounds
 
 BEGIN: Final = """
 import logging, structlog
 from triggers_api.telemetry.logs import configure
-configure(level={level!r}, format_={format_!r})
+configure(level={level!r}, format_={format_!r}, lines_per_s={lines_per_s})
 log = structlog.get_logger("triggers_api.part")
 library = logging.getLogger("library")
 
@@ -24,9 +27,9 @@ def fails():
 TIME: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
 
 
-def written(text: str, *, format_: str | None, level: str = "info") -> str:
+def written(text: str, *, format_: str | None, level: str = "info", lines_per_s: int = 0) -> str:
     """What a program wrote to standard error; nothing may go to standard output."""
-    program = BEGIN.format(level=level, format_=format_) + text
+    program = BEGIN.format(level=level, format_=format_, lines_per_s=lines_per_s) + text
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
     )
@@ -95,6 +98,61 @@ def test_a_traceback_does_not_show_what_variables_held(format_: str) -> None:
     assert "CANARY" not in text
 
 
+SPEAKS: Final = """
+from triggers_api.errors import StoreUnavailable
+def tell(error, cause=None):
+    try:
+        raise error from cause
+    except Exception:
+        log.exception("failed")
+tell(KeyError("CANARY"))
+tell(ExceptionGroup("CANARY", [ValueError("CANARY"), OSError(28, "No space left on device", "CANARY")]))
+tell(StoreUnavailable("ours"), ValueError("CANARY"))
+class ServerError(Exception):
+    sqlstate = "23505"
+tell(ServerError("Key (dedup_id)=(CANARY) already exists"))
+"""
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_an_exception_tells_its_kind_and_not_what_it_choked_on(format_: str) -> None:
+    text = written(SPEAKS, format_=format_)
+    assert "CANARY" not in text
+    if format_ == "json":
+        ends = [json.loads(line)["exception"] for line in text.splitlines()]
+        assert ends[0].endswith("\nKeyError")
+        assert ends[1].endswith("ExceptionGroup\nValueError\nOSError: No space left on device")
+        assert ends[2].startswith("ValueError\n\nThe above exception was the direct cause")
+        assert ends[2].endswith("StoreUnavailable: ours")
+        assert ends[3].endswith("ServerError (23505)")
+
+
+def test_of_lines_with_the_same_text_so_many_are_written_each_second() -> None:
+    now = 0.0
+    bounds = Bounds(2, monotonic=lambda: now)
+
+    def written_of(text: str, method: str = "info") -> dict[str, Any] | None:
+        try:
+            return dict(bounds(None, method, {"event": text}))
+        except structlog.DropEvent:
+            return None
+
+    assert [written_of("one") for _ in range(4)] == [{"event": "one"}] * 2 + [None] * 2
+    assert written_of("other") == {"event": "other"}
+    assert [written_of("bad", "error") for _ in range(4)] == [{"event": "bad"}] * 4
+    now = 1.0
+    assert written_of("one") == {"event": "one", "left_out": 2}
+    assert written_of("one") == {"event": "one"}
+    assert written_of("one") is None
+
+
+def test_a_flood_of_lines_is_bounded_unless_everything_is_asked_for() -> None:
+    flood = "for _ in range(5000):\n    log.info('flood')\n"
+    assert len(written(flood, format_="json", lines_per_s=10).splitlines()) < 500
+    assert len(written(flood, format_="json", lines_per_s=0).splitlines()) == 5000
+    assert len(written(flood, format_="json", level="debug", lines_per_s=10).splitlines()) == 5000
+
+
 def test_a_traceback_for_machines_is_inside_its_line() -> None:
     ours, theirs = lines_of(FAILS)
     assert ours["exception"] == theirs["exception"]
@@ -115,4 +173,4 @@ def test_on_a_console_nobody_writes_lines_of_their_own_into_ours() -> None:
         assert part in first
     assert re.match(TIME, second)
     assert r"h\n\x1b[2J" in second
-    assert r"ValueError: what\x1b[2J went" in text
+    assert "went" not in text

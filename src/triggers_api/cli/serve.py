@@ -54,7 +54,11 @@ async def serve(settings: Settings, *, demo_rate: float | None = None) -> int:
 
     if demo_rate is not None:
         settings = demo_settings(settings)
-    configure(level=settings.log_level, format_=settings.log_format)
+    configure(
+        level=settings.log_level,
+        format_=settings.log_format,
+        lines_per_s=settings.log_lines_per_s,
+    )
     listener = listen(settings.host, settings.port)
     url = _url(settings.host, listener)
     async with contextlib.AsyncExitStack() as stack:

@@ -172,5 +172,13 @@ def refuse(request: IngestRequest, error: Exception, *, metrics: Metrics, route:
             exc_info=error,
         )
         error = InternalError()
+    log.debug(
+        "event refused",
+        route=route,
+        organization_id=request.organization_id,
+        request_id=request.identifier.decode(),
+        code=error.code,
+        duration_ms=round(elapsed * 1e3, 2),
+    )
     status, headers, body = problem_answer(error, request.identifier)
     return status, headers + request.limit_headers, body

@@ -6,13 +6,14 @@ from time import perf_counter
 from typing import Any, Final, Literal
 
 import msgspec
+import structlog
 
 from triggers_api.errors import FieldError, Problem, TooLarge, ValidationFailed
 from triggers_api.http.admission import Admission, IngestRequest, refuse
 from triggers_api.http.body import ClientGone, Receive, body_parts, check_media_type, read_body
 from triggers_api.http.parameters import check_query
 from triggers_api.http.protocol import Answer
-from triggers_api.http.wire import JSON, Send, answer, to_json
+from triggers_api.http.wire import JSON, Send, answer, durability_headers, to_json
 from triggers_api.ingest.accept import Ingest
 from triggers_api.ingest.batch import (
     BATCH_LIMIT,
@@ -27,6 +28,8 @@ from triggers_api.ingest.cloudevents import BATCH, read_structured
 from triggers_api.ingest.draft import DEDUP_HEADER, Draft, EventRequest, read_draft
 from triggers_api.model.event import FirstEvent, NewEvent
 from triggers_api.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
 
 BATCH_PATH: Final = "/api/events/batch"
 
@@ -183,6 +186,17 @@ class PostBatch:
         ):
             self._metrics.batch_items.labels(outcome).inc(count)
         self._count(request, result, elapsed, routed)
+        log.debug(
+            "batch received",
+            organization_id=request.organization_id,
+            request_id=request.identifier.decode(),
+            accepted=result.accepted,
+            duplicates=result.duplicates,
+            rejected=result.rejected,
+            status_code=status,
+            store_ms=round((now - since) * 1e3, 2),
+            duration_ms=round(elapsed * 1e3, 2),
+        )
         body = to_json(result)
         timing = b"store;dur=%.2f, total;dur=%.2f" % ((now - since) * 1e3, elapsed * 1e3)
         headers = [
@@ -191,6 +205,7 @@ class PostBatch:
             (b"server-timing", timing),
             (b"x-request-id", request.identifier),
             (b"cache-control", b"no-store"),
+            *durability_headers(self._ingest.remark),
             *request.limit_headers,
         ]
         return status, headers, body

@@ -7,6 +7,7 @@ content, room, store.
 """
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Sequence
 from functools import lru_cache
 from time import perf_counter
@@ -22,7 +23,7 @@ from triggers_api.http.admission import Admission, IngestRequest, refuse
 from triggers_api.http.body import ClientGone, Receive, check_media_type, read_body, too_slow
 from triggers_api.http.parameters import check_query
 from triggers_api.http.protocol import Answer, Headers
-from triggers_api.http.wire import JSON, Send, answer
+from triggers_api.http.wire import JSON, Send, answer, durability_headers
 from triggers_api.ingest.accept import Ingest, status_on_receipt
 from triggers_api.ingest.cloudevents import MARK, STRUCTURED, read_binary, read_structured
 from triggers_api.ingest.draft import BODY_LIMIT, DEDUP_HEADER, Draft, read_draft
@@ -63,6 +64,7 @@ class PostEvent:
         self._ingest = ingest
         self._admission = admission
         self._metrics = metrics
+        self._tells = log.is_enabled_for(logging.DEBUG)
 
     def begin(self, headers: Headers, body: bytes) -> "Answer | _Storing | _Charging":
         """Take a request whose body is there."""
@@ -158,6 +160,18 @@ class PostEvent:
             self._ingest.note_duplicate(event.organization_id, first)
             self._metrics.ingest_duplicate.observe(elapsed)
             self._metrics.rollups.duplicate(event.organization_id)
+        if self._tells:
+            log.debug(
+                "event received",
+                organization_id=event.organization_id,
+                event_id=event.id if first is None else first.id,
+                request_id=request.identifier.decode(),
+                outcome="accepted" if first is None else "duplicate",
+                status_code=status,
+                payload_bytes=len(event.payload),
+                store_ms=round((now - storing.since) * 1e3, 2),
+                duration_ms=round(elapsed * 1e3, 2),
+            )
         return (
             status,
             [
@@ -174,6 +188,7 @@ class PostEvent:
                 ),
                 (b"x-request-id", request.identifier),
                 (b"cache-control", b"no-store"),
+                *durability_headers(self._ingest.remark),
                 *request.limit_headers,
             ],
             body,

@@ -66,7 +66,7 @@ def _as_problem(  # noqa: PLR0911 - one for each kind
             return BadRequest(error.detail)
     log.error(
         "request failed",
-        route=request.scope["path"],
+        route=request.scope.get("path_template", ""),
         request_id=identifier(request).decode(),
         exc_info=error,
     )

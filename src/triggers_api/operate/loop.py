@@ -7,6 +7,7 @@ from typing import Final, Protocol
 import structlog
 
 from triggers_api.errors import Unavailable
+from triggers_api.telemetry.logs import kind_of
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +112,7 @@ class Loop:
         self._failures += 1
         self._crashed(self.name)
         if not isinstance(error, Unavailable):
-            log.error("turn failed", part=self.name, error=str(error), exc_info=error)
+            log.error("turn failed", part=self.name, error=kind_of(error), exc_info=error)
             return
         # A store that is away is not a fault of the part: now and then a line without a traceback.
         now = asyncio.get_running_loop().time()
