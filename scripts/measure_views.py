@@ -30,6 +30,8 @@ from tests.servers.postgres import Postgres, PostgresServer
 from triggers_api.testing import ADMIN_KEY, API_KEY, Service
 
 SUBSCRIPTIONS: Final = 20
+_AT_ONCE: Final = 1000
+"""Events that one transaction brings."""
 BOUND_MS: Final = 50.0
 _SHARES: Final = ((5, 0.962), (6, 0.03), (8, 0.004), (7, 0.002), (4, 0.002))
 """Of deliveries: succeeded, dead, cancelled, skipped, retrying."""
@@ -59,11 +61,11 @@ _OF_SQLITE: Final = (
 _OF_POSTGRES: Final = (
     "INSERT INTO events (organization_id, id, type, source, key, payload)"
     " SELECT '{organization}', {event}, {type}, 'shop', 'c-' || i % 997, convert_to({payload}, 'UTF8')"
-    " FROM generate_series(1, {rows}) AS i",
+    " FROM generate_series(1::bigint, {rows}) AS i",
     "INSERT INTO deliveries (organization_id, id, event_id, subscription_id, origin, origin_id, status,"
     " status_at, attempt_count, attempt_base, reason) SELECT '{organization}', {delivery}, {event},"
     " {subscription}, 0, '00000000-0000-0000-0000-000000000000', {status}, {ms} + i, 1, 0, {reason}"
-    " FROM generate_series(1, {rows}) AS i",
+    " FROM generate_series(1::bigint, {rows}) AS i",
     "INSERT INTO delivery_queue (organization_id, delivery_id, subscription_id, due_at, priority)"
     " SELECT organization_id, id, subscription_id, {ms} + 864000000, 1 FROM deliveries WHERE status = 4",
     "INSERT INTO dead_letters (organization_id, delivery_id, subscription_id, error_class)"
@@ -71,7 +73,7 @@ _OF_POSTGRES: Final = (
     " THEN substr(reason, 19, 3) ELSE 'timeout' END FROM deliveries WHERE status = 6",
     "INSERT INTO attempts (organization_id, delivery_id, number, id, started_at, duration_ms, status_code)"
     " SELECT '{organization}', {delivery}, 1, {attempt}, {ms} + i, 10 + i % 90,"
-    " CASE WHEN {status} = 5 THEN 204 ELSE 500 END FROM generate_series(1, {rows}) AS i",
+    " CASE WHEN {status} = 5 THEN 204 ELSE 500 END FROM generate_series(1::bigint, {rows}) AS i",
     "UPDATE accounts SET events = events + {rows}, deliveries = deliveries + {rows}"
     " WHERE slot = (SELECT min(slot) FROM accounts)",
     "VACUUM ANALYZE",
@@ -147,7 +149,15 @@ def _fill_postgres(
         "subscription": f"({_pick(tuple(each[4:] for each in subscriptions))})::uuid",
     }
     for statement in _OF_POSTGRES:
-        server.execute(statement.format(**given), database=database)
+        text = statement.format(**given)
+        whole = f"generate_series(1::bigint, {rows})"
+        if not text.startswith("INSERT INTO events") or whole not in text:
+            server.execute(text, database=database)
+            continue
+        # As they come in: the order of the log is that of transactions.
+        for first in range(1, rows + 1, _AT_ONCE):
+            some = f"generate_series({first}::bigint, {min(first + _AT_ONCE - 1, rows)})"
+            server.execute(text.replace(whole, some), database=database)
 
 
 # ── asking ────────────────────────────────────────────────────────────────────────────────────────
