@@ -75,6 +75,7 @@ from triggers_api.store.connect import (
 from triggers_api.store.directory import Directory
 from triggers_api.store.timed import time_verbs
 from triggers_api.telemetry.metrics import Metrics
+from triggers_api.telemetry.tracing import Tracing
 from triggers_api.web.site import Site
 
 if TYPE_CHECKING:
@@ -178,7 +179,8 @@ class App:
                 room=self.room,
             )
             self.egress = Egress(settings.allow_cidrs, own=_own_addresses(settings.host))
-            sender = await stack.enter_async_context(Sender(self.egress))
+            self._tracing = self._traces(stack)
+            sender = await stack.enter_async_context(Sender(self.egress, tracing=self._tracing))
             self.processor = Processor(
                 store,
                 directory,
@@ -192,6 +194,7 @@ class App:
                     max_attempts=settings.max_process_attempts,
                 ),
                 metrics=metrics,
+                tracing=self._tracing,
                 left=self.room.left,
             )
             self.dispatcher = Dispatcher(
@@ -209,6 +212,7 @@ class App:
                 ),
                 wall=self._clock,
                 metrics=metrics,
+                traced=self._tracing is not None,
             )
             self.prober = Prober(
                 store,
@@ -334,6 +338,19 @@ class App:
             raise StartError(f"cannot use {url}: {problem.detail}") from None
         return store
 
+    def _traces(self, stack: AsyncExitStack) -> Tracing | None:
+        settings = self.settings
+        if settings.otel_endpoint is None:
+            return None
+        tracing = Tracing(
+            settings.otel_endpoint,
+            sample=settings.otel_sample,
+            instance=self.worker_id,
+            metrics=self.metrics,
+        )
+        stack.push_async_callback(asyncio.to_thread, tracing.close)
+        return tracing
+
     async def _look_at_secrets(self) -> None:
         """Refuse to start without the key of subscriptions' secrets; encrypt what is not yet."""
         store = self.store
@@ -409,8 +426,12 @@ class App:
             authenticator=authenticator,
             rate=Rate(settings.rate_limit, settings.rate_burst),
         )
-        self.post_event = PostEvent(self.ingest, self.admission, metrics=self.metrics)
-        post_batch = PostBatch(self.ingest, self.admission, metrics=self.metrics)
+        self.post_event = PostEvent(
+            self.ingest, self.admission, metrics=self.metrics, tracing=self._tracing
+        )
+        post_batch = PostBatch(
+            self.ingest, self.admission, metrics=self.metrics, tracing=self._tracing
+        )
         self.context = Context(
             settings=settings,
             store=self.store,
