@@ -57,6 +57,7 @@ _TAGS: Final = (
     "Deliveries",
     "Jobs",
     "Organization",
+    "Portal",
     "Audit",
     "Statistics",
     "Operator",
@@ -109,6 +110,7 @@ def _taken(parse: Callable[[str], Any]) -> str:
         return f"{kind}, {bounds.nonlocals['low']:g} to {bounds.nonlocals['high']:.0f}"
     return {
         "_text": "text",
+        "_prefix": "1 to 64 of `A-Z`, `a-z`, `0-9`, `_ . : -`",
         "_schedule": "numbers, 0 to 604800",
         "_networks": "networks in CIDR form",
         "_origin": "`http://` or `https://` with a host, and a port where it is another",

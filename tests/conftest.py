@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -49,6 +50,9 @@ class Enter(Protocol):
 
 ENGINES: Final = ("postgres", "sqlite")
 
+BUFFERED: Final = "buffered"
+"""PostgreSQL with Redis before it: for tests of what the whole service does."""
+
 Log = list[MutableMapping[str, Any]]
 
 
@@ -75,11 +79,17 @@ def engine(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def on_every_engine(metafunc: pytest.Metafunc) -> None:
-    """For ``pytest_generate_tests``: run a test once with each engine, or those it is marked with."""
+def on_every_engine(metafunc: pytest.Metafunc, *, buffered: bool = False) -> None:
+    """For ``pytest_generate_tests``: run a test once with each engine, or those it is marked with.
+
+    Once more with the ingest buffer before PostgreSQL: with the long tests, unless ``buffered``.
+    """
     if "engine" in metafunc.fixturenames:
         marked = metafunc.definition.get_closest_marker("engines")
         engines = ENGINES if marked is None else marked.args
+        if "postgres" in engines:
+            marks = () if buffered else pytest.mark.faults
+            engines = (*engines, pytest.param(BUFFERED, marks=marks))
         metafunc.parametrize("engine", engines, indirect=True, scope="module")
 
 
@@ -89,7 +99,7 @@ def new_database(engine: str, folder: Path, request: pytest.FixtureRequest) -> I
     if engine == "sqlite":
         yield f"sqlite:///{folder / 'triggers.db'}"
         return
-    server: Postgres = request.getfixturevalue(engine)
+    server: Postgres = request.getfixturevalue("postgres")
     name = server.migrated_database()
     yield server.url(name)
     server.drop_database(name)
@@ -102,9 +112,26 @@ def database_url(engine: str, tmp_path: Path, request: pytest.FixtureRequest) ->
         yield url
 
 
+def buffer_settings(engine: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What puts a buffer of its own before a service's database, where there is to be one."""
+    if engine != BUFFERED:
+        return {}
+    server: RedisServer = request.getfixturevalue("redis")
+    return {
+        "ingest_buffer": "redis",
+        "redis_url": server.url(),
+        "redis_prefix": f"test-{secrets.token_hex(8)}",
+    }
+
+
 @pytest.fixture
-def make_service(tmp_path: Path, database_url: str) -> MakeService:
-    return lambda **settings: Service(tmp_path, **{"database_url": database_url, **settings})
+def make_service(
+    tmp_path: Path, engine: str, database_url: str, request: pytest.FixtureRequest
+) -> MakeService:
+    buffer = buffer_settings(engine, request)
+    return lambda **settings: Service(
+        tmp_path, **{"database_url": database_url, **buffer, **settings}
+    )
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import msgspec
 import structlog
@@ -51,6 +51,7 @@ from triggers_api.operate.expiry import Expiry
 from triggers_api.operate.heartbeat import Heartbeat
 from triggers_api.operate.indexer import Indexer
 from triggers_api.operate.jobs import JobRunner
+from triggers_api.operate.key_uses import KeyUses
 from triggers_api.operate.lag import LoopLag
 from triggers_api.operate.loop import Loop, Part
 from triggers_api.operate.monitor import Monitor
@@ -64,7 +65,7 @@ from triggers_api.operate.switches import SwitchKeeper
 from triggers_api.process.processor import Processor, ProcessorSettings
 from triggers_api.settings import Settings, variable
 from triggers_api.settings import table as settings_table
-from triggers_api.store.base import Store
+from triggers_api.store.base import LandingStore, Store
 from triggers_api.store.connect import (
     StoreOptions,
     is_postgres,
@@ -79,6 +80,7 @@ from triggers_api.telemetry.tracing import Tracing
 from triggers_api.web.site import Site
 
 if TYPE_CHECKING:
+    from triggers_api.ingest.buffer_redis.buffer import Buffer
     from triggers_api.redis.client import Redis
 
 log = structlog.get_logger(__name__)
@@ -150,6 +152,7 @@ class App:
                 stack.push_async_callback(self.redis.close)
             store = await self._open(stack)
             directory = self.directory
+            self.buffer = await self._open_buffer(stack)
             self.disk = self._disk_watch()
             self.room = Room(
                 store,
@@ -160,6 +163,7 @@ class App:
                     organization_depth=settings.max_organization_queue_depth,
                 ),
                 disk_is_full=lambda: self.disk is not None and self.disk.full,
+                elsewhere=self._in_buffer,
                 metrics=metrics,
             )
             self.monitor = Monitor(
@@ -168,6 +172,7 @@ class App:
                 metrics=metrics,
                 warn_depth=settings.queue_warn_depth,
                 count=self.room.look,
+                elsewhere=self._in_buffer,
             )
             stack.push_async_callback(self.monitor.finish)
             self.peers = PeerWatch(store, own=lambda: self.heartbeat.worker, metrics=metrics)
@@ -177,6 +182,7 @@ class App:
                 directory,
                 metrics=metrics,
                 room=self.room,
+                buffer=self.buffer,
             )
             self.egress = Egress(settings.allow_cidrs, own=_own_addresses(settings.host))
             self._tracing = self._traces(stack)
@@ -255,6 +261,7 @@ class App:
             )
             self.limits = self._shared_limiter(stack)
             self._build_http()
+            stack.push_async_callback(self._finish_key_uses)
             self.switches = SwitchKeeper(store, directory, changing=self.context.changing)
             self._stack = stack.pop_all()
         return self
@@ -351,6 +358,35 @@ class App:
         stack.push_async_callback(asyncio.to_thread, tracing.close)
         return tracing
 
+    async def _open_buffer(self, stack: AsyncExitStack) -> "Buffer | None":
+        """The ingest buffer, if there is to be one. Redis may be away; if not, it must be fit."""
+        if self.settings.ingest_buffer != "redis" or self.redis is None:
+            return None
+        # Imported only here: it needs an extra.
+        from triggers_api.ingest.buffer_redis import buffer as buffers  # noqa: PLC0415
+
+        settings = self.settings
+        buffer = await buffers.open_buffer(
+            self.redis,
+            buffers.BufferSettings(
+                prefix=settings.redis_prefix,
+                strict=settings.redis_durability == "strict",
+                falls_back=settings.redis_fallback == "direct",
+                most=settings.redis_stream_max_length,
+                most_of_one=settings.redis_organization_max_length,
+                alarm_age_s=settings.redis_stream_ttl,
+                dedup_ttl_s=settings.redis_dedup_ttl,
+                max_attempts=settings.max_process_attempts,
+            ),
+            store=cast("LandingStore", self.store),
+            directory=self.directory,
+            worker_id=self.worker_id,
+            metrics=self.metrics,
+            failpoints=self._failpoints,
+        )
+        stack.push_async_callback(buffer.finish)
+        return buffer
+
     async def _look_at_secrets(self) -> None:
         """Refuse to start without the key of subscriptions' secrets; encrypt what is not yet."""
         store = self.store
@@ -389,18 +425,31 @@ class App:
             loop.start()
 
     def _parts(self) -> tuple[Part, ...]:
-        shared = () if self.limits is None else (self.limits,)
+        buffer = self.buffer
+        shared: tuple[Part, ...] = () if self.limits is None else (self.limits,)
+        if buffer is not None:
+            shared = (*shared, buffer.watch)
         if self.settings.role == "api":
-            return self.switches, self.monitor, self.peers, self.lag, self.rollups, *shared
+            return (
+                self.switches,
+                self.monitor,
+                self.peers,
+                self.lag,
+                self.rollups,
+                self.key_uses,
+                *shared,
+            )
         disk = () if self.disk is None else (self.disk,)
         return (
             *shared,
+            *(() if buffer is None else (buffer.consumer,)),
             *disk,
             self.switches,
             self.reaper,
             self.retention,
             self.event_retention,
             self.audit_retention,
+            self.key_uses,
             self.monitor,
             self.peers,
             self.lag,
@@ -425,6 +474,9 @@ class App:
             limiter,
             authenticator=authenticator,
             rate=Rate(settings.rate_limit, settings.rate_burst),
+        )
+        self.key_uses = KeyUses(
+            self.store, directory, taken=authenticator.take_uses, metrics=self.metrics
         )
         self.post_event = PostEvent(
             self.ingest, self.admission, metrics=self.metrics, tracing=self._tracing
@@ -456,6 +508,8 @@ class App:
             readiness=self.readiness,
             limits=limiter.state,
             last_stats=lambda: self.monitor.stats,
+            buffer=self.buffer,
+            redis_is_up=None if self.redis is None else self._redis_is_up,
             worker=lambda: self.heartbeat.worker,
             ending=lambda: self.ingest.draining,
             process=self.processor.by_hand,
@@ -482,6 +536,12 @@ class App:
         if self.disk is not None and self.disk.full:
             checks[self.disk.name] = StorageFull.code
         ready = all(state == "ok" for state in checks.values())
+        if self.buffer is not None:
+            # While the store is away, and what cannot do without it fails, events go on being accepted.
+            takes = self._has_api and self.buffer.takes
+            ready = (takes and not draining) if problem is not None else ready
+            ready = ready and (takes or self.buffer.falls_back)
+            checks["buffer"] = self.buffer.state
         # Traffic may come all the same: what is accepted waits for a worker.
         checks["workers"] = self.peers.state
         stats = self.monitor.stats
@@ -489,7 +549,7 @@ class App:
             ready=ready,
             checks=checks,
             queue=QueueHealth(
-                depth=stats.depth,
+                depth=self.monitor.depth,
                 warn_depth=self.settings.queue_warn_depth,
                 level=worst(
                     self.monitor.level,
@@ -502,6 +562,13 @@ class App:
                 drain_rate=round(self.room.drain.per_second, 1),
             ),
         )
+
+    def _in_buffer(self) -> int:
+        """How many accepted events wait before the store."""
+        return 0 if self.buffer is None else self.buffer.depth
+
+    def _redis_is_up(self) -> bool:
+        return self.redis is not None and self.redis.is_connected
 
     def _crashed(self, loop: str) -> None:
         self.metrics.loop_crashes.labels(loop).inc()
@@ -532,6 +599,10 @@ class App:
         except Unavailable as problem:
             # One line: the fault is the disk's, and not in this code.
             log.error("outcomes not stored at the end, sent again", code=problem.code)  # noqa: TRY400
+
+    async def _finish_key_uses(self) -> None:
+        with suppress(Unavailable):  # the last minute is not known then
+            await self.key_uses.save()
 
     async def _finish_indexing(self) -> None:
         with suppress(Unavailable):  # then it is another's turn a little later

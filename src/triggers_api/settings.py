@@ -24,6 +24,7 @@ from triggers_api.model.controls import DeliveryMode, IngestMode
 PREFIX: Final = "TRIGGERS_"
 _EMBEDDED: Final = "sqlite:"
 _HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:]*:[0-9a-f:.]*", re.ASCII)
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -90,6 +91,12 @@ def _host_rates(value: str) -> tuple[HostRate, ...]:
             raise ValueError("must be host=number pairs, separated by commas")
         found[host] = HostRate(host, rate(number.strip()))
     return tuple(found.values())
+
+
+def _prefix(value: str) -> str:
+    if not _PREFIX.fullmatch(value):
+        raise ValueError("must be 1 to 64 of A-Z, a-z, 0-9, _ . : and -")
+    return value
 
 
 def _origin(value: str) -> str:
@@ -189,6 +196,50 @@ class Settings:
         "A Redis or Valkey: `redis://host:6379`, `rediss://` for TLS, or `unix:///path`. By itself it "
         "keeps the rate limits of several processes; other settings say what else it is for.",
         secret=True,
+    )
+    redis_prefix: str = _setting(
+        "triggers",
+        _prefix,
+        "What all keys in Redis begin with: installations that share one differ in it.",
+    )
+    ingest_buffer: str = _setting(
+        "none",
+        _choice("none", "redis"),
+        "Where events wait until they are in the database: `redis` takes them in while PostgreSQL is "
+        "slow or away.",
+    )
+    redis_durability: str = _setting(
+        "strict",
+        _choice("strict", "relaxed"),
+        "`strict` uses no Redis as a buffer that may lose what it was given; `relaxed` does, and says "
+        "so in health and in a header of each answer.",
+    )
+    redis_fallback: str = _setting(
+        "direct",
+        _choice("direct", "refuse"),
+        "While Redis is away, events go `direct` into the database, or ingest is 503.",
+    )
+    redis_stream_max_length: int = _setting(
+        100_000,
+        _whole(1, 10**8),
+        "Events that may wait in Redis; then 503. Nothing that waits is ever trimmed.",
+        aliases=("REDIS_STREAM_MAX_LENGTH",),
+    )
+    redis_organization_max_length: int = _setting(
+        0,
+        _whole(0, 10**8),
+        "Of these, how many may be of one organization; 0 means all.",
+    )
+    redis_stream_ttl: float = _setting(
+        86_400.0,
+        _number(1, 31_536_000),
+        "Seconds that an event may wait in Redis before that is reported. It stays.",
+        aliases=("REDIS_STREAM_TTL",),
+    )
+    redis_dedup_ttl: int = _setting(
+        86_400,
+        _whole(1, 31_536_000),
+        "Seconds that a dedup_id is remembered in Redis; what comes later is found out by the database.",
     )
     role: str = _setting(
         "all",
@@ -427,6 +478,15 @@ class Settings:
                 f"TRIGGERS_MIN_POLL_MS ({self.min_poll_ms}) must not exceed TRIGGERS_MAX_POLL_MS "
                 f"({self.max_poll_ms})"
             )
+        if self.ingest_buffer == "redis":
+            if self.redis_url is None:
+                raise SettingsError("TRIGGERS_INGEST_BUFFER=redis needs TRIGGERS_REDIS_URL")
+            if self.database_url.startswith(_EMBEDDED):
+                # One process owns the file: what Redis is for, it does by itself.
+                raise SettingsError(
+                    "TRIGGERS_INGEST_BUFFER=redis needs a PostgreSQL database (TRIGGERS_DATABASE_URL): "
+                    "in front of SQLite a buffer would only add what can fail"
+                )
         if self.role != "all" and self.database_url.startswith(_EMBEDDED):
             raise SettingsError(
                 f"role {self.role} needs a PostgreSQL database (TRIGGERS_DATABASE_URL): with SQLite "

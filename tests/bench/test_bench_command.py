@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.servers.postgres import Postgres
 
 BENCH = [sys.executable, "-m", "triggers_api", "bench"]
 
@@ -129,6 +130,38 @@ def test_a_backlog_is_routed_to_its_last_event_beside_load(environ: dict[str, st
     assert all(set(each["statuses"]) == {"202"} for each in measured["slices"])
 
 
+def test_by_way_of_redis_and_without_every_event_gets_into_the_database(
+    environ: dict[str, str], tmp_path: Path, postgres: Postgres
+) -> None:
+    options = ["--profile", "buffer", "--events", "20", "--concurrency", "2", "--json"]
+    name = postgres.create_database()
+    done = subprocess.run(
+        [*BENCH, *options, "--database-url", postgres.url(name)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    postgres.drop_database(name)
+    assert done.stderr == ""
+    measured = json.loads(done.stdout)["buffer"]
+    assert [each["what"] for each in measured["ways"]] == [
+        "PostgreSQL",
+        "PostgreSQL, paused",
+        "Redis, everysec",
+        "Redis, everysec, paused",
+        "Redis, always",
+        "Redis, always, paused",
+    ]
+    assert measured["redis"].split()[0] in {"valkey", "redis"}
+    assert sum(each["answers"] for each in measured["slices"]) == 5 * 6 * 4
+    for books in (measured["direct"], measured["buffered"]):
+        assert books["accepted"] == books["stored"]
+        assert books["sampled"] == books["found"]
+        assert books["missing"] == books["unexplained"] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing_behind(
     tmp_path: Path, environ: dict[str, str], number: signal.Signals
@@ -174,6 +207,16 @@ def test_what_makes_no_sense_is_refused(options: list[str], said: str) -> None:
     )
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_the_profile_buffer_says_what_it_needs() -> None:
+    done = subprocess.run(
+        [*BENCH, "--profile", "buffer"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "triggers bench: the profile buffer needs --database-url, a PostgreSQL for its servers\n"
+    )
 
 
 def test_a_given_server_that_does_not_answer_is_a_failure_in_one_line() -> None:

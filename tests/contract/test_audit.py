@@ -53,6 +53,7 @@ CHANGES: Final = {
     "replay_event",
     "retry_delivery",
     "revoke_key",
+    "rotate_key",
     "save_switches",
     "save_event_type",
     "save_inbox",
@@ -66,7 +67,8 @@ BY_ITSELF: Final = {"advance_job", "end_expired", "settle", "settle_probe"}
 """Verbs by which the service ends or finishes something: an entry when it does."""
 FLOW: Final = {
     "append", "beat", "claim_deliveries", "claim_farewells", "claim_for_session", "claim_job",
-    "claim_probes", "claim_queue", "fan_out", "forget_notices", "lease_index", "prune_attempts",
+    "claim_probes", "claim_queue", "fan_out", "forget_notices", "lease_index", "log_out",
+    "note_key_uses", "prune_attempts",
     "prune_audit", "prune_events", "prune_index", "prune_inboxes", "pull_inbox", "reap", "release",
     "prune_rollups", "replace_part", "save_part", "save_rollups", "settle_farewell", "settle_inbox",
 }  # fmt: skip
@@ -136,7 +138,9 @@ class Scene:
         self.organization = world.organization()
         self.subscription = world.subscription(self.organization)
         key = world.key(self.organization)
+        rotated = world.key(self.organization)
         run(store.create_key(key))
+        run(store.create_key(rotated))
         run(store.save_event_type(self.organization, event_type("old.type")))
         run(store.save_inbox(self.organization, "old", None, from_end=False))
         (self.waiting,) = world.queued(self.organization)
@@ -214,6 +218,12 @@ class Scene:
             "retry_delivery": (
                 "delivery.retried",
                 lambda: store.retry_delivery(self.organization, other),
+            ),
+            "rotate_key": (
+                "key.rotated",
+                lambda: store.rotate_key(
+                    self.organization, rotated.key.id, world.key(self.organization), until=clock()
+                ),
             ),
             "revoke_key": ("key.revoked", lambda: store.revoke_key(self.organization, key.key.id)),
             "save_switches": (

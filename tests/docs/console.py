@@ -8,7 +8,8 @@
 - The service's port, a second service's and the receiver's are 8000, 8001 and 9000 on the page, and
   free ones here. ``evt_…`` in a command stands for the last such id that was printed, ``trg_…`` and
   ``whsec_…`` for the last key and secret.
-- The database of PostgreSQL that a page supposes is :data:`DATABASE`, and a new one here.
+- The database of PostgreSQL that a page supposes is :data:`DATABASE`, and a new one here; its Redis is
+  :data:`REDIS`, and an empty one here.
 - A ``curl`` that only looks is repeated for a while until it prints what the page shows.
 
 A command that cannot be run fails, and with it the test: there is no way to leave one out.
@@ -39,6 +40,7 @@ from tests.docs.pages import ROOT, CodeBlock, code_blocks, name_of
 
 PATIENCE_S: Final = 60.0
 DATABASE: Final = "postgresql://triggers@127.0.0.1:5432/triggers"
+REDIS: Final = "redis://127.0.0.1:6379"
 LANGUAGES_TO_RUN: Final = frozenset({"python", "javascript", "sh", "bash", "shell"})
 
 _FILE: Final = re.compile(r"(?:#|//) (?P<name>[\w.-]+\.\w+)\n")
@@ -92,10 +94,19 @@ class Failed(AssertionError):
 class Session:
     """One reader at one machine, in an empty folder."""
 
-    def __init__(self, folder: Path, *, database_url: str = DATABASE) -> None:
-        """Begin in a folder; ``database_url`` is where the database of PostgreSQL really is."""
+    def __init__(
+        self, folder: Path, *, database_url: str = DATABASE, redis_port: int | None = None
+    ) -> None:
+        """Begin in a folder.
+
+        Args:
+            folder: an empty one.
+            database_url: where the database of PostgreSQL really is.
+            redis_port: where Redis really is.
+        """
         self.folder = folder
         self._database_url = database_url
+        self._redis_url = REDIS if redis_port is None else f"redis://127.0.0.1:{redis_port}"
         self.answers: list[Answer] = []
         self.commands = 0
         """How many were run."""
@@ -107,14 +118,15 @@ class Session:
         self._notes.touch()
         tools = folder / ".bin"
         tools.mkdir()
-        curl = tools / "curl"
-        curl.write_text(
-            f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).parent}/curl.py" "$@"\n'
-        )
-        curl.chmod(0o755)
+        for name in ("curl", "redis-cli"):
+            script = Path(__file__).parent / f"{name.replace('-', '_')}.py"
+            tool = tools / name
+            tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n')
+            tool.chmod(0o755)
         programs = Path(sys.executable).parent
         self.environment = {
             "CURL_NOTES": str(self._notes),
+            "REDIS_CLI_PORT": str(redis_port),
             "HOME": str(folder),
             "LANG": "C.UTF-8",
             "PATH": f"{tools}:{programs}:{os.environ.get('PATH', os.defpath)}",
@@ -298,7 +310,7 @@ class Session:
     # ── words of the page and words of this machine ───────────────────────────────────────────
 
     def _here(self, text: str) -> str:
-        text = text.replace(DATABASE, self._database_url)
+        text = text.replace(DATABASE, self._database_url).replace(REDIS, self._redis_url)
         for shown, port in self.ports.items():
             text = re.sub(rf"\b{shown}\b", port, text)
         return text

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from tests.docs.console import DATABASE, Failed, Session, has, missing_line
+from tests.docs.console import DATABASE, REDIS, Failed, Session, has, missing_line
 from tests.docs.pages import ROOT, code_blocks, name_of
 from tests.servers.postgres import Postgres
+from tests.servers.redis import RedisServer
 
 from triggers_api.deliver.signature import new_secret, public_key, sign
 from triggers_api.model.subscription import SignatureScheme
@@ -41,7 +42,12 @@ def test_a_page_does_what_it_says(
     if any(DATABASE in block.text for block in code_blocks(page)):
         postgres: Postgres = request.getfixturevalue("postgres")
         database_url = postgres.url(postgres.create_database())
-    with Session(tmp_path, database_url=database_url) as session:
+    redis_port = None
+    if any(REDIS in block.text for block in code_blocks(page)):
+        redis: RedisServer = request.getfixturevalue("redis")
+        redis.call("FLUSHALL")
+        redis_port = redis.port
+    with Session(tmp_path, database_url=database_url, redis_port=redis_port) as session:
         session.run_page(page)
     assert session.commands
 

@@ -88,6 +88,8 @@ class Server:
         """Standard error of every process."""
         self.greeting = folder / f"{name}.out"
         self.bug = bug
+        self.source = Path(triggers_api.__file__).parents[1]
+        """Where the product is that it runs: the one that these tests import, unless told otherwise."""
         self._command = command
         self._settings: dict[str, object] = {
             "api_key": API_KEY,
@@ -151,8 +153,7 @@ class Server:
                 cwd=self.folder,
                 env={
                     "PATH": os.environ.get("PATH", ""),
-                    # The same product that these tests import.
-                    "PYTHONPATH": str(Path(triggers_api.__file__).parents[1]),
+                    "PYTHONPATH": str(self.source),
                     FAILPOINTS: failpoints,
                     **given,
                 },

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
-from tests.conftest import Run, new_database, on_every_engine
+from tests.conftest import Run, buffer_settings, new_database, on_every_engine
 
 from triggers_api.testing import ADMIN_KEY, API_KEY, Answer, FrozenClock, Service
 
@@ -23,16 +23,22 @@ ANSWER_WITHIN_S: Final = 10.0
 
 
 ABOUT_WHAT_IS_STORED: Final = {
-    "test_admin", "test_batch", "test_controls", "test_deliveries", "test_events", "test_hooks",
-    "test_ingest", "test_every_route", "test_inbox", "test_isolation", "test_jobs", "test_lists",
+    "test_admin", "test_audit", "test_batch", "test_controls", "test_deliveries", "test_events",
+    "test_hooks",
+    "test_ingest", "test_every_route", "test_inbox", "test_isolation", "test_jobs", "test_keys",
+    "test_lists",
     "test_queues", "test_search", "test_statistics", "test_stream",
     "test_subscription_work",
 }  # fmt: skip
 
+ABOUT_INGEST: Final = {"test_batch", "test_events", "test_ingest"}
+"""With the ingest buffer in every run; the others with the long tests."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.module.__name__.rpartition(".")[2] in ABOUT_WHAT_IS_STORED:
-        on_every_engine(metafunc)
+    name = metafunc.module.__name__.rpartition(".")[2]
+    if name in ABOUT_WHAT_IS_STORED:
+        on_every_engine(metafunc, buffered=name in ABOUT_INGEST)
 
 
 def written(
@@ -155,10 +161,20 @@ def module_clock(engine: str) -> FrozenClock:
 
 @pytest.fixture(scope="module")
 def service(
-    run: Run, module_folder: Path, module_database: str, module_clock: FrozenClock
+    run: Run,
+    engine: str,
+    module_folder: Path,
+    module_database: str,
+    module_clock: FrozenClock,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Service]:
     """One service for a whole file, with time standing still; tests look at what they add."""
-    entered = Service(module_folder, database_url=module_database, clock=module_clock)
+    entered = Service(
+        module_folder,
+        database_url=module_database,
+        clock=module_clock,
+        **buffer_settings(engine, request),
+    )
     run(entered.__aenter__())
     yield entered
     run(entered.__aexit__(None, None, None))

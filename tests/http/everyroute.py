@@ -42,6 +42,7 @@ NAMES: Final = {"event_type"}
 """Members of paths that everybody may name: the answer is about the asker's own."""
 
 NOT_OURS: Final = {
+    "operator_key_id": "of no organization",
     "dedup_id": "a producer's own, and unique in its organization",
     "id": "of a CloudEvent: a producer's own",
 }

@@ -240,6 +240,22 @@ def test_all_that_is_turned_is_listed_with_whose_it_is(
     assert data[1]["forced_by"] == "TRIGGERS_DELIVERY"
 
 
+def test_an_organization_sees_of_what_is_turned_the_services_and_its_own(
+    operator: Operator, run: Run
+) -> None:
+    (acme, key), (other, _) = operator.organization("Acme"), operator.organization("Other")
+    operator.turn(processing="paused")
+    for each in (acme, other):
+        operator.turn(f"?organization_id={each}", delivery="paused")
+
+    def seen(key: str) -> list[str | None]:
+        shown = run(operator.service.call("GET", "/api/health/detailed", key=key)).json
+        return [each["organization_id"] for each in shown["switches"]]
+
+    assert seen(key) == [None, acme]
+    assert sorted(seen(ADMIN_KEY), key=str) == sorted([None, acme, other], key=str)
+
+
 # ── drain ─────────────────────────────────────────────────────────────────────────────────────────
 
 

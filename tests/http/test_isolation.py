@@ -113,6 +113,11 @@ SCOPES: Final = {
     "POST /api/admin/quarantine/{event_id}/release": OPERATOR,
     "DELETE /api/admin/quarantine/{event_id}": OPERATOR,
     "GET /api/admin/verify": OPERATOR,
+    "POST /api/admin/keys": OPERATOR,
+    "GET /api/admin/keys": OPERATOR,
+    "DELETE /api/admin/keys/{operator_key_id}": OPERATOR,
+    "POST /api/admin/keys/{operator_key_id}/rotate": OPERATOR,
+    "POST /api/admin/organizations/{organization_id}/keys/{key_id}/rotate": OPERATOR,
     "GET /api/admin/stats": OPERATOR,
     "GET /api/health/detailed": READ_OR_OPERATOR,
     "GET /api/health": NOBODY_ASKED,
@@ -155,6 +160,9 @@ BODIES: Final[dict[str, object]] = {
     "POST /api/admin/organizations": {"name": "made"},
     "PATCH /api/admin/organizations/{organization_id}": {"name": "changed", "rate_limit": 1},
     "POST /api/admin/organizations/{organization_id}/keys": {"name": "made"},
+    "POST /api/admin/organizations/{organization_id}/keys/{key_id}/rotate": {},
+    "POST /api/admin/keys": {"name": "made"},
+    "POST /api/admin/keys/{operator_key_id}/rotate": {},
     "PATCH /api/admin/controls": {},
 }
 GUARDED: Final = sorted(route for route, scopes in SCOPES.items() if scopes)
@@ -207,6 +215,7 @@ async def settle_in(service: Service, organization_id: str, key: str) -> Tenant:
     await call("PUT", "/api/inboxes/orders", {})
     hook = await call("POST", "/api/hooks", {"target_url": receiver.url, "event": key[-8:]})
     first = await new_key(service, organization_id)
+    operator = await service.call("POST", "/api/admin/keys", {"name": "op"}, key=ADMIN_KEY)
     return Tenant(
         organization_id,
         key,
@@ -220,6 +229,7 @@ async def settle_in(service: Service, organization_id: str, key: str) -> Tenant:
             "name": "orders",
             "organization_id": organization_id,
             "key_id": first["id"],
+            "operator_key_id": operator.json["id"],
         },
     )
 

@@ -152,7 +152,9 @@ CREATE TABLE events (
     metadata bytea,
     payload bytea,
     xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
-    operational boolean DEFAULT false NOT NULL
+    operational boolean DEFAULT false NOT NULL,
+    duplicate_of uuid,
+    repeated_dedup_id text COLLATE "C"
 );
 CREATE UNIQUE INDEX events_dedup ON events USING btree (organization_id, dedup_id) WHERE dedup_id IS NOT NULL;
 CREATE INDEX events_log ON events USING btree (organization_id, xid);
@@ -203,6 +205,16 @@ CREATE TABLE jobs (
 );
 ALTER TABLE jobs ADD CONSTRAINT jobs_pkey PRIMARY KEY (organization_id, id);
 CREATE INDEX jobs_due ON jobs USING btree (due_at) WHERE status = 0;
+CREATE TABLE key_uses (
+    key_id uuid NOT NULL,
+    used_at bigint NOT NULL
+) WITH (fillfactor=50);
+ALTER TABLE key_uses ADD CONSTRAINT key_uses_pkey PRIMARY KEY (key_id);
+CREATE TABLE logouts (
+    session text NOT NULL,
+    expires_at bigint NOT NULL
+);
+ALTER TABLE logouts ADD CONSTRAINT logouts_pkey PRIMARY KEY (session);
 CREATE TABLE meta (
     name text NOT NULL,
     value bytea NOT NULL

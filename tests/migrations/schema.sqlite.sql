@@ -164,6 +164,14 @@ CREATE TABLE jobs (
 ) STRICT;
 CREATE INDEX jobs_due ON jobs (due_at) WHERE status = 0;
 CREATE INDEX jobs_organization ON jobs (organization_id);
+CREATE TABLE key_uses (
+    key_id INTEGER PRIMARY KEY,
+    used_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE logouts (
+    session TEXT NOT NULL PRIMARY KEY,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value ANY NOT NULL

@@ -178,6 +178,7 @@ WANTED = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "jit": "off",
+    "max_parallel_workers_per_gather": "0",
 }
 
 
@@ -235,7 +236,12 @@ def test_through_a_pooler_nothing_of_it_stays_in_the_session(
 def test_what_counts_everything_may_take_its_time_and_read_tables_whole(
     run: Run, sessions: Callable[..., Sessions], *, pooled: bool
 ) -> None:
-    at_leisure = {"statement_timeout": "5min", "enable_seqscan": "on", "enable_bitmapscan": "on"}
+    at_leisure = {
+        "statement_timeout": "5min",
+        "enable_seqscan": "on",
+        "enable_bitmapscan": "on",
+        "max_parallel_workers_per_gather": "2",
+    }
 
     async def scenario() -> None:
         found = await sessions(pooled=pooled).read_one_moment(in_force)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from tests.conftest import Run, on_every_engine
 
 from triggers_api.testing import ADMIN_KEY, Service
 
+ABOUT_INGEST: Final = {"test_delivery", "test_order", "test_restart", "test_switches"}
+"""With the ingest buffer in every run; the others with the long tests."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    on_every_engine(metafunc)
+    name = metafunc.module.__name__.rpartition(".")[2]
+    on_every_engine(metafunc, buffered=name in ABOUT_INGEST)
 
 
 class Ask:

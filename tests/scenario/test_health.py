@@ -18,7 +18,7 @@ from triggers_api.errors import StorageFull, StoreUnavailable
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 
 DETAILED: Final = {
-    "status", "database", "redis", "queues", "workers", "controls", "durability", "config",
+    "status", "database", "redis", "queues", "workers", "controls", "switches", "durability", "config",
     "version", "limits",
 }  # fmt: skip
 QUEUES: Final = {

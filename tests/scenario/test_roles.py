@@ -91,11 +91,23 @@ def test_what_one_process_takes_in_another_one_delivers(
 
 
 def test_the_parts_of_each_role_are_those_of_its_readiness(process: Process) -> None:
-    everywhere = {"store", "accepting", "heartbeat", "monitor"}
+    everywhere = {
+        "store",
+        "accepting",
+        "heartbeat",
+        "switches",
+        "monitor",
+        "peers",
+        "workers",
+        "lag",
+        "rollups",
+        "key uses",
+    }
     work = {
         "reaper",
         "retention",
         "event retention",
+        "audit retention",
         "processor",
         "dispatcher",
         "outbox",

@@ -15,7 +15,7 @@ from tests.conftest import Run, new_database, on_every_engine
 
 from triggers_api.testing import ADMIN_KEY, API_KEY, Answer, FrozenClock, Service
 
-ABOUT_WHAT_IS_STORED: Final = {"test_isolation", "test_sessions", "test_views"}
+ABOUT_WHAT_IS_STORED: Final = {"test_isolation"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -76,6 +76,26 @@ class Browser:
         return await self.ask(
             "POST", path, form={"csrf": self.csrf, **form}, headers={"Origin": self._service.url}
         )
+
+    @asynccontextmanager
+    async def stream(self, path: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Look at something that goes on."""
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        async with self._session.get(
+            self._service.url + path, headers={"Cookie": cookies}
+        ) as answer:
+            assert answer.status == 200
+            yield answer
+
+    async def read(self, path: str, *, until: bytes) -> str:
+        """What comes of something that goes on, up to a word."""
+        read = b""
+        async with self.stream(path) as answer:
+            while until not in read:
+                part = await answer.content.readany()
+                assert part, "it ended"
+                read += part
+        return read.decode()
 
     async def log_in(self, key: str) -> None:
         """Come in with a key, and look at the first page."""

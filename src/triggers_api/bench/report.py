@@ -1,12 +1,14 @@
 """The report: for a machine as one JSON document, for people as tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
 from triggers_api.bench.backlog import Backlog
 from triggers_api.bench.batch import Batch
 from triggers_api.bench.books import Accounting
+from triggers_api.bench.buffer import Buffer
 from triggers_api.bench.delivery import Delivery
 from triggers_api.bench.idle import Idle
 from triggers_api.bench.inbox import Inbox
@@ -58,6 +60,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     inbox: Inbox | None = None
     volume: Volume | None = None
     backlog: Backlog | None = None
+    buffer: Buffer | None = None
     exit_code: int = 0
 
     def verdicts(self) -> list[tuple[str, Verdict]]:
@@ -74,6 +77,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "inbox": self.inbox,
             "volume": self.volume,
             "backlog": self.backlog,
+            "buffer": self.buffer,
             "idle": self.idle,
         }
         return [
@@ -101,30 +105,24 @@ def as_text(report: Report) -> str:
     disturbed = noise(list(_all_slices(report)))
     if disturbed:
         lines.append(f"  NOISE     {disturbed}: rates are too low, tails too long")
-    if report.ingest is not None:
-        lines += _ingest(report.ingest)
-    if report.pipeline is not None:
-        lines += _pipeline(report.pipeline)
-    if report.latency is not None:
-        lines += _at_rate(report.latency)
-    if report.neighbours is not None:
-        lines += _neighbours(report.neighbours)
-    if report.batch is not None:
-        lines += _batch(report.batch)
-    if report.delivery is not None:
-        lines += _delivery(report.delivery)
-    if report.order is not None:
-        lines += _order(report.order)
-    if report.search is not None:
-        lines += _search(report.search)
-    if report.inbox is not None:
-        lines += _inbox(report.inbox)
-    if report.volume is not None:
-        lines += _volume(report.volume)
-    if report.backlog is not None:
-        lines += _backlog(report.backlog)
-    if report.idle is not None:
-        lines += _idle(report.idle)
+    told: tuple[tuple[object, Callable[[Any], Iterable[str]]], ...] = (
+        (report.ingest, _ingest),
+        (report.pipeline, _pipeline),
+        (report.latency, _at_rate),
+        (report.neighbours, _neighbours),
+        (report.batch, _batch),
+        (report.delivery, _delivery),
+        (report.order, _order),
+        (report.search, _search),
+        (report.inbox, _inbox),
+        (report.volume, _volume),
+        (report.backlog, _backlog),
+        (report.buffer, _buffer),
+        (report.idle, _idle),
+    )
+    for measured, tell in told:
+        if measured is not None:
+            lines += tell(measured)
     lines += _verdicts(report.verdicts())
     return "\n".join(lines)
 
@@ -312,6 +310,28 @@ def _inbox(measured: Inbox) -> Iterator[str]:
     yield from _facts(("pull p99, most / fewest stored", _number(measured.ratio)))
 
 
+def _buffer(measured: Buffer) -> Iterator[str]:
+    yield from _title(
+        f"buffer - ingest with {measured.connections} connections, by way of {measured.redis}"
+    )
+    rows: list[Row] = [("", "rate/s", "of PostgreSQL", "p50 ms", "p95", "p99", "max")]
+    rows += [
+        (
+            way.what,
+            f"{way.rate:,.0f}",
+            _number(way.ratio),
+            *(_milliseconds(way.latency, name) for name in ("p50", "p95", "p99", "max")),
+        )
+        for way in measured.ways
+    ]
+    yield from table(rows, "lrrrrrr")
+    yield ""
+    yield from _slices(measured.slices)
+    for name, accounting in (("PostgreSQL", measured.direct), ("Redis", measured.buffered)):
+        yield f"  {name}"
+        yield from _accounting(accounting)
+
+
 def _rates(rates: Sequence[float]) -> str:
     return ", ".join(f"{rate:,.0f}" for rate in rates) + " /s"
 
@@ -457,6 +477,8 @@ def _all_slices(report: Report) -> Iterator[Slice]:
         yield from report.volume.slices
     if report.backlog is not None:
         yield from report.backlog.slices
+    if report.buffer is not None:
+        yield from report.buffer.slices
     for profile in (report.pipeline, report.latency):
         if profile is not None:
             yield profile.load

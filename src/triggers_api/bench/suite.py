@@ -14,6 +14,7 @@ import msgspec
 from triggers_api import __version__
 from triggers_api.bench.backlog import measure_backlog
 from triggers_api.bench.batch import measure_batch
+from triggers_api.bench.buffer import measure_buffer
 from triggers_api.bench.delivery import measure_delivery
 from triggers_api.bench.idle import measure_idle
 from triggers_api.bench.inbox import measure_inbox
@@ -52,6 +53,7 @@ class Profile(StrEnum):
     INBOX = "inbox"
     VOLUME = "volume"
     BACKLOG = "backlog"
+    BUFFER = "buffer"
 
 
 BY_DEFAULT: Final = (Profile.IDLE, Profile.INGEST, Profile.PIPELINE, Profile.LATENCY)
@@ -92,6 +94,7 @@ def measure(options: Options, profiles: Sequence[Profile]) -> Report:
                 inbox=measure_inbox(run) if Profile.INBOX in profiles else None,
                 volume=measure_volume(run) if Profile.VOLUME in profiles else None,
                 backlog=measure_backlog(run) if Profile.BACKLOG in profiles else None,
+                buffer=measure_buffer(run) if Profile.BUFFER in profiles else None,
             )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

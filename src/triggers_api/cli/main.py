@@ -35,6 +35,8 @@ _COMMANDS: Final = {
     "process": ("queues:process", "Route what waits now."),
     "requeue-stuck": ("queues:requeue_stuck", "Take back what dead workers hold."),
     "quarantine": ("quarantine", "List, release or delete events that are kept aside."),
+    "keys": ("keys", "List, create, replace and revoke keys."),
+    "audit": ("audit", "Say who changed what."),
     "migrate": ("migrate", "Bring a database's schema up to date."),
     "encrypt": ("encrypt", "Encrypt secrets in the database under the present key."),
     "backup": ("backup", "Copy the embedded database while it is served."),

@@ -76,7 +76,7 @@ def queue_lines(answer: dict[str, Any]) -> Iterator[str]:
     yield (
         f"events      {events['depth']} to be routed ({events['level']}), the oldest for "
         f"{events['oldest_age_s']:.1f} s, {events['leased']} in hand, {events['stuck']} stuck, "
-        f"{events['scheduled']} scheduled"
+        f"{events['scheduled']} scheduled{_in_redis(events)}"
     )
     yield (
         f"deliveries  {deliveries['waiting']} due now or later, {deliveries['leased']} being sent, "
@@ -96,5 +96,11 @@ def queue_lines(answer: dict[str, Any]) -> Iterator[str]:
             f"oldest for {each['oldest_age_s']:.1f} s, {each['leased']} being sent  "
             f"{each['status']}{held}"
         )
-    if answer["events_counted"] < events["depth"]:
+    if answer["events_counted"] < events["depth"] - events["buffered"]:
         yield f"  (of organizations: the {answer['events_counted']} events due the longest)"
+
+
+def _in_redis(events: dict[str, Any]) -> str:
+    if not events["buffered"]:
+        return ""
+    return f", {events['buffered']} still in Redis ({events['buffer_pending']} of them in hand)"

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, UnsetType
 
-from triggers_api.errors import FieldError, MalformedValue, NotFound, ValidationFailed
+from triggers_api.errors import FieldError, NotFound, ValidationFailed
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.organization import check_name
 from triggers_api.http.parameters import Cursor, Limit
@@ -16,13 +16,11 @@ from triggers_api.http.request import changes
 from triggers_api.model import ids
 from triggers_api.model.organization import (
     ORGANIZATION_SCOPES,
-    ApiKey,
     Organization,
     Scope,
     key_record,
     new_api_key,
 )
-from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import OrganizationAccount
 
 _MOST = 10**9
@@ -65,31 +63,6 @@ class OrganizationPage(msgspec.Struct, frozen=True):
     """Tenants, newest first."""
 
     data: list[Organization]
-    next_cursor: str | None
-
-
-class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A key that is asked for; all three scopes unless narrowed."""
-
-    name: str
-    scopes: list[Scope] | None = None
-    expires_at: Moment | None = None
-
-
-class KeyCreated(msgspec.Struct, frozen=True):
-    """A new key, shown this once."""
-
-    id: str
-    key: str
-    name: str
-    scopes: tuple[Scope, ...]
-    expires_at: Timestamp | None
-
-
-class KeyPage(msgspec.Struct, frozen=True):
-    """Keys without their secrets, newest first."""
-
-    data: list[ApiKey]
     next_cursor: str | None
 
 
@@ -187,72 +160,6 @@ async def delete_organization(
             raise NotFound("there is no such organization")
 
 
-@post("/organizations/{organization_id:str}/keys", summary="Create a key")
-async def create_key(
-    context: NamedDependency[Context], organization_id: FromPath[str], data: JSONBody[NewKey]
-) -> KeyCreated:
-    """Shown this once."""
-    _of(context, organization_id)
-    errors: list[FieldError] = []
-    check_name(errors, data.name)
-    scopes = ORGANIZATION_SCOPES if data.scopes is None else tuple(dict.fromkeys(data.scopes))
-    if not scopes or not set(scopes) <= set(ORGANIZATION_SCOPES):
-        errors.append(
-            FieldError("/scopes", "invalid-scopes", "must be some of ingest, read, manage")
-        )
-    expires_at = None
-    if data.expires_at is not None:
-        try:
-            expires_at = Timestamp.parse(data.expires_at)
-        except MalformedValue as error:
-            errors.append(FieldError("/expires_at", "invalid-timestamp", f"is {error}"))
-    if errors:
-        raise ValidationFailed("the key is not acceptable", errors=errors)
-    secret = new_api_key()
-    record = key_record(
-        context.store.ids.new(ids.KEY),
-        secret,
-        organization_id=organization_id,
-        name=data.name,
-        scopes=scopes,
-        now=context.store.now(),
-        expires_at=expires_at,
-    )
-    async with context.changing(organization_id):
-        _of(context, organization_id)  # somebody may have deleted it meanwhile
-        await context.store.create_key(record)
-    return KeyCreated(record.key.id, secret, data.name, scopes, expires_at)
-
-
-@get("/organizations/{organization_id:str}/keys", summary="List keys")
-async def list_keys(
-    context: NamedDependency[Context],
-    organization_id: FromPath[str],
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> KeyPage:
-    """Newest first, revoked ones included."""
-    _of(context, organization_id)
-    bound_to = ("keys", organization_id)
-    page = context.cursors.page(cursor, limit, *bound_to)
-    found = [
-        key
-        for key in await context.store.keys(organization_id)
-        if page.before is None or key.id < page.before
-    ]
-    return KeyPage(*context.cursors.next(found, limit, *bound_to))
-
-
-@delete("/organizations/{organization_id:str}/keys/{key_id:str}", summary="Revoke a key")
-async def revoke_key(
-    context: NamedDependency[Context], organization_id: FromPath[str], key_id: FromPath[str]
-) -> None:
-    """Refused everywhere within a second."""
-    if not await context.store.revoke_key(organization_id, key_id):
-        raise NotFound("there is no such key")
-    await context.changed()
-
-
 @get("/verify", summary="Check the books")
 async def verify(context: NamedDependency[Context]) -> Verification:
     """Counts everything: not for every second. ``accepted`` was counted on acceptance."""
@@ -277,9 +184,6 @@ def router() -> Router:
             get_organization,
             change_organization,
             delete_organization,
-            create_key,
-            list_keys,
-            revoke_key,
             verify,
         ],
         opt={ACCESS: (Scope.ADMIN,)},

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from triggers_api.errors import BadRequest, Forbidden, Unauthorized
 from triggers_api.model.organization import Scope
+from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.directory import Directory, Principal
 
 
@@ -42,6 +43,7 @@ class Authenticator:
         self._version = -1
         self._known: dict[bytes, Principal] = {}
         self._spoken_for: dict[str, Principal] = {}
+        self._uses: dict[str, Timestamp] = {}
 
     @contextmanager
     def speaking_for(self, principal: Principal) -> Iterator[bytes]:
@@ -87,7 +89,18 @@ class Authenticator:
         principal = self._directory.principal(key)
         if principal is None:
             raise Unauthorized
+        self._uses[principal.key_id] = self._directory.now()
         return principal
+
+    def take_uses(self) -> dict[str, Timestamp]:
+        """Which keys were used since the last call, and when.
+
+        What is remembered is forgotten: the next use of a key is seen again, and none but that one
+        costs anything.
+        """
+        uses, self._uses = self._uses, {}
+        self._known.clear()
+        return uses
 
 
 def organization_of(principal: Principal, *scopes: Scope) -> str:

@@ -13,7 +13,7 @@ from triggers_api.http.admission import Admission, IngestRequest, refuse, trace
 from triggers_api.http.body import ClientGone, Receive, body_parts, check_media_type, read_body
 from triggers_api.http.parameters import check_query
 from triggers_api.http.protocol import Answer
-from triggers_api.http.wire import JSON, Send, answer, to_json
+from triggers_api.http.wire import JSON, Send, answer, durability_headers, to_json
 from triggers_api.ingest.accept import Ingest
 from triggers_api.ingest.batch import (
     BATCH_LIMIT,
@@ -228,6 +228,7 @@ class PostBatch:
             (b"server-timing", timing),
             (b"x-request-id", request.identifier),
             (b"cache-control", b"no-store"),
+            *durability_headers(self._ingest.remark),
             *request.limit_headers,
         ]
         return status, headers, body

@@ -3,8 +3,8 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -26,8 +26,10 @@ from triggers_api.http.tickets import Tickets
 from triggers_api.http.wire import request_id
 from triggers_api.ingest.limits import LimitsState
 from triggers_api.model.audit import Actor, ActorType
+from triggers_api.model.event import EventDetail
 from triggers_api.model.organization import Scope
 from triggers_api.model.worker import Worker
+from triggers_api.operate.patience import patience
 from triggers_api.process.processor import Turned
 from triggers_api.settings import Network, Settings
 from triggers_api.store.acting import act_as
@@ -36,9 +38,14 @@ from triggers_api.store.connect import StoreOptions
 from triggers_api.store.directory import Directory, Principal
 from triggers_api.telemetry.metrics import Metrics
 
+if TYPE_CHECKING:
+    from triggers_api.ingest.buffer_redis.buffer import Buffer
+    from triggers_api.ingest.buffer_redis.watch import BufferLook
+
 log = structlog.get_logger(__name__)
 
 _HINTS_KEPT = 1000
+_BUFFER_PATIENCE_S = 2.0
 
 
 class QueueHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +119,8 @@ class Context:
         readiness: Callable[[], Readiness],
         limits: Callable[[], LimitsState],
         last_stats: Callable[[], QueueStats],
+        buffer: "Buffer | None",
+        redis_is_up: Callable[[], bool] | None,
         worker: Callable[[], Worker],
         ending: Callable[[], bool],
         process: Callable[[], Awaitable[Turned]],
@@ -136,6 +145,8 @@ class Context:
             readiness: whether traffic should come here.
             limits: where rate limits are kept.
             last_stats: the depths as they were seen last, for when the store does not answer.
+            buffer: what events wait in before they are in the store; ``None`` without one.
+            redis_is_up: whether Redis answers; ``None`` without one.
             ending: whether the service is about to end.
             worker: this process as it was at its last heartbeat.
             process: has a batch of events routed now.
@@ -157,12 +168,69 @@ class Context:
         self.readiness = readiness
         self.limits = limits
         self.last_stats = last_stats
+        self.buffer = buffer
+        self.redis_is_up = redis_is_up
         self.worker = worker
         self.ending = ending
         self.process = process
         self.level = level
         self.hints = Hints()
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def event(self, organization_id: str, event_id: str) -> EventDetail | None:
+        """An event, also while it waits to be stored."""
+        store, buffer = self.store, self.buffer
+        if buffer is None:
+            return await store.event(organization_id, event_id)
+        try:
+            found = await store.event(organization_id, event_id)
+        except Unavailable:
+            found = await buffer.find(organization_id, event_id)
+            if found is None:
+                raise
+            return found
+        if found is None:
+            found = await self._waiting(organization_id, event_id)
+        # It may have landed between the two looks.
+        return await store.event(organization_id, event_id) if found is None else found
+
+    async def stored_event(self, organization_id: str, event_id: str) -> EventDetail | None:
+        """An event that something is to be done with: if it waits, it is stored before its turn."""
+        await self.land(organization_id, event_id)
+        return await self.store.event(organization_id, event_id)
+
+    async def land(self, organization_id: str, event_id: str) -> None:
+        """Have an event stored, if it waits to be."""
+        if self.buffer is not None:
+            try:
+                await self.buffer.land(organization_id, event_id)
+            except Unavailable as problem:
+                log.warning("an event that may wait was not looked for", code=problem.code)
+
+    async def in_buffer(self) -> "BufferLook | None":
+        """What waits in the ingest buffer now, or did when it was seen last; ``None`` without one."""
+        if self.buffer is None:
+            return None
+        with suppress(Unavailable):
+            async with patience(_BUFFER_PATIENCE_S):
+                return await self.buffer.watch.look_now()
+        return self.buffer.watch.look
+
+    async def buffer_is_empty(self) -> bool:
+        """Whether nothing waits in the ingest buffer; not, if it cannot be asked."""
+        if self.buffer is None:
+            return True
+        with suppress(Unavailable):
+            async with patience(_BUFFER_PATIENCE_S):
+                return not (await self.buffer.watch.look_now()).length
+        return False
+
+    async def _waiting(self, organization_id: str, event_id: str) -> EventDetail | None:
+        assert self.buffer is not None
+        try:
+            return await self.buffer.find(organization_id, event_id)
+        except Unavailable:
+            return None
 
     @asynccontextmanager
     async def changing(self, whose: str) -> AsyncIterator[None]:
@@ -234,10 +302,11 @@ def _actor(
     if "request_id" not in state:
         state["request_id"] = request_id(dict(headers).get(b"x-request-id"))
     client = connection.scope["client"]
+    by_operator = principal.organization_id is None or principal.as_operator
     return Actor(
-        type=ActorType.OPERATOR if principal.organization_id is None else ActorType.KEY,
+        type=ActorType.OPERATOR if by_operator else ActorType.KEY,
         key_id=principal.key_id,
-        organization_id=principal.organization_id,
+        organization_id=None if by_operator else principal.organization_id,
         request_id=state["request_id"].decode(),
         address=client_address(None if client is None else client[0], headers, trusted),
     )

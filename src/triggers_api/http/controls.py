@@ -230,12 +230,14 @@ async def _drain(context: Context) -> Drain:
             for each, mode in directory.delivery.subscriptions.items()
             if mode is DeliveryMode.PAUSED
         ]
-        drained = await store.is_idle(but_for=held)
+        # What waits in Redis is looked at first: from there it goes into the store.
+        drained = await context.buffer_is_empty() and await store.is_idle(but_for=held)
     stats = await store.stats()
+    buffer = await context.in_buffer()
     return Drain(
         draining=turn is not None,
         drained=drained,
-        depth=stats.depth,
+        depth=stats.depth + (0 if buffer is None else buffer.length),
         leased=stats.leased,
         scheduled=stats.scheduled,
         deliveries_waiting=stats.deliveries_waiting,

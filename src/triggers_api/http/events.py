@@ -244,7 +244,7 @@ async def get_event(
 
 
 async def _get(context: Context, organization_id: str, event_id: str) -> EventDetail:
-    event = await context.store.event(organization_id, event_id)
+    event = await context.event(organization_id, event_id)
     if event is None:
         raise NotFound(_NO_EVENT)
     return event
@@ -262,7 +262,7 @@ async def explain_event(
 ) -> EventExplanation:
     """For each subscription, newest first: why it gets the event or not, and how its delivery stands."""
     store = context.store
-    event = await store.event(organization_id, event_id)
+    event = await context.stored_event(organization_id, event_id)
     if event is None:
         raise NotFound(_NO_EVENT)
     subscriptions = sorted(
@@ -312,7 +312,7 @@ async def replay_event(
 ) -> DeliveryPage:
     """Delivers it once more: to the subscriptions that are named, else to all that match it now."""
     store = context.store
-    event = await store.event(organization_id, event_id)
+    event = await context.stored_event(organization_id, event_id)
     if event is None:
         raise NotFound(_NO_EVENT)
     if data.subscription_ids is None:
@@ -380,6 +380,7 @@ async def cancel_event(
     event_id: FromPath[str],
 ) -> EventDetail:
     """Ends one that is scheduled or queued: nobody gets it. Its dedup_id stays taken."""
+    await context.land(organization_id, event_id)
     if not await context.store.cancel_event(organization_id, event_id):
         raise NotFound(_NO_EVENT)
     return await _get(context, organization_id, event_id)
@@ -392,6 +393,7 @@ async def delete_event(
     event_id: FromPath[str],
 ) -> None:
     """Erases the payload, cancels what is pending, and frees the dedup_id."""
+    await context.land(organization_id, event_id)
     if not await context.store.delete_event(organization_id, event_id):
         raise NotFound(_NO_EVENT)
 

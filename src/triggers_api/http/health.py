@@ -1,6 +1,6 @@
 """Health, readiness, metrics."""
 
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 from litestar import Response, Router, get
@@ -11,13 +11,17 @@ from triggers_api import __version__
 from triggers_api.errors import Unavailable
 from triggers_api.http.context import ACCESS, Context, QueueHealth, Readiness
 from triggers_api.ingest.limits import LimitsState
-from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running
+from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running, TurnedSwitch
 from triggers_api.model.organization import Scope
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
 from triggers_api.operate.patience import patience
 from triggers_api.store.base import Durability, QueueStats
+from triggers_api.store.directory import Principal
 from triggers_api.telemetry.metrics import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from triggers_api.ingest.buffer_redis.buffer import Buffer
 
 # Litestar adds the charset to every text; given twice, Prometheus 3 refuses the answer.
 _METRICS: Final = CONTENT_TYPE.removesuffix("; charset=utf-8")
@@ -66,6 +70,34 @@ class WorkerHealth(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class BufferHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """The ingest buffer, where there is one.
+
+    Attributes:
+        state: ``ok``, ``unavailable``, ``data-loss`` or ``waiting-too-long``.
+        problem: why no events go into Redis now; ``null`` if they do.
+        stream_length: events that wait there (``XLEN``).
+        pending: of these, those in a consumer's hands (``XPENDING``).
+        poisoned: events that could not be stored, kept with their reasons.
+        oldest_age_s: how long the first one has been waiting.
+        data_loss: accepted events that have vanished from Redis.
+        server: what it is, with its version.
+        settings: its directives that matter.
+        weaknesses: why what is in it may be lost; empty if nothing can.
+    """
+
+    state: str
+    problem: str | None
+    stream_length: int
+    pending: int
+    poisoned: int
+    oldest_age_s: float
+    data_loss: int
+    server: str | None
+    settings: dict[str, str]
+    weaknesses: tuple[str, ...]
+
+
 class DetailedHealth(msgspec.Struct, frozen=True, kw_only=True):
     """Everything at a glance, with the same keys on every engine."""
 
@@ -76,7 +108,9 @@ class DetailedHealth(msgspec.Struct, frozen=True, kw_only=True):
     queues: dict[str, int]
     workers: list[WorkerHealth]
     controls: Controls
+    switches: list[TurnedSwitch]
     durability: Durability
+    buffer: BufferHealth | None
     limits: LimitsState
     config: dict[str, float | str | None]
 
@@ -124,25 +158,39 @@ def _status(readiness: Readiness) -> str:
     summary="Health in detail",
     opt={ACCESS: (Scope.READ, Scope.ADMIN)},
 )
-async def detailed(context: NamedDependency[Context]) -> DetailedHealth:
-    """Depths, processes, switches, durability and settings; without the store, what was seen last."""
+async def detailed(
+    context: NamedDependency[Context], principal: NamedDependency[Principal]
+) -> DetailedHealth:
+    """Depths, processes, switches, durability and settings; without the store, what was seen last.
+
+    `switches` are those that are not at their defaults: all of them for an operator, and for an
+    organization the service's and its own.
+    """
     readiness = context.readiness()
     stats, workers, answered = await _look(context)
+    buffer = None if context.buffer is None else await _buffer(context, context.buffer)
     store_ok = answered and readiness.checks.get("store") == "ok"
     return DetailedHealth(
         status="healthy" if readiness.ready else "unhealthy",
         version=__version__,
         database="healthy" if store_ok else "unhealthy",
-        redis="not_configured",
+        redis=_redis(context),
         queues={
-            "event_queue_length": stats.depth,
+            "event_queue_length": stats.depth + (0 if buffer is None else buffer.stream_length),
             "webhook_queue_length": stats.deliveries_waiting,
-            "event_pending_processing": stats.leased,
+            "event_pending_processing": stats.leased + (0 if buffer is None else buffer.pending),
             "webhook_pending_processing": stats.deliveries_leased,
         },
         workers=[WorkerHealth.of(worker) for worker in workers],
         controls=context.directory.controls,
+        switches=[
+            each
+            for each in context.directory.turned()
+            if principal.organization_id is None
+            or each.organization_id in {None, principal.organization_id}
+        ],
         durability=context.store.durability(),
+        buffer=buffer,
         limits=context.limits(),
         config=_config(context),
     )
@@ -155,6 +203,31 @@ async def _look(context: Context) -> tuple[QueueStats, list[Worker], bool]:
             return await context.store.stats(), await context.store.workers(), True
     except Unavailable:
         return context.last_stats(), [context.worker()], False
+
+
+async def _buffer(context: Context, buffer: "Buffer") -> BufferHealth:
+    watch = buffer.watch
+    look = await context.in_buffer() or watch.look
+    found = watch.durability
+    return BufferHealth(
+        state=buffer.state,
+        problem=watch.problem,
+        stream_length=look.length,
+        pending=look.pending,
+        poisoned=look.poisoned,
+        oldest_age_s=look.oldest_age_s,
+        data_loss=look.lost + look.vanished,
+        server=None if found is None else f"{found.server} {found.version}",
+        settings={} if found is None else found.settings,
+        weaknesses=() if found is None else found.weaknesses,
+    )
+
+
+def _redis(context: Context) -> str:
+    if context.redis_is_up is None:
+        return "not_configured"
+    intact = context.buffer is None or context.buffer.state in {"ok", "waiting-too-long"}
+    return "healthy" if intact and context.redis_is_up() else "unhealthy"
 
 
 def _config(context: Context) -> dict[str, float | str | None]:
@@ -177,7 +250,9 @@ def _config(context: Context) -> dict[str, float | str | None]:
         "db_max_overflow": None if pool is None else pool.max_overflow,
         "db_pool_wait_s": None if pool is None else pool.pool_wait_s,
         "db_pool_recycle_s": None if pool is None else pool.pool_recycle_s,
-        "redis_stream_max_length": None,
+        "redis_stream_max_length": (
+            None if context.buffer is None else settings.redis_stream_max_length
+        ),
     }
 
 

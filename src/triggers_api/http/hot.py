@@ -23,7 +23,7 @@ from triggers_api.http.admission import Admission, IngestRequest, refuse, trace
 from triggers_api.http.body import ClientGone, Receive, check_media_type, read_body, too_slow
 from triggers_api.http.parameters import check_query
 from triggers_api.http.protocol import Answer, Headers
-from triggers_api.http.wire import JSON, Send, answer
+from triggers_api.http.wire import JSON, Send, answer, durability_headers
 from triggers_api.ingest.accept import Ingest, status_on_receipt
 from triggers_api.ingest.cloudevents import MARK, STRUCTURED, read_binary, read_structured
 from triggers_api.ingest.draft import BODY_LIMIT, DEDUP_HEADER, Draft, read_draft
@@ -206,6 +206,7 @@ class PostEvent:
                 ),
                 (b"x-request-id", request.identifier),
                 (b"cache-control", b"no-store"),
+                *durability_headers(self._ingest.remark),
                 *request.limit_headers,
             ],
             body,

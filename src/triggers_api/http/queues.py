@@ -22,7 +22,10 @@ Shown = Annotated[int, QueryParameter(ge=1, le=1000, description="Of how many to
 
 
 class EventsWaiting(msgspec.Struct, frozen=True, kw_only=True):
-    """Events that were accepted and are not routed."""
+    """Events that were accepted and are not routed.
+
+    Of ``depth``, ``buffered`` wait in Redis, and ``buffer_pending`` of these are in a consumer's hands.
+    """
 
     depth: int
     leased: int
@@ -30,6 +33,8 @@ class EventsWaiting(msgspec.Struct, frozen=True, kw_only=True):
     oldest_age_s: float
     scheduled: int
     level: str
+    buffered: int
+    buffer_pending: int
 
 
 class DeliveriesWaiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,13 +127,16 @@ async def get_queues(context: NamedDependency[Context], limit: Shown = 20) -> Qu
     """
     store = context.store
     stats: QueueStats = await store.stats()
+    buffer = await context.in_buffer()
     depths = await store.depths(counted=_COUNTED, shown=limit)
     return Queues(
         events=EventsWaiting(
-            depth=stats.depth,
+            depth=stats.depth + (0 if buffer is None else buffer.length),
             leased=stats.leased,
             stuck=stats.stuck,
-            oldest_age_s=stats.oldest_age_s,
+            oldest_age_s=max(stats.oldest_age_s, 0.0 if buffer is None else buffer.oldest_age_s),
+            buffered=0 if buffer is None else buffer.length,
+            buffer_pending=0 if buffer is None else buffer.pending,
             scheduled=stats.scheduled,
             level=context.level(stats),
         ),

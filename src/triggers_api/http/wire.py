@@ -3,7 +3,8 @@
 import math
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import count
 from typing import Any, Final, Protocol
 
@@ -65,6 +66,12 @@ def request_id(given: bytes | None) -> bytes:
 def common_headers(identifier: bytes) -> Headers:
     """The headers of every answer."""
     return [(b"x-request-id", identifier), (b"cache-control", b"no-store")]
+
+
+@lru_cache(maxsize=16)
+def durability_headers(remark: str | None) -> Sequence[tuple[bytes, bytes]]:
+    """What an answer says of events that something may still cost: how often they are flushed."""
+    return () if remark is None else ((b"triggers-durability", remark.encode()),)
 
 
 def problem_answer(problem: Problem, identifier: bytes) -> tuple[int, Headers, bytes]:

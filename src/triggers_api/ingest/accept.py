@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import structlog
@@ -28,6 +28,28 @@ log = structlog.get_logger(__name__)
 _AT_A_STRETCH_S: Final = 0.02
 
 
+Storing = asyncio.Future[Sequence[FirstEvent | None]]
+"""The storing of some events; see :meth:`Store.append`."""
+
+
+class IngestBuffer(Protocol):
+    """What may stand between ingest and the store."""
+
+    @property
+    def depth(self) -> int:
+        """How many events wait there."""
+
+    @property
+    def remark(self) -> str | None:
+        """What an answer says of what it is worth, where that is less than it might be."""
+
+    def append(self, events: Sequence[NewEvent]) -> Storing:
+        """Make the events of one request durable; answers as :meth:`Store.append` does."""
+
+    def append_past(self, events: Sequence[NewEvent]) -> Storing:
+        """Store them at once, past what waits, and as duplicates of it where they are."""
+
+
 class Ingest:
     """Takes drafts in."""
 
@@ -38,6 +60,7 @@ class Ingest:
         *,
         metrics: Metrics,
         room: Room,
+        buffer: IngestBuffer | None = None,
     ) -> None:
         """Set up.
 
@@ -46,7 +69,9 @@ class Ingest:
             directory: knows the switches and the subscriptions.
             metrics: is told about duplicates.
             room: says whether more may wait.
+            buffer: takes them before the store does; ``None`` without one.
         """
+        self._buffer = buffer
         self._store = store
         self._directory = directory
         self._metrics = metrics
@@ -90,9 +115,7 @@ class Ingest:
             draft, payload=judgement.payload, warnings=faults, aside=aside
         )
 
-    def accept(
-        self, organization_id: str, draft: Draft
-    ) -> tuple[NewEvent, asyncio.Future[Sequence[FirstEvent | None]]]:
+    def accept(self, organization_id: str, draft: Draft) -> tuple[NewEvent, Storing]:
         """Have one event stored.
 
         Returns:
@@ -106,14 +129,14 @@ class Ingest:
         event_id = self._store.ids.new(ids.EVENT)
         wanted = self._wanted(organization_id, draft, mode, received_ms(event_id))
         event = self._event(organization_id, event_id, draft, wanted)
-        storing = self._store.append((event,))
+        storing = self._append((event,), mode)
         if wanted is None and _waits(draft):
             self._room.came(organization_id, 1)
         return event, storing
 
     async def accept_all(
         self, organization_id: str, drafts: Sequence[Draft]
-    ) -> tuple[list[NewEvent], asyncio.Future[Sequence[FirstEvent | None]]]:
+    ) -> tuple[list[NewEvent], Storing]:
         """Have several events stored together; see :meth:`accept`.
 
         Of twins among them the first is stored.
@@ -122,7 +145,7 @@ class Ingest:
         if mode is not IngestMode.SYNC:
             made = zip(self._store.ids.several(ids.EVENT, len(drafts)), drafts, strict=True)
             events = [self._event(organization_id, *each, None) for each in made]
-            storing = self._store.append(events)
+            storing = self._append(events, mode)
             self._room.came(organization_id, sum(map(_waits, drafts)))
             return events, storing
         routed: list[tuple[int, Sequence[Subscription] | None]] = []
@@ -141,7 +164,19 @@ class Ingest:
             if version != self._directory.version:
                 wanted = self._wanted(organization_id, draft, mode, received_ms(event_id))  # noqa: PLW2901
             events.append(self._event(organization_id, event_id, draft, wanted))
-        return events, self._store.append(events)
+        return events, self._append(events, mode)
+
+    @property
+    def remark(self) -> str | None:
+        """What an answer says of what it is worth, where that is less than it might be."""
+        return None if self._buffer is None else self._buffer.remark
+
+    def _append(self, events: Sequence[NewEvent], mode: IngestMode) -> Storing:
+        if self._buffer is None:
+            return self._store.append(events)
+        if mode is IngestMode.SYNC:
+            return self._buffer.append_past(events)
+        return self._buffer.append(events)
 
     def note_duplicate(self, organization_id: str, first: FirstEvent) -> None:
         """Count and log an event that was not stored because it is there already."""

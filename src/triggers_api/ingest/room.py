@@ -67,6 +67,7 @@ class Room:
         limits: RoomLimits,
         disk_is_full: Callable[[], bool],
         metrics: Metrics,
+        elsewhere: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """Set up.
@@ -77,6 +78,7 @@ class Room:
             limits: what may wait.
             disk_is_full: whether what is left of the disk is kept for what was accepted.
             metrics: is told who is refused, and why.
+            elsewhere: how many events wait before the store, as of a moment ago.
             clock: seconds on a clock that never goes back.
         """
         self._store = store
@@ -84,6 +86,7 @@ class Room:
         self._limits = limits
         self._disk_is_full = disk_is_full
         self._metrics = metrics
+        self._elsewhere = elsewhere
         self._clock = clock
         self._stats: QueueStats | None = None
         self._depth = 0
@@ -110,7 +113,7 @@ class Room:
                 "the disk is nearly full; what is left is for what was accepted",
                 retry_after_s=_DISK_RETRY_S,
             )
-        depth, limits = self._depth + self._came - self._left, self._limits
+        depth, limits = self._depth + self._came - self._left + self._elsewhere(), self._limits
         # A batch that is larger than the limit is let in when nothing waits, or it never would be.
         if depth + count > limits.depth and depth > 0:
             self._metrics.ingest_refused.labels("depth").inc()
@@ -216,7 +219,7 @@ class Room:
         """Why nothing is taken in at the moment: ``depth``, ``age`` or ``disk``; ``None`` if it is."""
         if self._disk_is_full():
             return "disk"
-        if self._depth + self._came - self._left >= self._limits.depth:
+        if self._depth + self._came - self._left + self._elsewhere() >= self._limits.depth:
             return "depth"
         if self._limits.age_s and self._oldest_age_s > self._limits.age_s:
             return "age"
@@ -228,7 +231,7 @@ class Room:
         if self.refusing is not None:
             return "critical"
         limits = self._limits
-        near = self._depth > NEARLY * limits.depth or (
+        near = self._depth + self._elsewhere() > NEARLY * limits.depth or (
             limits.age_s and self._oldest_age_s > NEARLY * limits.age_s
         )
         return "warning" if near else "normal"

@@ -151,7 +151,7 @@ def organization_deleted(organization_id: str) -> Deed:
 
 def key_deed(organization_id: str | None, before: ApiKey | None, after: ApiKey) -> Deed | None:
     """Of a key that is made, revoked or otherwise changed; ``None`` if nothing is."""
-    changes = _compared(_fields(before), _fields(after), left_out=_TIMES | {"id"})
+    changes = _compared(_fields(before), _fields(after), left_out=_TIMES | {"id", "last_used_at"})
     if before is not None and before.revoked_at is None and after.revoked_at is not None:
         return Deed(
             action="key.revoked",
@@ -161,6 +161,20 @@ def key_deed(organization_id: str | None, before: ApiKey | None, after: ApiKey) 
             changes=(Change("name", after.name, after.name), *changes),
         )
     return _saved("key", after.id, organization_id, changes, is_new=before is None)
+
+
+def key_rotated(organization_id: str | None, before: ApiKey, after: ApiKey, fresh: ApiKey) -> Deed:
+    """Of a key that ends because another one was made in its place."""
+    return Deed(
+        action="key.rotated",
+        resource_type="key",
+        resource_id=before.id,
+        organization_id=organization_id,
+        changes=(
+            Change("replaced_by", None, fresh.id),
+            *_compared(_fields(before), _fields(after), left_out={"last_used_at"}),
+        ),
+    )
 
 
 def subscription_deed(before: SubscriptionRecord | None, after: SubscriptionRecord) -> Deed | None:

@@ -47,6 +47,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         hint: the first characters, to tell keys apart; not enough to guess the rest.
+        replaces: the key in whose place this one was made.
+        last_used_at: when it was last used, to the minute; ``None``: never, or not since that is noted.
     """
 
     id: str
@@ -56,6 +58,37 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Timestamp
     expires_at: Timestamp | None = None
     revoked_at: Timestamp | None = None
+    replaces: str | None = None
+    last_used_at: Timestamp | None = None
+
+    def is_valid_at(self, now: int) -> bool:
+        """Whether it opens anything at a moment."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
+
+class KeyStatus(StrEnum):
+    """Whether a key opens anything, and for how long: ``expiring`` ones end within days."""
+
+    VALID = "valid"
+    EXPIRING = "expiring"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+EXPIRES_SOON_S: Final = 7 * 86_400
+"""A key that ends within this time is warned of."""
+
+
+def key_status(key: ApiKey, *, now: Timestamp) -> KeyStatus:
+    """Where a key stands at a moment."""
+    if key.revoked_at is not None:
+        return KeyStatus.REVOKED
+    if key.expires_at is None:
+        return KeyStatus.VALID
+    if key.expires_at <= now:
+        return KeyStatus.EXPIRED
+    soon = key.expires_at <= now.after(seconds=EXPIRES_SOON_S)
+    return KeyStatus.EXPIRING if soon else KeyStatus.VALID
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +128,7 @@ def key_record(
     scopes: tuple[Scope, ...],
     now: Timestamp,
     expires_at: Timestamp | None = None,
+    replaces: str | None = None,
 ) -> KeyRecord:
     """A key as it is kept."""
     return KeyRecord(
@@ -107,5 +141,17 @@ def key_record(
             scopes=scopes,
             created_at=now,
             expires_at=expires_at,
+            replaces=replaces,
         ),
     )
+
+
+LAST_OPERATOR: Final = (
+    "it is the last operator's key: make another one first, or nobody could make one any more"
+)
+
+
+def retired(key: ApiKey, *, until: Timestamp) -> ApiKey:
+    """A key in whose place there is another one: it ends at a moment, or earlier if it would anyway."""
+    ends = until if key.expires_at is None else min(until, key.expires_at)
+    return msgspec.structs.replace(key, expires_at=ends)

@@ -1,6 +1,7 @@
 """Looks at the depths once a second: for gauges, admission, readiness and the warning about depth."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -38,8 +39,14 @@ class Monitor:
         metrics: Metrics,
         warn_depth: int,
         count: Callable[[], Awaitable[QueueStats]] | None = None,
+        elsewhere: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Set up; ``count`` finds out the depths, by default the store."""
+        """Set up.
+
+        ``count`` finds out the depths, by default the store; ``elsewhere`` tells how many accepted
+        events wait before the store.
+        """
+        self._elsewhere = elsewhere
         self._store = store
         self._directory = directory
         self._metrics = metrics
@@ -64,7 +71,7 @@ class Monitor:
     def store_problem(self) -> Problem | None:
         """Why the store cannot be written to; ``None`` when it can."""
         if self._problem is None and self._asked_at is not None:
-            silent_s = asyncio.get_running_loop().time() - self._asked_at
+            silent_s = time.monotonic() - self._asked_at
             if silent_s > _OVERDUE_S:
                 return StoreUnavailable(f"the store has not answered for {silent_s:.1f} s")
         return self._problem
@@ -95,7 +102,7 @@ class Monitor:
     async def _look(self) -> Problem | None:
         # A store that is away is no failure of this part: it looks again at once, so that
         # readiness turns as quickly when the store is back.
-        self._asked_at = asyncio.get_running_loop().time()
+        self._asked_at = time.monotonic()
         try:
             async with patience(_PATIENCE_S):
                 await self._store.check()
@@ -133,15 +140,21 @@ class Monitor:
             await asyncio.wait((self._counting,))
 
     @property
+    def depth(self) -> int:
+        """Events accepted and not yet routed, wherever they wait."""
+        return self.stats.depth + self._elsewhere()
+
+    @property
     def level(self) -> str:
         """That of the last look."""
         return self.level_of(self.stats)
 
     def level_of(self, stats: QueueStats) -> str:
         """``normal`` up to 100 waiting events, ``warning`` up to the threshold, then ``critical``."""
-        if stats.depth > self._warn_depth:
+        depth = stats.depth + self._elsewhere()
+        if depth > self._warn_depth:
             return "critical"
-        return "warning" if stats.depth > _NORMAL_DEPTH or stats.stuck else "normal"
+        return "warning" if depth > _NORMAL_DEPTH or stats.stuck else "normal"
 
     def _show_connections(self) -> None:
         # Also while the store is away: that none is left may be why.
@@ -163,13 +176,13 @@ class Monitor:
         metrics.breakers_open.set(stats.breakers_open)
         metrics.breakers_half_open.set(stats.breakers_half_open)
         metrics.endpoints_failing.set(stats.endpoints_failing)
-        now = asyncio.get_running_loop().time()
-        if stats.depth > self._warn_depth:
+        now = time.monotonic()
+        if self.depth > self._warn_depth:
             if now - self._warned_at >= _WARN_AGAIN_S:
                 self._warned_at = now
                 log.warning(
                     "queue depth exceeds threshold",
-                    depth=stats.depth,
+                    depth=self.depth,
                     threshold=self._warn_depth,
                     oldest_age_s=round(stats.oldest_age_s, 3),
                 )

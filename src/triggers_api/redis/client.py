@@ -61,6 +61,8 @@ class Redis:
         self._not_before = 0.0
         self._why = ""
         self._closed = False
+        self.generation = 0
+        """How often it has connected: the server may be another one each time."""
 
     def another(self, *, answer_within_s: float | None = None) -> "Redis":
         """The same server over a connection of its own: for what blocks, or waits for less long."""
@@ -187,6 +189,7 @@ class Redis:
             if self._why:
                 log.info("redis is back", redis=self.address.shown)
             self._why = ""
+            self.generation += 1
             return self._connection
         finally:
             self._connecting = None

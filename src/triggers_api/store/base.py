@@ -69,6 +69,20 @@ from triggers_api.model.workload import DeadGroup, SubscriptionWorkload, Workloa
 from triggers_api.store.bodies import Sealing
 
 
+class Landed(msgspec.Struct, frozen=True, gc=False):
+    """What became of an event that comes out of the ingest buffer.
+
+    Attributes:
+        id: its own.
+        was_there: it had been stored before, and nothing was changed.
+        duplicate_of: the event that has its dedup_id. It is kept all the same, and nobody gets it.
+    """
+
+    id: str
+    was_there: bool = False
+    duplicate_of: str | None = None
+
+
 class QueueClaim(msgspec.Struct, frozen=True):
     """Events leased for routing.
 
@@ -1219,6 +1233,14 @@ class Store(Protocol):
         Of one that is not there, nothing waits.
         """
 
+    # ── sessions of the operator page ─────────────────────────────────────────────────────────
+
+    async def log_out(self, session: str, expires_at: Timestamp) -> None:
+        """Note that a session was ended before its time, until it would have ended by itself."""
+
+    async def logged_out(self, session: str) -> bool:
+        """Whether a session was ended before its time, by whatever process."""
+
     # ── what is kept aside ────────────────────────────────────────────────────────────────────
 
     async def quarantine(self, organization_id: str | None, page: Page) -> list[EventAside]:
@@ -1482,11 +1504,33 @@ class Store(Protocol):
     async def create_key(self, key: KeyRecord) -> None:
         """Store a key; one with the same digest is brought back to life with the new fields."""
 
-    async def keys(self, organization_id: str) -> list[ApiKey]:
-        """A tenant's keys, newest first, revoked ones included."""
+    async def keys(self, organization_id: str | None) -> list[ApiKey]:
+        """A tenant's keys, or with ``None`` the operators', newest first, revoked ones included."""
 
-    async def revoke_key(self, organization_id: str, key_id: str) -> bool:
-        """End a key."""
+    async def revoke_key(self, organization_id: str | None, key_id: str) -> bool:
+        """End a tenant's key, or with ``None`` an operator's.
+
+        Returns:
+            Whether there is such a key.
+
+        Raises:
+            InvalidState: it is the last key of an operator that is valid.
+        """
+
+    async def rotate_key(
+        self, organization_id: str | None, key_id: str, fresh: KeyRecord, *, until: Timestamp
+    ) -> ApiKey | None:
+        """Store a key in another one's place, which ends at a moment, at the latest.
+
+        Returns:
+            The key that ends, as it is now; ``None`` if there is no such key.
+
+        Raises:
+            InvalidState: it is not valid any more.
+        """
+
+    async def note_key_uses(self, uses: Mapping[str, Timestamp]) -> None:
+        """Write down when keys were last used. One that is not there any more is fine."""
 
     async def save_subscription(
         self,
@@ -1593,3 +1637,23 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish what was accepted and let go of everything. Idempotent."""
+
+
+class LandingStore(Store, Protocol):
+    """An engine that an ingest buffer may stand in front of."""
+
+    async def land(self, events: Sequence[NewEvent]) -> Sequence[Landed]:
+        """Store events that were accepted before, all in one transaction; the answer follows them.
+
+        What is stored already is left as it is, by its id, so that this may be repeated. An event whose
+        ``dedup_id`` another one holds is stored, too, as cancelled and with ``duplicate_of``: its sender
+        was told that it is accepted. Of twins among them the first is the first.
+
+        Raises:
+            StoreUnavailable: nothing was stored.
+            StorageFull: nothing was stored.
+            OutcomeUnknown: the answer was lost; repeat it.
+        """
+
+    async def first_events(self, events: Sequence[NewEvent]) -> Mapping[str, FirstEvent]:
+        """Who holds the ``dedup_id`` of each event, by the asking event's id, where somebody does."""

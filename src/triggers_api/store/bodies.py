@@ -93,6 +93,14 @@ _texts: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 _private: Final = msgspec.json.Decoder(_Private, dec_hook=_decode_moment).decode
 
 
+def used_key(body: bytes, used_at: int | None) -> ApiKey:
+    """A key's row, with when it was last used."""
+    key = api_key(body)
+    if used_at is None:
+        return key
+    return msgspec.structs.replace(key, last_used_at=Timestamp(used_at))
+
+
 def private(record: SubscriptionRecord, cipher: Cipher) -> bytes:
     """What a subscription's row keeps for the service alone: a JSON array of one sealed text.
 

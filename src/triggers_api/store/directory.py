@@ -38,6 +38,8 @@ class Principal(msgspec.Struct, frozen=True):
     organization_id: str | None
     scopes: frozenset[Scope]
     expires_at: Timestamp | None = None
+    as_operator: bool = False
+    """An operator who speaks for the organization."""
 
 
 _NOBODY_ROUTES: Final = RoutingTable(())
@@ -146,6 +148,20 @@ class Directory:
         ):
             return None
         return principal
+
+    def now(self) -> Timestamp:
+        """The store's clock."""
+        return self._store.now()
+
+    def expiring_keys(self, *, within_s: float) -> list[Principal]:
+        """The keys that are valid, and end within so many seconds."""
+        now = self._store.now()
+        until = now.after(seconds=within_s)
+        return [
+            each
+            for each in self._principals.values()
+            if each.expires_at is not None and now < each.expires_at <= until
+        ]
 
     def organization(self, organization_id: str) -> Organization | None:
         """One tenant."""

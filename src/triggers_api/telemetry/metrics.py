@@ -105,8 +105,82 @@ class Metrics:
             registry=registry,
         )
 
+        self._of_buffer(registry)
         self._count_deliveries(registry)
         self._of_process(registry)
+
+    def _of_buffer(self, registry: CollectorRegistry) -> None:
+        self.buffer_up = Gauge(
+            "triggers_buffer_up", "Whether events may go into Redis now.", registry=registry
+        )
+        self.buffer_depth = Gauge(
+            "triggers_buffer_depth",
+            "Events in Redis that wait to be stored in the database.",
+            registry=registry,
+        )
+        self.buffer_pending = Gauge(
+            "triggers_buffer_pending", "Of these, those in a consumer's hands.", registry=registry
+        )
+        self.buffer_poisoned = Gauge(
+            "triggers_buffer_poisoned",
+            "Events in Redis that could not be stored, and are kept with their reasons.",
+            registry=registry,
+        )
+        self.buffer_oldest_age = Gauge(
+            "triggers_buffer_oldest_age_seconds",
+            "How long the first event in Redis has waited to be stored.",
+            registry=registry,
+        )
+        self.buffer_add_seconds = Histogram(
+            "triggers_buffer_add_seconds",
+            "One round trip to Redis with the events of several requests.",
+            buckets=FAST,
+            registry=registry,
+        )
+        self.buffer_add_operations = Histogram(
+            "triggers_buffer_add_operations",
+            "Requests that shared one such round trip.",
+            buckets=SIZES,
+            registry=registry,
+        )
+        self.buffer_land_seconds = Histogram(
+            "triggers_buffer_land_seconds",
+            "Storing a batch of events from Redis in the database.",
+            buckets=FAST,
+            registry=registry,
+        )
+        self.buffer_landed = Counter(
+            "triggers_buffer_landed",
+            "Events that left Redis, by what became of them.",
+            ["result"],
+            registry=registry,
+        )
+        self.buffer_refused = Counter(
+            "triggers_buffer_refused",
+            "Requests refused by the buffer, by why.",
+            ["reason"],
+            registry=registry,
+        )
+        self.buffer_fallbacks = Counter(
+            "triggers_buffer_fallbacks",
+            "Events that went straight into the database because Redis was away.",
+            registry=registry,
+        )
+        self.buffer_taken_over = Counter(
+            "triggers_buffer_taken_over",
+            "Entries taken over from consumers that had left them.",
+            registry=registry,
+        )
+        self.buffer_groups_made_again = Counter(
+            "triggers_buffer_groups_made_again",
+            "Times that the consumer group was gone and had to be made again.",
+            registry=registry,
+        )
+        self.buffer_data_loss = Counter(
+            "triggers_buffer_data_loss",
+            "Accepted events that vanished from Redis before they were stored.",
+            registry=registry,
+        )
 
     def _count_deliveries(self, registry: CollectorRegistry) -> None:
         self.deliveries = Counter(
@@ -181,6 +255,11 @@ class Metrics:
             "triggers_pruned",
             "Rows deleted because they had been kept for as long as they were to be kept.",
             ["kind"],
+            registry=registry,
+        )
+        self.keys_expiring = Gauge(
+            "triggers_keys_expiring",
+            "Keys that are valid and expire within seven days.",
             registry=registry,
         )
         self.inbox_waiting = Gauge(

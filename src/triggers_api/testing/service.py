@@ -257,7 +257,10 @@ class Service:
         if self._background:
             raise RuntimeError("the background parts are running; they do this by themselves")
         await self.app.switches.run_once()
+        buffer = self.app.buffer
         while True:
+            if buffer is not None:
+                await buffer.consumer.run_once()
             await self.app.expiry.run_once()
             await self.app.processor.run_once()
             await self.app.dispatcher.run_once()
@@ -267,5 +270,6 @@ class Service:
             await self.app.outbox.run_once()
             await self.app.jobs.run_once()
             claimed = self.app.processor.claimed or self.app.dispatcher.claimed
+            claimed = claimed or (0 if buffer is None else buffer.consumer.landed)
             if not (settled or claimed or self.app.outbox.told or self.app.jobs.worked):
                 return

@@ -6,7 +6,7 @@ session's principal, good for this one call (``http/auth.py``).
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar, overload
 from urllib.parse import quote, urlencode
 
@@ -70,12 +70,26 @@ class Api:
         authenticator: Authenticator,
         principal: Principal,
         *,
-        request_id: str | None = None,
+        request_id: str,
+        client: tuple[str, int] | None,
+        forwarded: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
+        """Set up.
+
+        Args:
+            application: the API.
+            authenticator: takes the word for the principal.
+            principal: who speaks.
+            request_id: of the browser's request, whose id the call has as well.
+            client: where that came from.
+            forwarded: what proxies said of that.
+        """
         self._application = application
         self._authenticator = authenticator
         self.principal = principal
         self._request_id = request_id
+        self._client = client
+        self._forwarded = forwarded
 
     @overload
     async def get(self, path: str, **query: object) -> Any: ...  # noqa: ANN401
@@ -117,8 +131,8 @@ class Api:
             if call.body is not None:
                 headers.append((b"content-type", b"application/json"))
                 headers.append((b"content-length", b"%d" % len(body)))
-            if self._request_id is not None:
-                headers.append((b"x-request-id", self._request_id.encode("latin-1")))
+            headers.append((b"x-request-id", self._request_id.encode("latin-1")))
+            headers += self._forwarded
             path, _, query = call.target.partition("?")
             scope = {
                 "type": "http",
@@ -131,7 +145,7 @@ class Api:
                 "query_string": query.encode("ascii"),
                 "root_path": "",
                 "headers": headers,
-                "client": None,
+                "client": self._client,
                 "server": None,
                 "state": {},
             }

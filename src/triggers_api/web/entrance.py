@@ -6,6 +6,7 @@ from urllib.parse import quote, urlsplit
 import structlog
 
 from triggers_api.errors import NotFound, Unauthorized
+from triggers_api.http.client_address import client_address
 from triggers_api.http.tickets import PortalTheme
 from triggers_api.web.answer import Answer, see_other
 from triggers_api.web.gate import Patience
@@ -53,10 +54,11 @@ class Entrance:
         if request.method != "POST":
             return self._page(request, "login.html", next=_next(request.query.get("next")))
         form = await request.form()
-        self._patience.check(request.client)
+        whose = self._whose(request)
+        self._patience.check(whose)
         session = self._site.sessions.open_key((form.get("key") or "").strip())
         if session is None:
-            self._patience.note_wrong(request.client)
+            self._patience.note_wrong(whose)
             return self._page(
                 request,
                 "login.html",
@@ -70,12 +72,19 @@ class Entrance:
         if request.method != "POST":
             return self._page(request, "open.html", action="/ui/open")
         form = await request.form()
-        self._patience.check(request.client)
+        whose = self._whose(request)
+        self._patience.check(whose)
         session = self._site.sessions.open_link(form.get("token") or "")
         if session is None:
-            self._patience.note_wrong(request.client)
+            self._patience.note_wrong(whose)
             return self._page(request, "login.html", status=401, next="/ui/", wrong=_WRONG["link"])
         return self._opened(request, session, _next(form.get("next")))
+
+    def _whose(self, request: BrowserRequest) -> str:
+        """The address that guesses are counted by."""
+        trusted = self._site.context.settings.trusted_proxies
+        found = client_address(request.client or None, request.scope["headers"], trusted)
+        return found or ""
 
     async def _portal(self, request: BrowserRequest) -> Answer:
         if request.method != "POST":

@@ -123,7 +123,7 @@ class Page:
         principal = self.visitor.principal
         if self.organization is None or not self.is_operator:
             return principal
-        return Principal(principal.key_id, self.organization.id, frozenset(ORGANIZATION_SCOPES))
+        return _for_organization(principal, self.organization)
 
     @property
     def api(self) -> Api:
@@ -135,9 +135,7 @@ class Page:
         if organization == self.organization:
             return self.api
         check_operator(self.visitor.principal)
-        speaker = Principal(
-            self.visitor.principal.key_id, organization.id, frozenset(ORGANIZATION_SCOPES)
-        )
+        speaker = _for_organization(self.visitor.principal, organization)
         return self.site.api(speaker, self.request)
 
     @property
@@ -366,3 +364,10 @@ class Page:
     def csrf(self) -> str:
         """What a form of this session brings along."""
         return self.site.sessions.csrf(self.visitor.session)
+
+
+def _for_organization(operator: Principal, organization: Organization) -> Principal:
+    """An operator who speaks for an organization."""
+    return Principal(
+        operator.key_id, organization.id, frozenset(ORGANIZATION_SCOPES), as_operator=True
+    )

@@ -14,6 +14,7 @@ import msgspec
 
 from triggers_api.http.tickets import Portal, Tickets
 from triggers_api.model.organization import Scope
+from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import Store
 from triggers_api.store.directory import Directory, Principal
 
@@ -191,10 +192,13 @@ class Sessions:
 
     async def end(self, session: Session) -> None:
         """End a session: its cookie is good for nothing from now on."""
+        now = self._store.now()
+        self._ended = {each: until for each, until in self._ended.items() if until > now}
         self._ended[session.id] = session.expires_at
+        await self._store.log_out(session.id, Timestamp(session.expires_at))
 
     async def _is_ended(self, session: Session) -> bool:
-        return session.id in self._ended
+        return session.id in self._ended or await self._store.logged_out(session.id)
 
 
 def _within_portal(principal: Principal, portal: Portal) -> Principal | None:

@@ -31,7 +31,7 @@ from triggers_api.web.gate import Patience, check_csrf, check_origin
 from triggers_api.web.page import Page, View
 from triggers_api.web.rendering import Rendering
 from triggers_api.web.request import BrowserRequest
-from triggers_api.web.sessions import Sessions, Visitor
+from triggers_api.web.sessions import Kind, Sessions, Visitor
 from triggers_api.web.stream import Stream
 from triggers_api.web.views import VIEWS
 
@@ -105,6 +105,8 @@ class Site:
             self.context.authenticator,
             principal,
             request_id=request.identifier,
+            client=request.scope.get("client"),
+            forwarded=[each for each in request.scope["headers"] if each[0] == b"x-forwarded-for"],
         )
 
     def first_organization(self) -> Organization | None:
@@ -155,7 +157,7 @@ class Site:
             return found
         cookie = self.cookies.read(request, in_portal=in_portal)
         visitor = None if cookie is None else await self.sessions.visitor(cookie)
-        if visitor is None:
+        if visitor is None or (visitor.session.kind is Kind.PORTAL) is not in_portal:
             return self.entrance.closed(request, in_portal=in_portal, had_cookie=cookie is not None)
         return self._kept(request, visitor, await self._visit(request, visitor, base, parts))
 

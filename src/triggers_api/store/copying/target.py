@@ -63,6 +63,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "switches": ("organization_id", "subscription_id", "body", "version"),
     "farewells": ("organization_id", "subscription_id", "due_at", "attempts"),
     "rollups": ("organization_id", "subscription_id", "step_s", "started_at", "writer", "body"),
+    "logouts": ("session", "expires_at"),
     "notices": ("id", "organization_id", "noticed_at", "body"),
     "inboxes": (
         "organization_id", "name", "cursor", "types", "position_xid", "position_id", "created_at",
@@ -71,6 +72,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "organization_id", "cursor", "xid", "event_id", "available_at", "lease_token",
         "receive_count",
     ),
+    "key_uses": ("key_id", "used_at"),
     "audit_entries": (
         "organization_id", "id", "action", "actor", "resource_type", "resource_id", "body",
     ),

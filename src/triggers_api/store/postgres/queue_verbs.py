@@ -12,7 +12,7 @@ from triggers_api.model.event import EventStatus, FirstEvent, NewEvent, QueuedEv
 from triggers_api.model.ids import received_ms
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import codes
-from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent
+from triggers_api.store.base import FailedEvent, Landed, QueueClaim, RoutedEvent
 from triggers_api.store.passed import Place
 from triggers_api.store.postgres import lines
 from triggers_api.store.postgres.connection import Connection
@@ -66,7 +66,7 @@ class QueueVerbs:
             if not met:
                 break
             try:
-                answers |= await self._first_events(met, now)
+                answers |= await self.first_events(met, now)
                 # Who held the dedup_id a moment ago was deleted since: now it is free.
                 met = [event for event in met if event.id not in answers]
                 if met:
@@ -79,6 +79,60 @@ class QueueVerbs:
         for event in met:
             answers[event.id] = StoreUnavailable("the dedup_id is being deleted again and again")
         return [answers.get(event.id) for event in events]
+
+    async def land(
+        self, db: Connection, events: Sequence[NewEvent], now: Timestamp
+    ) -> list[Landed]:
+        """Store what was accepted before, if it is not stored yet; in a transaction of its own."""
+        asked = [number(e.organization_id) for e in events], [number(e.id) for e in events]
+        stored = {row[0].hex for row in await db.fetch(SQL["events_present"], *asked)}
+        answers = {
+            event.id: Landed(event.id, was_there=True)
+            for event in events
+            if number(event.id) in stored
+        }
+        waiting = [event for event in events if event.id not in answers]
+        for _ in range(_TRIES):
+            met = await self._append(db, waiting, now) if waiting else []
+            refused = {event.id for event in met}
+            answers |= {each.id: Landed(each.id) for each in waiting if each.id not in refused}
+            if not met:
+                return [answers[event.id] for event in events]
+            firsts = await self._firsts(db, met, now)
+            repeated = [event for event in met if event.id in firsts]
+            if repeated:
+                await self._append_duplicates(db, repeated, firsts, now)
+                answers |= {
+                    each.id: Landed(each.id, duplicate_of=firsts[each.id].id) for each in repeated
+                }
+            # Who held the dedup_id a moment ago was deleted since: now it is free.
+            waiting = [event for event in met if event.id not in firsts]
+        raise StoreUnavailable("a dedup_id is being deleted again and again")
+
+    async def _append_duplicates(
+        self,
+        db: Connection,
+        events: Sequence[NewEvent],
+        firsts: Mapping[str, FirstEvent],
+        now: Timestamp,
+    ) -> None:
+        await db.execute(
+            SQL["append_duplicates"],
+            [number(event.id) for event in events],
+            [number(event.organization_id) for event in events],
+            [event.type for event in events],
+            [event.payload for event in events],
+            [event.dedup_id for event in events],
+            [event.source for event in events],
+            [event.key for event in events],
+            [event.occurred_at for event in events],
+            [event.metadata for event in events],
+            [number(firsts[event.id].id) for event in events],
+            now,
+            # None of the slots that were taken before, and after them.
+            3 * SLOTS + secrets.randbelow(SLOTS),
+            [event.deliver_at for event in events],
+        )
 
     async def _append(
         self, db: Connection, events: Sequence[NewEvent], now: Timestamp
@@ -175,14 +229,20 @@ class QueueVerbs:
             for _ in range(times):
                 self._failpoints.hit(point)
 
-    async def _first_events(self, met: Sequence[NewEvent], now: Timestamp) -> dict[str, FirstEvent]:
-        rows = await self._sessions.read(
-            lambda db: db.fetch(
-                SQL["first_events"],
-                [number(event.organization_id) for event in met],
-                [event.dedup_id for event in met],
-                [event.payload for event in met],
-            )
+    async def first_events(
+        self, events: Sequence[NewEvent], now: Timestamp
+    ) -> dict[str, FirstEvent]:
+        """Who holds the dedup_ids of events, by the id of the event that asks."""
+        return await self._sessions.read(lambda db: self._firsts(db, events, now))
+
+    async def _firsts(
+        self, db: Connection, met: Sequence[NewEvent], now: Timestamp
+    ) -> dict[str, FirstEvent]:
+        rows = await db.fetch(
+            SQL["first_events"],
+            [number(event.organization_id) for event in met],
+            [event.dedup_id for event in met],
+            [event.payload for event in met],
         )
         found: dict[str, FirstEvent] = {}
         for place, event_id, deliver_at, state, queued, matches in rows:

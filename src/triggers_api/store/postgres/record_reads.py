@@ -381,6 +381,7 @@ def shown(row: Iterable[Any], now: Timestamp) -> Event:
         state,
         queued,
         operational,
+        duplicate_of,
     ) = row
     event_id = text(ids.EVENT, identifier)
     return Event(
@@ -395,6 +396,7 @@ def shown(row: Iterable[Any], now: Timestamp) -> Event:
         received_at=Timestamp(received_ms(event_id)),
         occurred_at=_moment(occurred_at),
         deliver_at=_moment(deliver_at),
+        duplicate_of=None if duplicate_of is None else text(ids.EVENT, duplicate_of),
         operational=operational,
     )
 

@@ -1,16 +1,18 @@
 """Organizations, keys, subscriptions and switches, each change under the next version number."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import msgspec
 
+from triggers_api.errors import InvalidState
 from triggers_api.model import ids
 from triggers_api.model.audit import (
     SERVICE,
     Actor,
     event_type_deed,
     key_deed,
+    key_rotated,
     organization_deed,
     organization_deleted,
     secrets_sealed,
@@ -21,7 +23,13 @@ from triggers_api.model.audit import (
 from triggers_api.model.controls import Switches, for_older
 from triggers_api.model.event_type import EventType, EventTypeRecord
 from triggers_api.model.hook import is_living_hook
-from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.organization import (
+    LAST_OPERATOR,
+    ApiKey,
+    KeyRecord,
+    Organization,
+    retired,
+)
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
@@ -86,7 +94,7 @@ class SettingsVerbs:
         if await db.fetchval(SQL["delete_organization"], organization, now, version) is None:
             return False
         await self._audit.note(db, by, organization_deleted(_organization(organization)))
-        for key, body in await db.fetch(SQL["keys_of"], organization):
+        for key, body, _ in await db.fetch(SQL["keys_of"], organization):
             await self._revoke(db, key, bodies.api_key(body), version, now)
         for identifier, body in await db.fetch(SQL["subscriptions_of"], organization):
             if is_living_hook(bodies.subscription(body), now):
@@ -117,14 +125,47 @@ class SettingsVerbs:
         )
         await self._audit.note(db, by, key_deed(organization, known, key))
 
-    async def keys_of(self, db: Connection, organization: str | UUID) -> list[ApiKey]:
+    async def keys_of(self, db: Connection, organization: str | UUID | None) -> list[ApiKey]:
         """Newest first, revoked ones included."""
-        return [bodies.api_key(body) for _, body in await db.fetch(SQL["keys_of"], organization)]
+        return [
+            bodies.used_key(body, used_at)
+            for _, body, used_at in await db.fetch(SQL["keys_of"], organization)
+        ]
+
+    async def rotate_key(
+        self,
+        db: Connection,
+        organization: str | UUID | None,
+        key: str | UUID,
+        fresh: KeyRecord,
+        *,
+        until: Timestamp,
+        by: Actor,
+        now: Timestamp,
+    ) -> ApiKey | None:
+        """Another one in its place."""
+        version = await self.next_version(db)
+        body = await db.fetchval(SQL["key_body"], key, organization)
+        if body is None:
+            return None
+        known = bodies.api_key(body)
+        if not known.is_valid_at(now):
+            raise InvalidState("the key is revoked or has expired")
+        ending = retired(known, until=until)
+        await db.execute(SQL["set_key_body"], key, bodies.encode(ending), version)
+        owner = _owner(organization)
+        await self._audit.note(db, by, key_rotated(owner, known, ending, fresh.key))
+        await self.save_key(db, fresh, by=by)
+        return ending
+
+    async def note_key_uses(self, db: Connection, uses: Mapping[str, Timestamp]) -> None:
+        """When keys were last used."""
+        await db.execute(SQL["note_key_uses"], [number(each) for each in uses], list(uses.values()))
 
     async def revoke_key(
         self,
         db: Connection,
-        organization: str | UUID,
+        organization: str | UUID | None,
         key: str | UUID,
         *,
         by: Actor,
@@ -136,8 +177,12 @@ class SettingsVerbs:
         if body is None:
             return False
         known = bodies.api_key(body)
+        if organization is None and known.is_valid_at(now):
+            others = [each for each in await self.keys_of(db, None) if each.id != known.id]
+            if not any(each.is_valid_at(now) for each in others):
+                raise InvalidState(LAST_OPERATOR)
         revoked = await self._revoke(db, key, known, version, now)
-        await self._audit.note(db, by, key_deed(_organization(organization), known, revoked))
+        await self._audit.note(db, by, key_deed(_owner(organization), known, revoked))
         return True
 
     async def _revoke(
@@ -411,6 +456,10 @@ class SettingsVerbs:
             self._cipher,
             from_organization=own,
         )
+
+
+def _owner(value: str | UUID | None) -> str | None:
+    return None if value is None else _organization(value)
 
 
 def _organization(value: str | UUID) -> str:

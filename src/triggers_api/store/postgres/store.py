@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from asyncpg import Record
+from asyncpg import Record, UniqueViolationError
 
 from triggers_api.errors import StartError, StorageFull, StoreUnavailable, Unavailable
 from triggers_api.failpoints import Failpoints
@@ -71,6 +71,7 @@ from triggers_api.store.base import (
     IndexedEvent,
     JobBacklog,
     JobStep,
+    Landed,
     LogPage,
     NewPart,
     OrganizationAccount,
@@ -147,6 +148,7 @@ _FROM_THE_FIRST: Final = f"{FIRST.hex}-{FIRST.hex}-0"
 log = structlog.get_logger(__name__)
 
 _STATS_KEPT_S: Final = 0.5
+_LANDING_TRIES: Final = 5
 _EVENT_OVERHEAD: Final = 256
 """Bytes that an event takes in the commit queue besides its payload, about."""
 
@@ -480,6 +482,22 @@ class PostgresStore:
         if any(event.deliveries for event in events):  # sync mode: they come with their deliveries
             stored.add_done_callback(lambda _: self.wake_deliveries(everywhere=True))
         return stored
+
+    async def land(self, events: Sequence[NewEvent]) -> Sequence[Landed]:
+        began = time.perf_counter()
+        for _ in range(_LANDING_TRIES):
+            try:
+                landed = await self._hot(
+                    "land", lambda db: self._queue.land(db, events, self.now()), atomic=True
+                )
+            except UniqueViolationError:
+                continue  # another process landed some of them meanwhile
+            self.appended(1, seconds=time.perf_counter() - began)
+            return landed
+        raise StoreUnavailable("others are landing the same events again and again")
+
+    async def first_events(self, events: Sequence[NewEvent]) -> Mapping[str, FirstEvent]:
+        return await self._queue.first_events(events, self.now())
 
     async def append_test(self, event: NewEvent) -> bool:
         (delivery,) = event.deliveries or ()
@@ -1065,6 +1083,19 @@ class PostgresStore:
             lambda db: self._records.subscription_workload(db, organization, asked, most)
         )
 
+    # ── sessions of the operator page ─────────────────────────────────────────────────────────
+
+    async def log_out(self, session: str, expires_at: Timestamp) -> None:
+        async def log_out(db: Connection) -> None:
+            await db.execute(SQL["forget_logouts"], self.now())
+            await db.execute(SQL["log_out"], session, expires_at)
+
+        await self._write(log_out)
+
+    async def logged_out(self, session: str) -> bool:
+        found = await self._sessions.read(lambda db: db.fetch(SQL["logged_out"], session))
+        return bool(found)
+
     # ── inboxes ───────────────────────────────────────────────────────────────────────────────
 
     async def inboxes(self, organization_id: str) -> list[Inbox]:
@@ -1413,12 +1444,28 @@ class PostgresStore:
         by = present_actor()
         await self._write(lambda db: self._settings.save_key(db, key, by=by), atomic=True)
 
-    async def keys(self, organization_id: str) -> list[ApiKey]:
-        organization = _organization(organization_id)
+    async def keys(self, organization_id: str | None) -> list[ApiKey]:
+        organization = _owner(organization_id)
         return await self._sessions.read(lambda db: self._settings.keys_of(db, organization))
 
-    async def revoke_key(self, organization_id: str, key_id: str) -> bool:
-        organization, key = _organization(organization_id), find(ids.KEY, key_id)
+    async def rotate_key(
+        self, organization_id: str | None, key_id: str, fresh: KeyRecord, *, until: Timestamp
+    ) -> ApiKey | None:
+        organization, key = _owner(organization_id), find(ids.KEY, key_id)
+        by = present_actor()
+        return await self._write(
+            lambda db: self._settings.rotate_key(
+                db, organization, key, fresh, until=until, by=by, now=self.now()
+            ),
+            atomic=True,
+        )
+
+    async def note_key_uses(self, uses: Mapping[str, Timestamp]) -> None:
+        if uses:
+            await self._write(lambda db: self._settings.note_key_uses(db, uses))
+
+    async def revoke_key(self, organization_id: str | None, key_id: str) -> bool:
+        organization, key = _owner(organization_id), find(ids.KEY, key_id)
         by = present_actor()
         return await self._write(
             lambda db: self._settings.revoke_key(db, organization, key, by=by, now=self.now()),
@@ -1599,6 +1646,10 @@ def _tells(settlement: Settlement) -> bool:
         or settlement.notice is not None
         or (said is not None and said.error is not None)
     )
+
+
+def _owner(organization_id: str | None) -> str | UUID | None:
+    return None if organization_id is None else _organization(organization_id)
 
 
 def _organization(organization_id: str) -> str | UUID:

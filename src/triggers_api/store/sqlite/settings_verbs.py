@@ -3,17 +3,19 @@
 Writes run in the writer's thread; reads on a reader's snapshot.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import apsw
 import msgspec
 
+from triggers_api.errors import InvalidState
 from triggers_api.model import ids
 from triggers_api.model.audit import (
     SERVICE,
     Actor,
     event_type_deed,
     key_deed,
+    key_rotated,
     organization_deed,
     organization_deleted,
     secrets_sealed,
@@ -24,7 +26,13 @@ from triggers_api.model.audit import (
 from triggers_api.model.controls import Switches, for_older
 from triggers_api.model.event_type import EventType, EventTypeRecord
 from triggers_api.model.hook import is_living_hook
-from triggers_api.model.organization import ApiKey, KeyRecord, Organization
+from triggers_api.model.organization import (
+    LAST_OPERATOR,
+    ApiKey,
+    KeyRecord,
+    Organization,
+    retired,
+)
 from triggers_api.model.subscription import Subscription, SubscriptionRecord, SubscriptionStatus
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store import bodies, codes
@@ -94,7 +102,7 @@ class SettingsVerbs(Tables):
         if not list(db.execute(SQL["delete_organization"], (organization, now, version))):
             return False
         self._audit.note(db, by, organization_deleted(self.keys.organization(organization)))
-        for number, body in list(db.execute(SQL["keys_of"], (organization,))):
+        for number, body, _ in list(db.execute(SQL["keys_of"], (organization,))):
             self._revoke(db, number, bodies.api_key(body), version, now=now)
         for number, body in list(db.execute(SQL["subscriptions_of"], (organization,))):
             if is_living_hook(bodies.subscription(body), now):
@@ -124,21 +132,59 @@ class SettingsVerbs(Tables):
         )
         self._audit.note(db, by, key_deed(organization, known, key))
 
-    def keys_of(self, db: apsw.Connection, organization: int) -> list[ApiKey]:
+    def keys_of(self, db: apsw.Connection, organization: int | None) -> list[ApiKey]:
         """Newest first, revoked ones included."""
-        return [bodies.api_key(body) for _, body in db.execute(SQL["keys_of"], (organization,))]
+        return [
+            bodies.used_key(body, used_at)
+            for _, body, used_at in db.execute(SQL["keys_of"], (organization,))
+        ]
 
     def revoke_key(
-        self, db: apsw.Connection, organization: int, key: int, *, by: Actor, now: int
+        self, db: apsw.Connection, organization: int | None, key: int, *, by: Actor, now: int
     ) -> bool:
         """No longer valid. Revoking twice is fine."""
         for (body,) in list(db.execute(SQL["key_body"], (key, organization))):
-            known, version = bodies.api_key(body), self.next_version(db)
-            revoked = self._revoke(db, key, known, version, now=now)
-            owner = self.keys.organization(organization)
-            self._audit.note(db, by, key_deed(owner, known, revoked))
+            known = bodies.api_key(body)
+            if organization is None and known.is_valid_at(now):
+                others = [each for each in self.keys_of(db, None) if each.id != known.id]
+                if not any(each.is_valid_at(now) for each in others):
+                    raise InvalidState(LAST_OPERATOR)
+            revoked = self._revoke(db, key, known, self.next_version(db), now=now)
+            self._audit.note(db, by, key_deed(self._owner(organization), known, revoked))
             return True
         return False
+
+    def rotate_key(
+        self,
+        db: apsw.Connection,
+        organization: int | None,
+        key: int,
+        fresh: KeyRecord,
+        *,
+        until: Timestamp,
+        by: Actor,
+        now: int,
+    ) -> ApiKey | None:
+        """Another one in its place."""
+        for (body,) in list(db.execute(SQL["key_body"], (key, organization))):
+            known = bodies.api_key(body)
+            if not known.is_valid_at(now):
+                raise InvalidState("the key is revoked or has expired")
+            ending = retired(known, until=until)
+            db.execute(SQL["set_key_body"], (key, bodies.encode(ending), self.next_version(db)))
+            owner = self._owner(organization)
+            self._audit.note(db, by, key_rotated(owner, known, ending, fresh.key))
+            self.save_key(db, fresh, by=by)
+            return ending
+        return None
+
+    def _owner(self, organization: int | None) -> str | None:
+        return None if organization is None else self.keys.organization(organization)
+
+    def note_key_uses(self, db: apsw.Connection, uses: Mapping[str, Timestamp]) -> None:
+        """When keys were last used."""
+        for identifier, used_at in uses.items():
+            db.execute(SQL["note_key_use"], (self.keys.of(identifier), used_at))
 
     def _revoke(
         self, db: apsw.Connection, number: int, key: ApiKey, version: int, *, now: int

@@ -850,6 +850,20 @@ class SqliteStore:
             lambda db: self._records.subscription_workload(db, organization, asked, most)
         )
 
+    # ── sessions of the operator page ─────────────────────────────────────────────────────────
+
+    async def log_out(self, session: str, expires_at: Timestamp) -> None:
+        def log_out(db: apsw.Connection) -> None:
+            db.execute(SQL["forget_logouts"], (self.now(),))
+            db.execute(SQL["log_out"], (session, expires_at))
+
+        await self._write("log_out", log_out)
+
+    async def logged_out(self, session: str) -> bool:
+        return await self._readers.run(
+            lambda db: db.execute(SQL["logged_out"], (session,)).fetchone() is not None
+        )
+
     # ── inboxes ───────────────────────────────────────────────────────────────────────────────
 
     async def inboxes(self, organization_id: str) -> list[Inbox]:
@@ -1188,12 +1202,28 @@ class SqliteStore:
         by = present_actor()
         await self._write("create_key", lambda db: self._settings.save_key(db, key, by=by))
 
-    async def keys(self, organization_id: str) -> list[ApiKey]:
-        organization = self._organization(organization_id)
+    async def keys(self, organization_id: str | None) -> list[ApiKey]:
+        organization = self._owner(organization_id)
         return await self._readers.run(lambda db: self._settings.keys_of(db, organization))
 
-    async def revoke_key(self, organization_id: str, key_id: str) -> bool:
-        organization, key = self._organization(organization_id), self._keys.find(ids.KEY, key_id)
+    async def rotate_key(
+        self, organization_id: str | None, key_id: str, fresh: KeyRecord, *, until: Timestamp
+    ) -> ApiKey | None:
+        organization, key = self._owner(organization_id), self._keys.find(ids.KEY, key_id)
+        by = present_actor()
+        return await self._write(
+            "rotate_key",
+            lambda db: self._settings.rotate_key(
+                db, organization, key, fresh, until=until, by=by, now=self.now()
+            ),
+        )
+
+    async def note_key_uses(self, uses: Mapping[str, Timestamp]) -> None:
+        if uses:
+            await self._write("note_key_uses", lambda db: self._settings.note_key_uses(db, uses))
+
+    async def revoke_key(self, organization_id: str | None, key_id: str) -> bool:
+        organization, key = self._owner(organization_id), self._keys.find(ids.KEY, key_id)
         by = present_actor()
         return await self._write(
             "revoke_key",
@@ -1309,6 +1339,9 @@ class SqliteStore:
 
     async def prune_audit(self, before: Timestamp, limit: int) -> int:
         return await self._write("prune_audit", lambda db: self._audit.prune(db, before, limit))
+
+    def _owner(self, organization_id: str | None) -> int | None:
+        return None if organization_id is None else self._organization(organization_id)
 
     def _organization(self, organization_id: str) -> int:
         return self._keys.find(ids.ORGANIZATION, organization_id)

@@ -1,5 +1,5 @@
 UPDATE events
-SET payload = NULL, dedup_id = NULL, source = NULL, key = NULL, metadata = NULL
+SET payload = NULL, dedup_id = NULL, repeated_dedup_id = NULL, source = NULL, key = NULL, metadata = NULL
 WHERE organization_id = $1 AND id = $2
   AND NOT EXISTS (
       SELECT FROM event_states AS s WHERE s.organization_id = $1 AND s.event_id = $2 AND s.status = 6

@@ -1,5 +1,5 @@
-SELECT e.id, e.type, e.payload, e.dedup_id, e.source, e.key, e.metadata, e.occurred_at, e.deliver_at,
-       s.status, q.event_id IS NOT NULL, e.operational, s.status_at, s.reason
+SELECT e.id, e.type, e.payload, coalesce(e.dedup_id, e.repeated_dedup_id), e.source, e.key, e.metadata,
+       e.occurred_at, e.deliver_at, s.status, q.event_id IS NOT NULL, e.operational, e.duplicate_of, s.status_at, s.reason
 FROM events AS e
 LEFT JOIN LATERAL (
     SELECT q.event_id

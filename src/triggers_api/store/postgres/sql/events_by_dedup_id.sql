@@ -1,6 +1,6 @@
 -- $5: which kind, $9: the status wanted, $10: now, $11 or $12: what the payload must hold as it is written.
-SELECT e.id, e.type, e.payload, e.dedup_id, e.source, e.key, e.metadata, e.occurred_at, e.deliver_at,
-       s.status, q.event_id IS NOT NULL, e.operational
+SELECT e.id, e.type, e.payload, coalesce(e.dedup_id, e.repeated_dedup_id), e.source, e.key, e.metadata,
+       e.occurred_at, e.deliver_at, s.status, q.event_id IS NOT NULL, e.operational, e.duplicate_of
 FROM (SELECT * FROM events WHERE organization_id = $1 AND dedup_id = $13::text LIMIT 1) AS e
 LEFT JOIN LATERAL (
     SELECT q.event_id

@@ -1,5 +1,5 @@
-SELECT e.id, e.type, e.payload, e.dedup_id, e.source, e.key, e.metadata, e.occurred_at, e.deliver_at,
-       s.status, q.event_id IS NOT NULL, e.operational
+SELECT e.id, e.type, e.payload, coalesce(e.dedup_id, e.repeated_dedup_id), e.source, e.key, e.metadata,
+       e.occurred_at, e.deliver_at, s.status, q.event_id IS NOT NULL, e.operational, e.duplicate_of
 FROM unnest($2::uuid[]) AS i (id)
 CROSS JOIN LATERAL (
     SELECT e.* FROM events AS e WHERE e.organization_id = $1 AND e.id = i.id LIMIT 1

@@ -1,1 +1,1 @@
-SELECT body FROM api_keys WHERE id = $1 AND organization_id = $2
+SELECT body FROM api_keys WHERE id = $1 AND organization_id IS NOT DISTINCT FROM $2::uuid

@@ -1,7 +1,7 @@
 -- In the order of the transactions that stored them, as far as none is still under way: what commits later
 -- has a later xid.
-SELECT e.id, e.type, e.payload, e.dedup_id, e.source, e.key, e.metadata, e.occurred_at, e.deliver_at,
-       s.status, q.event_id IS NOT NULL, e.operational, e.xid::text
+SELECT e.id, e.type, e.payload, coalesce(e.dedup_id, e.repeated_dedup_id), e.source, e.key, e.metadata,
+       e.occurred_at, e.deliver_at, s.status, q.event_id IS NOT NULL, e.operational, e.duplicate_of, e.xid::text
 FROM events AS e
 LEFT JOIN LATERAL (
     SELECT q.event_id

@@ -16,6 +16,12 @@ first AS MATERIALIZED (
 later AS MATERIALIZED (
     SELECT lease_token FROM delivery_queue WHERE priority = 1 ORDER BY due_at, delivery_id LIMIT $2 + 1
 ),
+breakers AS MATERIALIZED (
+    SELECT count(*) FILTER (WHERE opened > 0) AS opened,
+           count(*) FILTER (WHERE opened > 0 AND open_until <= $1) AS let_through,
+           count(*) AS known
+    FROM endpoint_health
+),
 estimate AS (
     SELECT relname,
            (greatest(reltuples, 0) / greatest(relpages, 1) * pg_relation_size(oid)
@@ -31,6 +37,5 @@ SELECT (SELECT count(*) FROM due), (SELECT count(*) FROM scheduled), (SELECT min
        (SELECT count(*) FROM first WHERE lease_token <> 0)
        + (SELECT count(*) FROM later WHERE lease_token <> 0),
        (SELECT count FROM estimate WHERE relname = 'delivery_queue'),
-       (SELECT count(*) FROM endpoint_health WHERE opened > 0),
-       (SELECT count(*) FROM endpoint_health WHERE opened > 0 AND open_until <= $1),
-       (SELECT count(*) FROM endpoint_health)
+       breakers.opened, breakers.let_through, breakers.known
+FROM breakers

@@ -1,0 +1,8 @@
+#!lua flags=allow-oom
+-- Gives the lead up, if it is ours.
+--
+-- KEYS: leader. ARGV: who.
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+    return redis.call('DEL', KEYS[1])
+end
+return 0

@@ -1,0 +1,1 @@
+SELECT key_id, used_at FROM key_uses

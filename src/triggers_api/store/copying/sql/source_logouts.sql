@@ -1,0 +1,1 @@
+SELECT session, expires_at FROM logouts

@@ -1,0 +1,1 @@
+DELETE FROM logouts WHERE expires_at <= $1

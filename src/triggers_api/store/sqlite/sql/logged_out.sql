@@ -1,0 +1,1 @@
+SELECT 1 FROM logouts WHERE session = ?1
