@@ -1,7 +1,8 @@
 """The contract's tests with the ingest buffer before PostgreSQL, and where that makes a difference.
 
-What waits in Redis is found by its id, and in lists when it has landed. The tests that are named here read
-their own writes in lists, or ask the database itself: for these an event has landed when its answer is out.
+What waits in Redis is found by its id, and in lists when it has landed. The tests that are named here
+read their own writes in lists, or ask the database itself: for these an event has landed when its answer
+is out.
 """
 
 from __future__ import annotations

@@ -197,9 +197,9 @@ def own_redis(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 def landed_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the buffer: events land before they are answered for, for those tests that need it."""
     callspec = getattr(request.node, "callspec", None)
-    if callspec is not None and callspec.params.get("engine") == BUFFERED:
-        if request.node.originalname in READ_THEIR_OWN_WRITES:
-            land_at_once(monkeypatch)
+    buffered = callspec is not None and callspec.params.get("engine") == BUFFERED
+    if buffered and request.node.originalname in READ_THEIR_OWN_WRITES:
+        land_at_once(monkeypatch)
 
 
 @pytest.fixture
