@@ -284,7 +284,7 @@ class App:
             # Of its own: what is asked here is not waited for as long as other things are.
             redis = self.redis.another(answer_within_s=_LIMITS_WITHIN_S)
             stack.push_async_callback(redis.close)
-            ledger, kept_in = RedisQuotas(redis), "redis"
+            ledger, kept_in = RedisQuotas(redis, prefix=self.settings.redis_prefix), "redis"
         limits = SharedLimiter(
             ledger, kept_in=kept_in, processes=self._api_processes, metrics=self.metrics
         )

@@ -21,7 +21,8 @@ from triggers_api.model.controls import DeliveryMode, IngestMode
 from triggers_api.testing import ADMIN_KEY, API_KEY, Answer, FrozenClock, Receiver, Service
 
 ORGANIZATION: Final = {
-    "id", "name", "webhook_url", "rate_limit", "rate_burst", "retention_days", "created_at",
+    "id", "name", "webhook_url", "rate_limit", "rate_burst", "max_queue_depth",
+    "retention_days", "created_at",
     "updated_at",
 }  # fmt: skip
 CONTROLS: Final = {

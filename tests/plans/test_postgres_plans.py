@@ -364,6 +364,9 @@ PLANS: Final = {
         "delivery_queue_due (priority =)", "endpoint_health from end to end",
         "pg_class_oid_index (oid =)",
     ],
+    # of organizations that have a limit
+    "organization_depths": ["event_queue_pkey (organization_id =)"],
+    "spend_quotas": ["quotas_pkey (organization_id =)"],
     # of one subscription
     "append_test": [SUBSCRIPTION_BY_ID],
     "subscription_deliveries": [

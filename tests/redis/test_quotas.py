@@ -12,7 +12,7 @@ from tests.conftest import Run
 from tests.servers.redis import RedisServer
 
 from triggers_api.errors import StorageFull, Unavailable
-from triggers_api.ingest.quota_redis import KEY, RedisQuotas
+from triggers_api.ingest.quota_redis import RedisQuotas
 from triggers_api.model import quota
 from triggers_api.model.quota import Meter, QuotaAsk, QuotaGrant, Rate
 from triggers_api.redis.address import address_of
@@ -32,7 +32,7 @@ def new_key() -> str:
 
 def test_redis_decides_as_the_model_does(run: Run, client: Redis) -> None:
     async def scenario() -> None:
-        ledger, draw = RedisQuotas(client), random.Random(7)
+        ledger, draw = RedisQuotas(client, prefix="test"), random.Random(7)
         keys = [new_key() for _ in range(4)]
         rates = [Rate(1, 1), Rate(60_000, 100), Rate(10**9, 10**8), Rate(6_000_000, 3)]
         meters = dict.fromkeys(keys, Meter())
@@ -45,7 +45,7 @@ def test_redis_decides_as_the_model_does(run: Run, client: Redis) -> None:
                 asks.append(QuotaAsk(key, rate, draw.choice((0, 0, 3, -2, 10**6)), need, want))
             grants = await ledger.spend(asks)
             for ask, grant in zip(asks, grants, strict=True):
-                kept = await client.execute("GET", KEY % ask.organization_id.encode())
+                kept = await client.execute("GET", ledger.key(ask.organization_id))
                 moment = int(kept.split()[1])
                 meter, expected = quota.spend(meters[ask.organization_id], ask, moment)
                 assert grant == expected
@@ -59,7 +59,7 @@ def test_many_that_ask_at_once_get_no_more_than_there_is(run: Run, redis: RedisS
 
     async def scenario() -> None:
         clients = [Redis(address_of(redis.url())) for _ in range(3)]
-        ledgers = [RedisQuotas(each) for each in clients]
+        ledgers = [RedisQuotas(each, prefix="test") for each in clients]
 
         async def asking(number: int) -> list[QuotaGrant]:
             return await ledgers[number % 3].spend([QuotaAsk(key, rate, 0, 1, 7) for key in keys])
@@ -75,9 +75,9 @@ def test_many_that_ask_at_once_get_no_more_than_there_is(run: Run, redis: RedisS
 
 def test_a_meter_is_forgotten_when_it_is_empty(run: Run, client: Redis) -> None:
     async def scenario() -> None:
-        ledger, key = RedisQuotas(client), new_key()
+        ledger, key = RedisQuotas(client, prefix="test"), new_key()
         await ledger.spend([QuotaAsk(key, Rate(60, 100), 30)])
-        left_ms = await client.execute("PTTL", KEY % key.encode())
+        left_ms = await client.execute("PTTL", ledger.key(key))
         assert 25_000 < left_ms <= 31_000
 
     run(scenario())
@@ -88,7 +88,7 @@ def test_an_ask_for_nothing_finds_out_whether_it_is_there_and_takes_anything(
 ) -> None:
     async def scenario() -> None:
         client = Redis(address_of(own_redis.url()))
-        ledger = RedisQuotas(client)
+        ledger = RedisQuotas(client, prefix="test")
         assert await ledger.spend(()) == []
         own_redis.call("CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(StorageFull):

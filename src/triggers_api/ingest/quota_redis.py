@@ -7,18 +7,21 @@ from triggers_api.model.quota import QuotaAsk, QuotaGrant, Rate
 from triggers_api.redis.client import Call, Redis
 from triggers_api.redis.script import Script
 
-KEY: Final = b"triggers:quota:%b"
-"""With an organization's id. Ids are nobody else's, so services may share a Redis."""
-
 _PROBE: Final = QuotaAsk("probe", Rate(1, 1), 0)
 
 
 class RedisQuotas:
     """See :class:`triggers_api.store.base.QuotaLedger`."""
 
-    def __init__(self, redis: Redis) -> None:
-        """With a connection that nobody else is held up by."""
+    def __init__(self, redis: Redis, *, prefix: str) -> None:
+        """Set up.
+
+        Args:
+            redis: a connection that nobody else is held up by.
+            prefix: of all keys of this installation.
+        """
         self._redis = redis
+        self._prefix = prefix
         self._script = Script.of("triggers_api.ingest", "spend_quota")
 
     async def spend(self, asks: Sequence[QuotaAsk]) -> list[QuotaGrant]:
@@ -32,11 +35,14 @@ class RedisQuotas:
             grants.append(QuotaGrant(int(granted), int(level)))
         return grants if asks else []
 
+    def key(self, organization_id: str) -> str:
+        """Where an organization's meter is."""
+        return f"{self._prefix}:quota:{organization_id}"
+
     def _call(self, ask: QuotaAsk) -> Call:
         rate = ask.rate
-        key = KEY % ask.organization_id.encode()
         return (
             self._script,
-            (key,),
+            (self.key(ask.organization_id),),
             (rate.per_minute, rate.burst, ask.debt, ask.need, ask.want),
         )

@@ -38,5 +38,5 @@ decided AS MATERIALIZED (
 UPDATE quotas AS q
 SET level = d.level + d.granted * 60000000, at_us = d.now, granted = d.granted
 FROM decided AS d
-WHERE q.organization_id = d.organization_id
+WHERE q.organization_id = ANY($1::uuid[]) AND q.organization_id = d.organization_id
 RETURNING q.organization_id, q.granted, q.level
