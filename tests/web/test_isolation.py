@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from tests.conftest import Run
-from tests.web.conftest import Browser
+from tests.conftest import Enter, MakeService, Run
+from tests.web.conftest import Browser, browsing
 
 from triggers_api.model.organization import Scope
 from triggers_api.testing import ADMIN_KEY, Service
@@ -254,3 +254,25 @@ def test_nobody_may_frame_the_page_and_a_portal_those_that_were_named(
         answer = run(browser.get(path))
         assert answer.headers["x-frame-options"] == "DENY"
         assert answer.headers["content-security-policy"].endswith("frame-ancestors 'none'")
+
+
+def test_who_was_named_may_frame_a_portal_and_nothing_else(
+    run: Run, enter: Enter, make_service: MakeService
+) -> None:
+    service = enter(
+        make_service(public_url="https://hooks.example", portal_ancestors=("https://app.example",))
+    )
+    browser = enter(browsing(service))
+    link = run(service.call("POST", "/api/portal-links")).json["url"]
+    assert link.startswith("https://hooks.example/ui/portal/open#")
+    headers = {"Origin": "https://hooks.example"}
+    form = {"token": link.partition("#")[2]}
+    answer = run(browser.ask("POST", "/ui/portal/open", form=form, headers=headers))
+    assert answer.headers["set-cookie"].startswith("__Host-triggers-portal=")
+    assert "SameSite=None; Partitioned; Secure" in answer.headers["set-cookie"]
+    answer = run(browser.get("/ui/portal/"))
+    assert answer.status == 200
+    assert "frame-ancestors https://app.example" in answer.headers["content-security-policy"]
+    assert "x-frame-options" not in answer.headers
+    answer = run(browser.get("/ui/login"))
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]

@@ -27,13 +27,20 @@ def banners(controls: Controls, *, draining: bool, with_reason: bool) -> list[Ba
 
 
 def _lines(controls: Controls, why: str) -> Iterator[Banner]:
-    if controls.ingest is IngestMode.REFUSE:
-        yield Banner("bad", "Events are refused.", why or "Whoever sends one is told to try later.")
+    until = f" Until {controls.expires_at}." if controls.expires_at is not None else ""
+
+    def banner(level: str, title: str, usual: str) -> Banner:
+        return Banner(level, title, (why or usual) + until)
+
+    if controls.draining:
+        yield banner("warn", "The service is being drained.", "Nothing new is taken in.")
+    elif controls.ingest is IngestMode.REFUSE:
+        yield banner("bad", "Events are refused.", "Whoever sends one is told to try later.")
     if controls.ingest is IngestMode.SYNC:
-        yield Banner("warn", "Sync mode.", why or "Events are routed before they are answered.")
+        yield banner("warn", "Sync mode.", "Events are routed before they are answered.")
     if controls.processing is Running.PAUSED:
-        yield Banner("warn", "Routing is paused.", why or "Events are accepted, and wait.")
+        yield banner("warn", "Routing is paused.", "Events are accepted, and wait.")
     if controls.delivery is DeliveryMode.PAUSED:
-        yield Banner("warn", "Delivery is paused.", why or "Deliveries wait; nothing is lost.")
+        yield banner("warn", "Delivery is paused.", "Deliveries wait; nothing is lost.")
     if controls.delivery is DeliveryMode.SKIP:
-        yield Banner("bad", "Deliveries are skipped.", why or "What is due is finished unsent.")
+        yield banner("bad", "Deliveries are skipped.", "What is due is finished unsent.")

@@ -171,8 +171,13 @@ def _accent(name: str) -> Answer:
     colour = f"#{name.removesuffix('.css')}"
     if not PortalTheme.is_colour(colour):
         raise NotFound("there is no such file")
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    # What is written on the colour is as far from it as can be (the luma of ITU-R BT.601).
+    ink = "#000000" if 299 * red + 587 * green + 114 * blue > 150_000 else "#ffffff"
+    # Three times, to go before what the page says of light and dark.
+    rule = f":root:root:root{{--accent:{colour};--accent-ink:{ink}}}"
     return Answer(
-        body=f":root{{--accent:{colour}}}".encode(),
+        body=rule.encode(),
         media_type="text/css; charset=utf-8",
         headers=(("cache-control", "public, max-age=31536000, immutable"),),
     )

@@ -205,9 +205,10 @@ class Page:
     def banners(self) -> list[Banner]:
         """What everybody should know who looks at the page now."""
         reason = self.is_operator
-        return banners(
-            self.context.directory.controls, draining=self.context.draining(), with_reason=reason
+        controls = self.context.directory.controls_of(
+            None if self.organization is None else self.organization.id
         )
+        return banners(controls, draining=self.context.draining(), with_reason=reason)
 
     @property
     def done_text(self) -> str | None:

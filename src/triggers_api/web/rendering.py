@@ -47,6 +47,7 @@ class Rendering:
             ago=self.ago,
             bytes=in_bytes,
             compact=compact,
+            counted=counted,
             json_text=json_text,
             json=highlighted,
             ms=milliseconds,
@@ -133,6 +134,11 @@ def compact(value: float | None) -> str:
     if value == int(value):
         return f"{int(value):,}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def counted(count: dict[str, Any]) -> str:
+    """A count that was ended at some bound, if there are more."""
+    return f"{compact(count['count'])}{'' if count['complete'] else '+'}"
 
 
 def percent(value: float | None) -> str:

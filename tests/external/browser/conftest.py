@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 from tests.cli.conftest import Endpoint, Serving, serving
 from tests.external.conftest import Program
 
@@ -28,6 +28,7 @@ _FLAGS: Final = (
     "--disable-sync",
 )
 PATIENCE_MS: Final = 20_000
+expect.set_options(timeout=PATIENCE_MS)
 
 Visit = Callable[..., Page]
 

@@ -190,3 +190,31 @@ def test_a_hidden_tab_asks_for_nothing(serving: Serving, visit: Visit) -> None:
     # The page looks every second, and refreshes every five.
     page.clock.run_for(60_000)
     assert asked == []
+
+
+def test_a_portal_shows_its_own_events_in_its_own_colours(serving: Serving, visit: Visit) -> None:
+    status, made = serving.call(
+        "POST", "/api/admin/organizations", "a-key-of-the-operator", {"name": "another"}
+    )
+    assert status == 201
+    body = {"type": "of.another", "payload": {}}
+    assert serving.call("POST", "/api/events", made["api_key"], body)[0] == 202
+    mine = send(serving, "of.mine")
+    look = {"mode": "dark", "accent": "#ff8800", "name": "Acme webhooks"}
+    status, link = serving.call(
+        "POST", "/api/portal-links", KEY, {"theme": look, "read_only": True}
+    )
+    assert status == 201
+    page = visit(link["url"])
+    page.wait_for_url("**/ui/portal/")
+    expect(page.locator(".brand")).to_contain_text("Acme webhooks")
+    accent = "getComputedStyle(document.documentElement).getPropertyValue('--accent').trim()"
+    assert page.evaluate(accent) == "#ff8800"
+    page.get_by_role("link", name="Events", exact=True).click()
+    expect(page.locator(f"tr[data-row='{mine}']")).to_be_visible()
+    expect(page.get_by_text("of.another")).to_have_count(0)
+    page.locator(f"tr[data-row='{mine}'] a").click()
+    expect(page.locator("#drawer h1")).to_have_text("of.mine")
+    expect(page.locator("#drawer").get_by_role("link", name="Replay…")).to_have_count(0)
+    page.goto(f"{serving.url}/ui/events")
+    expect(page.get_by_label("Key")).to_be_visible()

@@ -106,7 +106,9 @@
     notice(event.detail.text, "good");
     close_dialog();
     refresh(true);
-    if (!drawer.hidden) reload(drawer, drawer.dataset.href);
+    const again = () => drawer.hidden || reload(drawer, drawer.dataset.href);
+    again();
+    setTimeout(again, 1000);  // what was asked for may take a moment
   });
 
   // ── refreshing ───────────────────────────────────────────────────────────────────────────────

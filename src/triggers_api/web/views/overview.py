@@ -8,7 +8,7 @@ from triggers_api.model.rollup import COARSE_S, MINUTE_S
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.web.answer import Answer
 from triggers_api.web.page import Page, View
-from triggers_api.web.rendering import compact, seconds
+from triggers_api.web.rendering import counted, seconds
 from triggers_api.web.views.events import Rows
 
 _RANGES: Final = {"1h": (3600, MINUTE_S), "24h": (86_400, COARSE_S)}
@@ -36,7 +36,8 @@ async def index(page: Page) -> Answer:
         total=statistics["total"],
         rates=_rates(page, statistics),
         table=statistics["series"][-12:][::-1],
-        queued=_queued(page),
+        queued=_queued(page, statistics["now"]),
+        now=statistics["now"],
         workers=await _workers(page),
         events=events,
         dead=dead,
@@ -68,15 +69,14 @@ def _rates(page: Page, statistics: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _queued(page: Page) -> dict[str, str]:
-    """What waits to be routed, of all organizations, as it was seen last."""
-    queue = page.context.readiness().queue
-    waits = f"the oldest for {seconds(queue.oldest_age_s)}" if queue.depth else "nothing waits"
-    return {
-        "text": compact(queue.depth),
-        "about": waits,
-        "level": "bad" if queue.level == "critical" else "",
-    }
+def _queued(page: Page, now: dict[str, Any]) -> dict[str, str]:
+    """What waits to be routed."""
+    queued = now["queued"]
+    waits = f"oldest for {seconds(now['oldest_queued_age_s'])}" if queued["count"] else "none waits"
+    level = ""
+    if queued["count"] >= page.context.settings.queue_warn_depth:
+        level = "bad"
+    return {"text": counted(queued), "about": waits, "level": level}
 
 
 async def _workers(page: Page) -> list[dict[str, Any]] | None:
