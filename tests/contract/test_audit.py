@@ -63,7 +63,7 @@ CHANGES: Final = {
     "update_organization",
 }
 """Verbs by which somebody changes something: each writes an entry."""
-BY_ITSELF: Final = {"advance_job", "end_expired", "settle", "settle_probe"}
+BY_ITSELF: Final = {"repair", "advance_job", "end_expired", "settle", "settle_probe"}
 """Verbs by which the service ends or finishes something: an entry when it does."""
 FLOW: Final = {
     "append", "beat", "claim_deliveries", "claim_farewells", "claim_for_session", "claim_job",

@@ -13,7 +13,8 @@ from triggers_api.testing import ADMIN_KEY, API_KEY, FrozenClock, Receiver, Serv
 
 NOBODYS_CHANGE: Final = {
     "POST /api/events", "POST /api/events/batch", "POST /api/admin/process",
-    "POST /api/admin/requeue-stuck", "POST /api/listen/{subscription_id}/fetch",
+    "POST /api/admin/requeue-stuck", "POST /api/admin/verify/repair",
+    "POST /api/listen/{subscription_id}/fetch",
     "POST /api/listen/{subscription_id}/settle", "DELETE /api/inbox/{event_id}",
     "DELETE /api/inboxes/{name}/{event_id}",
     *(

@@ -113,6 +113,7 @@ SCOPES: Final = {
     "POST /api/admin/quarantine/{event_id}/release": OPERATOR,
     "DELETE /api/admin/quarantine/{event_id}": OPERATOR,
     "GET /api/admin/verify": OPERATOR,
+    "POST /api/admin/verify/repair": OPERATOR,
     "POST /api/admin/keys": OPERATOR,
     "GET /api/admin/keys": OPERATOR,
     "DELETE /api/admin/keys/{operator_key_id}": OPERATOR,

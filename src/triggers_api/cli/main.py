@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "process": ("queues:process", "Route what waits now."),
     "requeue-stuck": ("queues:requeue_stuck", "Take back what dead workers hold."),
     "quarantine": ("quarantine", "List, release or delete events that are kept aside."),
+    "verify": ("verify", "Check the books and the records, and repair them."),
     "keys": ("keys", "List, create, replace and revoke keys."),
     "audit": ("audit", "Say who changed what."),
     "migrate": ("migrate", "Bring a database's schema up to date."),

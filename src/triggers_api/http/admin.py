@@ -5,14 +5,14 @@ from typing import Annotated
 import msgspec
 from litestar import Router, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, UnsetType
 
 from triggers_api.errors import FieldError, NotFound, ValidationFailed
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.organization import check_name
 from triggers_api.http.parameters import Cursor, Limit
-from triggers_api.http.request import changes
+from triggers_api.http.request import changes, check_action
 from triggers_api.model import ids
 from triggers_api.model.organization import (
     ORGANIZATION_SCOPES,
@@ -21,7 +21,8 @@ from triggers_api.model.organization import (
     key_record,
     new_api_key,
 )
-from triggers_api.store.base import OrganizationAccount
+from triggers_api.operate import verification
+from triggers_api.operate.verification import Repaired, Verification
 
 _MOST = 10**9
 
@@ -64,13 +65,6 @@ class OrganizationPage(msgspec.Struct, frozen=True):
 
     data: list[Organization]
     next_cursor: str | None
-
-
-class Verification(msgspec.Struct, frozen=True):
-    """The books of all organizations, and whether all of them balance."""
-
-    ok: bool
-    organizations: list[OrganizationAccount]
 
 
 @post("/organizations", summary="Create an organization")
@@ -160,11 +154,21 @@ async def delete_organization(
             raise NotFound("there is no such organization")
 
 
-@get("/verify", summary="Check the books")
-async def verify(context: NamedDependency[Context]) -> Verification:
+@get("/verify", summary="Check the books and the records")
+async def verify(
+    context: NamedDependency[Context],
+    deep: Annotated[  # noqa: FBT002 - a parameter of the query
+        bool, QueryParameter(description="Ask the database about its own files, too.")
+    ] = False,
+) -> Verification:
     """Counts everything: not for every second. ``accepted`` was counted on acceptance."""
-    accounts = await context.store.accounts()
-    return Verification(all(account.balances() for account in accounts), accounts)
+    return await verification.verify(context.store, deep=deep)
+
+
+@post("/verify/repair", summary="Repair records", status_code=200, guards=[check_action])
+async def repair(context: NamedDependency[Context]) -> Repaired:
+    """What lies nowhere is queued again, remains are deleted, counters mended; beside all else."""
+    return await verification.repair(context.store)
 
 
 def _of(context: Context, organization_id: str) -> Organization:
@@ -185,6 +189,7 @@ def router() -> Router:
             change_organization,
             delete_organization,
             verify,
+            repair,
         ],
         opt={ACCESS: (Scope.ADMIN,)},
         tags=["Operator"],

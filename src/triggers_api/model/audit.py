@@ -294,6 +294,17 @@ def secrets_sealed(count: int) -> Deed:
     )
 
 
+def records_repaired(check: str, count: int) -> Deed:
+    """Of records that were mended."""
+    return Deed(
+        action="records.repaired",
+        resource_type="records",
+        resource_id=check,
+        organization_id=None,
+        detail=f"{count} mended",
+    )
+
+
 def job_deed(organization_id: str, job: Job, how: str) -> Deed:
     """Of a job that is ``created``, ``cancelled`` or has ``finished``."""
     about = {"kind": job.kind, "dry_run": job.dry_run}

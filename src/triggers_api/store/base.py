@@ -64,6 +64,7 @@ from triggers_api.model.search import Asked, Condition
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.verification import Check, Integrity
 from triggers_api.model.worker import Worker
 from triggers_api.model.workload import DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store.bodies import Sealing
@@ -1230,6 +1231,22 @@ class Store(Protocol):
 
         Of one that is not there, nothing waits.
         """
+
+    async def faults(self, check: Check, limit: int) -> list[str]:
+        """The ids of up to ``limit`` records with which something is wrong; goes through all of them.
+
+        Each is told of one moment: what others are at is no fault.
+        """
+
+    async def repair(self, check: Check, limit: int) -> int:
+        """Mend up to ``limit`` faults of a kind beside whatever else is under way; returns how many.
+
+        What was accepted and lies nowhere waits to be routed, or sent, again. What is left of something
+        that is gone is deleted. Counters become what is there.
+        """
+
+    async def integrity(self) -> Integrity:
+        """What the database finds out about its own files and indexes."""
 
     # ── sessions of the operator page ─────────────────────────────────────────────────────────
 

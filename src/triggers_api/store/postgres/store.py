@@ -46,6 +46,7 @@ from triggers_api.model.rollup import Rollup
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.verification import Check, Integrity
 from triggers_api.model.worker import Worker
 from triggers_api.model.workload import DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store import bodies
@@ -135,6 +136,7 @@ from triggers_api.store.postgres.search_verbs import SearchVerbs
 from triggers_api.store.postgres.sessions import Sessions
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs, write_farewell
 from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, number, text
+from triggers_api.store.postgres.verify_verbs import VerifyVerbs
 from triggers_api.store.postgres.writer import Writer
 from triggers_api.telemetry.metrics import Metrics
 
@@ -216,6 +218,7 @@ class PostgresStore:
         self._ids = ids.IdGenerator(self._clock, after=last.sequence)
         self._queue = QueueVerbs(sessions, failpoints=failpoints)
         self._audit = AuditVerbs(self._ids)
+        self._verify = VerifyVerbs(self._audit)
         self._settings = SettingsVerbs(cipher, self._audit)
         self._farewells = FarewellVerbs(self._settings, self._audit)
         self._health = HealthVerbs(self._settings, policy=health, draw=random.random)
@@ -1081,6 +1084,30 @@ class PostgresStore:
         return await self._sessions.read(
             lambda db: self._records.subscription_workload(db, organization, asked, most)
         )
+
+    async def faults(self, check: Check, limit: int) -> list[str]:
+        return await self._sessions.read_one_moment(
+            lambda db: self._verify.faults(db, check, limit)
+        )
+
+    async def repair(self, check: Check, limit: int) -> int:
+        by = present_actor()
+        if check is Check.COUNTERS:
+            found = await self._sessions.read_one_moment(
+                lambda db: self._verify.differences(db, limit)
+            )
+            return await self._write(
+                lambda db: self._verify.mend_counters(db, found, by=by), atomic=True
+            )
+        mended = await self._write(
+            lambda db: self._verify.mend(db, check, limit, by=by, now=self.now()), atomic=True
+        )
+        if mended:
+            self._wake_for(mended, mended)
+        return mended
+
+    async def integrity(self) -> Integrity:
+        return await self._sessions.read_one_moment(self._verify.integrity)
 
     # ── sessions of the operator page ─────────────────────────────────────────────────────────
 

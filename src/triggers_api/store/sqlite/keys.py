@@ -20,6 +20,10 @@ class Keys:
         parsed = ids.parse(prefix, identifier)
         return parsed[0] if parsed is not None and parsed[1] == self._tail else 0
 
+    def text(self, prefix: str, number: int) -> str:
+        """The id of any kind with this number."""
+        return ids.joined(prefix, number, self._ends)
+
     def event(self, number: int) -> str:
         """An event's id."""
         return ids.joined(ids.EVENT, number, self._ends)

@@ -30,6 +30,7 @@ from triggers_api.model.rollup import Rollup
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.verification import Check, Integrity
 from triggers_api.model.worker import Worker
 from triggers_api.model.workload import DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store.acting import present_actor
@@ -107,6 +108,7 @@ from triggers_api.store.sqlite.search_verbs import SearchVerbs
 from triggers_api.store.sqlite.secret import found_secret, kept_secret, secret_path
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs, write_farewell
 from triggers_api.store.sqlite.tables import SQL
+from triggers_api.store.sqlite.verify_verbs import VerifyVerbs
 from triggers_api.store.sqlite.writer import APPEND, Operation, Writer
 from triggers_api.telemetry.metrics import Metrics
 
@@ -161,6 +163,7 @@ class SqliteStore:
         gone_past: GonePast = QueuePassed(0)
         self._queue = QueueVerbs(keys, passed, gone_past)
         self._audit = AuditVerbs(keys, clock, tail=tail, after=last)
+        self._verify = VerifyVerbs(keys, self._audit)
         self._settings = SettingsVerbs(keys, cipher, self._audit)
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(keys, self._settings, self._health, passed)
@@ -847,6 +850,27 @@ class SqliteStore:
         return await self._readers.run(
             lambda db: self._records.subscription_workload(db, organization, asked, most)
         )
+
+    async def faults(self, check: Check, limit: int) -> list[str]:
+        return await self._readers.run(lambda db: self._verify.faults(db, check, limit))
+
+    async def repair(self, check: Check, limit: int) -> int:
+        by = present_actor()
+        if check is Check.COUNTERS:
+            found = await self._readers.run(lambda db: self._verify.differences(db, limit))
+            return await self._write(
+                "repair", lambda db: self._verify.mend_counters(db, found, by=by)
+            )
+        mended = await self._write(
+            "repair", lambda db: self._verify.mend(db, check, limit, by=by, now=self.now())
+        )
+        if mended:
+            self._queue_notice.give()
+            self._delivery_notice.give()
+        return mended
+
+    async def integrity(self) -> Integrity:
+        return await self._readers.run(self._verify.integrity)
 
     # ── sessions of the operator page ─────────────────────────────────────────────────────────
 

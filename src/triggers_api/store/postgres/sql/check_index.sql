@@ -1,0 +1,1 @@
+SELECT bt_index_check($1::oid::regclass)

@@ -1,0 +1,8 @@
+DELETE FROM event_states
+WHERE (organization_id, event_id) IN (
+    SELECT s.organization_id, s.event_id FROM event_states AS s
+    WHERE NOT EXISTS (
+        SELECT FROM events AS e WHERE e.organization_id = s.organization_id AND e.id = s.event_id
+    )
+    LIMIT $1
+)

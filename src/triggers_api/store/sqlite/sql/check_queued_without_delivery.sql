@@ -1,0 +1,1 @@
+SELECT id FROM deliveries WHERE status NOT IN (2, 3, 4) AND due_at IS NOT NULL LIMIT ?1

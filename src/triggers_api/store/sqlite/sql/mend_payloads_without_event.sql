@@ -1,0 +1,6 @@
+DELETE FROM event_payloads
+WHERE event_id IN (
+    SELECT p.event_id FROM event_payloads AS p
+    WHERE NOT EXISTS (SELECT 1 FROM events AS e WHERE e.id = p.event_id)
+    LIMIT ?1
+)

@@ -1,0 +1,7 @@
+DELETE FROM event_queue
+WHERE (due_at, event_id) IN (
+    SELECT q.due_at, q.event_id FROM event_queue AS q
+    LEFT JOIN events AS e ON e.id = q.event_id
+    WHERE e.id IS NULL OR e.status NOT IN (0, 2)
+    LIMIT ?1
+)
