@@ -537,10 +537,12 @@ class App:
             checks[self.disk.name] = StorageFull.code
         ready = all(state == "ok" for state in checks.values())
         if self.buffer is not None:
-            # While the store is away, and what cannot do without it fails, events go on being accepted.
             takes = self._has_api and self.buffer.takes
-            ready = (takes and not draining) if problem is not None else ready
-            ready = ready and (takes or self.buffer.falls_back)
+            if problem is not None:
+                # What cannot do without the store fails; events go on being accepted.
+                ready = takes and not draining
+            elif self._has_api:
+                ready = ready and (takes or self.buffer.falls_back)
             checks["buffer"] = self.buffer.state
         # Traffic may come all the same: what is accepted waits for a worker.
         checks["workers"] = self.peers.state
