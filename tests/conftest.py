@@ -80,15 +80,17 @@ def engine(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def on_every_engine(metafunc: pytest.Metafunc, *, buffered: bool = False) -> None:
+def on_every_engine(metafunc: pytest.Metafunc, *, buffered: bool | None = False) -> None:
     """For ``pytest_generate_tests``: run a test once with each engine, or those it is marked with.
 
-    Once more with the ingest buffer before PostgreSQL: with the long tests, unless ``buffered``.
+    Once more with the ingest buffer before PostgreSQL: with the long tests, unless ``buffered``; with
+    ``None`` not at all.
     """
     if "engine" in metafunc.fixturenames:
         marked = metafunc.definition.get_closest_marker("engines")
         engines = ENGINES if marked is None else marked.args
-        if "postgres" in engines and metafunc.function.__name__ not in ABOUT_NO_REDIS:
+        about_no_redis = metafunc.function.__name__ in ABOUT_NO_REDIS
+        if "postgres" in engines and buffered is not None and not about_no_redis:
             marks = () if buffered else pytest.mark.faults
             engines = (*engines, pytest.param(BUFFERED, marks=marks))
         metafunc.parametrize("engine", engines, indirect=True, scope="module")
