@@ -138,6 +138,19 @@ READ_THEIR_OWN_WRITES: Final = {
     "test_live_a_switch_is_obeyed_by_the_running_parts_within_a_second",
 }
 
+ABOUT_NO_REDIS: Final = {
+    # What they say of readiness and details is otherwise with a buffer: see tests/redis.
+    "test_a_part_that_keeps_crashing_is_counted_and_not_ready_until_it_recovers",
+    "test_a_store_that_cannot_be_written_to_is_not_ready_until_it_can",
+    "test_each_verb_of_the_store_is_timed_and_what_it_does_not_do_is_counted",
+    "test_health_in_detail",
+    "test_live_readiness_is_red_while_the_database_is_away_and_work_goes_on_when_it_is_back",
+    "test_pauses_and_refusing_leave_it_ready",
+    "test_the_details_can_be_seen_while_the_store_cannot",
+    "test_whether_it_is_ready_shows_with_each_check",
+}
+"""Not asked with the buffer."""
+
 
 def land_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have events landed before they are answered for."""

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeVar
 import pytest
 import structlog
 import uvloop
-from tests.buffered import READ_THEIR_OWN_WRITES, land_at_once
+from tests.buffered import ABOUT_NO_REDIS, READ_THEIR_OWN_WRITES, land_at_once
 from tests.servers.postgres import GIVEN, Postgres, PostgresServer, given_server
 from tests.servers.redis import PROGRAMS, RedisServer, program
 
@@ -89,7 +89,8 @@ def on_every_engine(metafunc: pytest.Metafunc, *, buffered: bool | None = False)
     if "engine" in metafunc.fixturenames:
         marked = metafunc.definition.get_closest_marker("engines")
         engines = ENGINES if marked is None else marked.args
-        if "postgres" in engines and buffered is not None:
+        about_no_redis = metafunc.function.__name__ in ABOUT_NO_REDIS
+        if "postgres" in engines and buffered is not None and not about_no_redis:
             marks = () if buffered else pytest.mark.faults
             engines = (*engines, pytest.param(BUFFERED, marks=marks))
         metafunc.parametrize("engine", engines, indirect=True, scope="module")

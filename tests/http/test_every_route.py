@@ -183,7 +183,7 @@ class Database:
 
 @pytest.fixture(scope="module")
 def database(engine: str, module_database: str, request: pytest.FixtureRequest) -> Database:
-    server = request.getfixturevalue("postgres") if engine == "postgres" else None
+    server = None if engine == "sqlite" else request.getfixturevalue("postgres")
     return Database(module_database, server)
 
 

@@ -19,7 +19,7 @@ from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 
 DETAILED: Final = {
     "status", "database", "redis", "queues", "workers", "controls", "switches", "durability", "config",
-    "version", "limits",
+    "version", "limits", "buffer",
 }  # fmt: skip
 QUEUES: Final = {
     "event_queue_length", "webhook_queue_length", "event_pending_processing",
