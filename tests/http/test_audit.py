@@ -121,6 +121,7 @@ async def each_change(service: Service, receiver: Receiver) -> set[str]:  # noqa
     await change("POST", f"{path}/keys/{{key_id}}/rotate", key_id=key["id"], **of, **by_operator)
     await change("DELETE", f"{path}/keys/{{key_id}}", key_id=key["id"], **of, **by_operator)
     await change("DELETE", path, **of, **by_operator)
+    await change("POST", f"{path}/erase", **of, **by_operator)
     path = "/api/admin/keys"
     key = await change("POST", path, {"name": "k"}, **by_operator)
     path = f"{path}/{{operator_key_id}}"

@@ -114,6 +114,8 @@ SCOPES: Final = {
     "DELETE /api/admin/quarantine/{event_id}": OPERATOR,
     "GET /api/admin/verify": OPERATOR,
     "POST /api/admin/verify/repair": OPERATOR,
+    "POST /api/admin/organizations/{organization_id}/erase": OPERATOR,
+    "GET /api/admin/erasures": OPERATOR,
     "POST /api/admin/keys": OPERATOR,
     "GET /api/admin/keys": OPERATOR,
     "DELETE /api/admin/keys/{operator_key_id}": OPERATOR,
