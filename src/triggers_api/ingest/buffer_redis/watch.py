@@ -12,6 +12,7 @@ import structlog
 from triggers_api.errors import StartError, Unavailable
 from triggers_api.ingest.buffer_redis.durability import RedisDurability, ask_durability
 from triggers_api.ingest.buffer_redis.names import GROUP, LOOK, REPORT, Names
+from triggers_api.model.pressure import retry_after_s
 from triggers_api.redis.client import Redis
 from triggers_api.telemetry.metrics import Metrics
 
@@ -21,8 +22,6 @@ _EVERY_S: Final = 0.5
 _DURABILITY_EVERY_S: Final = 30.0
 _SAY_AGAIN_S: Final = 60.0
 _SMOOTHING: Final = 0.3
-_HELD_RETRY_S: Final = 10.0
-_LONGEST_RETRY_S: Final = 60.0
 
 
 class BufferLook(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,11 +141,9 @@ class Watch:
         if self._known is not None:
             self._known.gone += count
 
-    def retry_after_s(self, wanted: int) -> float:
+    def retry_after_s(self, wanted: int) -> int:
         """When there may be room for so many, by how fast it is emptied."""
-        if self._rate <= 0:
-            return _HELD_RETRY_S
-        return min(max(wanted / self._rate, 1.0), _LONGEST_RETRY_S)
+        return retry_after_s(wanted, self._rate)
 
     @property
     def remark(self) -> str | None:
