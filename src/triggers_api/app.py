@@ -47,6 +47,7 @@ from triggers_api.model.organization import (
 from triggers_api.model.quota import Rate
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.operate.disk import DiskWatch
+from triggers_api.operate.erasure import Eraser
 from triggers_api.operate.expiry import Expiry
 from triggers_api.operate.heartbeat import Heartbeat
 from triggers_api.operate.indexer import Indexer
@@ -249,6 +250,7 @@ class App:
             self.retention = Retention(
                 store, metrics=metrics, attempt_days=settings.attempt_retention_days
             )
+            self.eraser = Eraser(store, clock=time.monotonic)
             self.audit_retention = AuditRetention(
                 store, metrics=metrics, days=settings.audit_retention_days
             )
@@ -449,6 +451,7 @@ class App:
             self.retention,
             self.event_retention,
             self.audit_retention,
+            self.eraser,
             self.key_uses,
             self.monitor,
             self.peers,

@@ -48,6 +48,7 @@ CHANGES: Final = {
     "delete_event_type",
     "delete_inbox",
     "delete_organization",
+    "erase_organization",
     "delete_subscription",
     "release_quarantined",
     "replay_event",
@@ -63,7 +64,7 @@ CHANGES: Final = {
     "update_organization",
 }
 """Verbs by which somebody changes something: each writes an entry."""
-BY_ITSELF: Final = {"repair", "advance_job", "end_expired", "settle", "settle_probe"}
+BY_ITSELF: Final = {"erase_some", "repair", "advance_job", "end_expired", "settle", "settle_probe"}
 """Verbs by which the service ends or finishes something: an entry when it does."""
 FLOW: Final = {
     "append", "beat", "claim_deliveries", "claim_farewells", "claim_for_session", "claim_job",
@@ -154,6 +155,8 @@ class Scene:
         run(store.create_job(self.organization, open_job, most_open=10))
         test = world.event(self.organization, to=[self.subscription])
         gone = world.organization("Gone")
+        to_erase = world.organization("Erase me")
+        run(store.delete_organization(to_erase))
         unwanted = world.subscription(self.organization)
         fresh = Organization(
             id=store.ids.new(ids.ORGANIZATION), name="New", created_at=clock(), updated_at=clock()
@@ -202,6 +205,10 @@ class Scene:
             "delete_organization": (
                 "organization.deleted",
                 lambda: store.delete_organization(gone),
+            ),
+            "erase_organization": (
+                "organization.erasing",
+                lambda: store.erase_organization(to_erase),
             ),
             "delete_subscription": (
                 "subscription.deleted",

@@ -12,7 +12,7 @@ from triggers_api.http.application import Application
 from triggers_api.testing import ADMIN_KEY, API_KEY, FrozenClock, Receiver, Service
 
 NOBODYS_CHANGE: Final = {
-    "POST /api/events", "POST /api/events/batch", "POST /api/admin/process",
+    "POST /api/portal-links", "POST /api/events", "POST /api/events/batch", "POST /api/admin/process",
     "POST /api/admin/requeue-stuck", "POST /api/admin/verify/repair",
     "POST /api/listen/{subscription_id}/fetch",
     "POST /api/listen/{subscription_id}/settle", "DELETE /api/inbox/{event_id}",
@@ -23,7 +23,10 @@ NOBODYS_CHANGE: Final = {
         for action in ("pull", "ack", "nack", "extend")
     ),
 }  # fmt: skip
-"""What takes events in, hands them out, and has the service do now what it does anyway."""
+"""What takes events in, hands them out, and has the service do now what it does anyway.
+
+A link to a portal is signed, and stored nowhere: what is changed with it is told as its key's.
+"""
 
 
 async def call(
@@ -121,6 +124,7 @@ async def each_change(service: Service, receiver: Receiver) -> set[str]:  # noqa
     await change("POST", f"{path}/keys/{{key_id}}/rotate", key_id=key["id"], **of, **by_operator)
     await change("DELETE", f"{path}/keys/{{key_id}}", key_id=key["id"], **of, **by_operator)
     await change("DELETE", path, **of, **by_operator)
+    await change("POST", f"{path}/erase", **of, **by_operator)
     path = "/api/admin/keys"
     key = await change("POST", path, {"name": "k"}, **by_operator)
     path = f"{path}/{{operator_key_id}}"

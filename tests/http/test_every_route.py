@@ -73,6 +73,7 @@ async def settle_in(service: Service, organization_id: str, key: str, receiver: 
         job = await call("POST", "/api/replays", {"rate": 0.001})
         hook = await call("POST", "/api/hooks", {"target_url": url, "event": f"hook.{number}"})
         made = await new_key(service, organization_id)
+        await service.call("POST", "/api/admin/keys", {"name": "operator"}, key=ADMIN_KEY)
     session = await call("POST", "/api/listen", {"event_types": ["held.*"]})
     await call("POST", "/api/events", {"type": "held.back", "payload": 1})
     await service.drain()

@@ -105,6 +105,14 @@ CREATE TABLE endpoint_health (
     disabled_at bigint
 ) WITH (fillfactor=50);
 ALTER TABLE endpoint_health ADD CONSTRAINT endpoint_health_pkey PRIMARY KEY (organization_id, subscription_id);
+CREATE TABLE erasures (
+    organization_id uuid NOT NULL,
+    requested_at bigint NOT NULL,
+    finished_at bigint,
+    events bigint NOT NULL,
+    deliveries bigint NOT NULL
+);
+ALTER TABLE erasures ADD CONSTRAINT erasures_pkey PRIMARY KEY (organization_id);
 CREATE TABLE event_queue (
     organization_id uuid NOT NULL,
     event_id uuid NOT NULL,

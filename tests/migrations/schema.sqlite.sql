@@ -76,6 +76,13 @@ CREATE TABLE endpoint_health (
     warned_at INTEGER,
     error TEXT NOT NULL
     , probe_from INTEGER NOT NULL DEFAULT 0, disabled_at INTEGER) STRICT;
+CREATE TABLE erasures (
+    organization_id INTEGER PRIMARY KEY,
+    requested_at INTEGER NOT NULL,
+    finished_at INTEGER,
+    events INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL
+) STRICT;
 CREATE TABLE event_failures (
     event_id INTEGER PRIMARY KEY,
     reason TEXT NOT NULL,

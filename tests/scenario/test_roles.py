@@ -108,6 +108,7 @@ def test_the_parts_of_each_role_are_those_of_its_readiness(process: Process, eng
         "retention",
         "event retention",
         "audit retention",
+        "eraser",
         "processor",
         "dispatcher",
         "outbox",

@@ -14,6 +14,7 @@ from triggers_api.http.organization import check_name
 from triggers_api.http.parameters import Cursor, Limit
 from triggers_api.http.request import changes, check_action
 from triggers_api.model import ids
+from triggers_api.model.erasure import Erasure
 from triggers_api.model.organization import (
     ORGANIZATION_SCOPES,
     Organization,
@@ -65,6 +66,12 @@ class OrganizationPage(msgspec.Struct, frozen=True):
 
     data: list[Organization]
     next_cursor: str | None
+
+
+class Erasures(msgspec.Struct, frozen=True):
+    """Organizations that are being erased, or were."""
+
+    data: list[Erasure]
 
 
 @post("/organizations", summary="Create an organization")
@@ -154,6 +161,30 @@ async def delete_organization(
             raise NotFound("there is no such organization")
 
 
+@post(
+    "/organizations/{organization_id:str}/erase",
+    summary="Erase an organization",
+    status_code=202,
+    guards=[check_action],
+)
+async def erase_organization(
+    context: NamedDependency[Context], organization_id: FromPath[str]
+) -> Erasure:
+    """Deletes it, if that was not done, and has everything of it go. It cannot be called back."""
+    async with context.changing(organization_id):
+        await context.store.delete_organization(organization_id)
+        erasure = await context.store.erase_organization(organization_id)
+        if erasure is None:
+            raise NotFound("there is no such organization")
+    return erasure
+
+
+@get("/erasures", summary="List erasures")
+async def list_erasures(context: NamedDependency[Context]) -> Erasures:
+    """How far each organization is erased; finished ones included."""
+    return Erasures(await context.store.erasures())
+
+
 @get("/verify", summary="Check the books and the records")
 async def verify(
     context: NamedDependency[Context],
@@ -188,6 +219,8 @@ def router() -> Router:
             get_organization,
             change_organization,
             delete_organization,
+            erase_organization,
+            list_erasures,
             verify,
             repair,
         ],

@@ -149,6 +149,16 @@ def organization_deleted(organization_id: str) -> Deed:
     )
 
 
+def organization_erased(organization_id: str, how: str) -> Deed:
+    """Of an organization of which everything is to go (``erasing``), or has gone (``erased``)."""
+    return Deed(
+        action=f"organization.{how}",
+        resource_type="organization",
+        resource_id=organization_id,
+        organization_id=None,
+    )
+
+
 def key_deed(organization_id: str | None, before: ApiKey | None, after: ApiKey) -> Deed | None:
     """Of a key that is made, revoked or otherwise changed; ``None`` if nothing is."""
     changes = _compared(_fields(before), _fields(after), left_out=_TIMES | {"id", "last_used_at"})

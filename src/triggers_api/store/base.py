@@ -35,6 +35,7 @@ from triggers_api.model.delivery import (
     NewDelivery,
     Origin,
 )
+from triggers_api.model.erasure import Erasure
 from triggers_api.model.event import (
     Event,
     EventAside,
@@ -1517,6 +1518,26 @@ class Store(Protocol):
 
     async def delete_organization(self, organization_id: str) -> bool:
         """Hide a tenant, revoke its keys, delete its subscriptions with a farewell, cancel its jobs."""
+
+    async def erase_organization(self, organization_id: str) -> Erasure | None:
+        """Have everything go that is left of an organization that was deleted; asking twice is fine.
+
+        Returns:
+            How far that is; ``None`` if there is no such organization, or it is not deleted.
+        """
+
+    async def erasures(self) -> list[Erasure]:
+        """Every erasure, finished ones included."""
+
+    async def erase_some(self, limit: int) -> bool:
+        """Erase up to ``limit`` events of an organization that is to be erased, or what else is left.
+
+        Of an event all or nothing goes in one transaction, and the books with it. With the last piece
+        an entry of the service's own says that it is done; all others of the organization are gone.
+
+        Returns:
+            Whether there may be more to do at once.
+        """
 
     async def create_key(self, key: KeyRecord) -> None:
         """Store a key; one with the same digest is brought back to life with the new fields."""

@@ -29,8 +29,8 @@ RECORDS: Final = ("events", "deliveries", "attempts")
 """What is copied batch by batch, in this order."""
 SETTINGS: Final = (
     "organizations", "api_keys", "subscriptions", "controls", "accounts", "order_keys",
-    "endpoint_health", "farewells", "jobs", "notices", "inboxes", "event_types", "key_uses", "rollups",
-    "switches", "logouts",
+    "endpoint_health", "farewells", "jobs", "notices", "inboxes", "event_types", "key_uses", "erasures",
+    "rollups",    "switches", "logouts",
 )  # fmt: skip
 """What is small enough to be copied at the end, each table as a whole."""
 QUEUES: Final = ("event_queue", "delivery_queue", "inbox_items", "audit_entries")
@@ -177,6 +177,7 @@ class Source:
             "accounts": lambda owner, *counts: (known[owner], 0, *counts),
             "order_keys": lambda owner, number, *rest: (known[owner], known[number], *rest),
             "endpoint_health": lambda owner, number, *rest: (known[owner], known[number], *rest),
+            "erasures": lambda owner, *columns: (known[owner], *columns),
             "key_uses": lambda key, used_at: (uuid(key), used_at),
             "event_types": lambda owner, *columns: (known[owner], *columns, version),
             "switches": lambda owner, number, body: (

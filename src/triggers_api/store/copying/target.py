@@ -73,6 +73,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "receive_count",
     ),
     "key_uses": ("key_id", "used_at"),
+    "erasures": ("organization_id", "requested_at", "finished_at", "events", "deliveries"),
     "audit_entries": (
         "organization_id", "id", "action", "actor", "resource_type", "resource_id", "body",
     ),

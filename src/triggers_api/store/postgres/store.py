@@ -28,6 +28,7 @@ from triggers_api.model.delivery import (
     NewDelivery,
     without_attempts,
 )
+from triggers_api.model.erasure import Erasure
 from triggers_api.model.event import EventAside, EventDetail, FirstEvent, NewEvent
 from triggers_api.model.event_type import EventType
 from triggers_api.model.health import (
@@ -114,6 +115,7 @@ from triggers_api.store.postgres.connection import (
     standing,
 )
 from triggers_api.store.postgres.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs, changed
+from triggers_api.store.postgres.erasure_verbs import ErasureVerbs
 from triggers_api.store.postgres.event_verbs import EventVerbs
 from triggers_api.store.postgres.farewell_verbs import FarewellVerbs
 from triggers_api.store.postgres.health_verbs import HealthVerbs
@@ -219,6 +221,7 @@ class PostgresStore:
         self._ids = ids.IdGenerator(self._clock, after=last.sequence)
         self._queue = QueueVerbs(sessions, failpoints=failpoints)
         self._audit = AuditVerbs(self._ids)
+        self._erasures = ErasureVerbs(self._audit)
         self._verify = VerifyVerbs(self._audit)
         self._settings = SettingsVerbs(cipher, self._audit)
         self._farewells = FarewellVerbs(self._settings, self._audit)
@@ -1467,6 +1470,23 @@ class PostgresStore:
         if found:
             await self._tidy_up()
         return found
+
+    async def erase_organization(self, organization_id: str) -> Erasure | None:
+        organization, by = _organization(organization_id), present_actor()
+        return await self._write(
+            lambda db: self._erasures.request(db, organization, by=by, now=self.now()),
+            atomic=True,
+        )
+
+    async def erasures(self) -> list[Erasure]:
+        return await self._sessions.read(self._erasures.erasures)
+
+    async def erase_some(self, limit: int) -> bool:
+        return await self._hot(
+            "erase_some",
+            lambda db: self._erasures.step(db, limit, now=self.now()),
+            atomic=True,
+        )
 
     async def create_key(self, key: KeyRecord) -> None:
         by = present_actor()

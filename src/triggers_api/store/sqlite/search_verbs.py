@@ -42,9 +42,9 @@ from triggers_api.store.sqlite.tables import SQL, Tables, numbers, run_many
 
 _END_OF_TIME: Final = (1 << 63) - 1
 _SHORT_QUEUE: Final = 5000
-_PART_BITS: Final = 16
+PART_BITS: Final = 16
 """A block's number: that of its part, and below it its own."""
-_IDS: Final = (1 << _PART_BITS) - 1
+_IDS: Final = (1 << PART_BITS) - 1
 """The place of the ids among the blocks of a part."""
 _PAYLOAD: Final = 2
 _STATEMENTS: Final = {
@@ -181,13 +181,13 @@ class SearchVerbs(Tables):
                     stale_at,
                 ),
             )
-            run_many(db, "save_blocks", [(number << _PART_BITS | _IDS, events.tobytes())])
+            run_many(db, "save_blocks", [(number << PART_BITS | _IDS, events.tobytes())])
             self._save_blocks(db, number, part.part)
         db.execute(SQL["save_progress"], (organization, int(part.position)))
         return True
 
     def _save_blocks(self, db: apsw.Connection, number: int, part: Part) -> None:
-        first = number << _PART_BITS
+        first = number << PART_BITS
         run_many(
             db, "save_blocks", [(first | at, body) for at, body in sorted(part.blocks.items())]
         )
@@ -238,7 +238,7 @@ class SearchVerbs(Tables):
             return False
         values = (stale.number, part.bits, part.whole, read_at)
         for (number,) in list(db.execute(SQL["replace_part"], values)):
-            first = number << _PART_BITS
+            first = number << PART_BITS
             db.execute(SQL["delete_blocks"], (first, first | _IDS))
             self._save_blocks(db, number, part)
         return True
@@ -249,8 +249,8 @@ class SearchVerbs(Tables):
             return 0
         found = list(db.execute(SQL["parts_to_prune"], (limit,)))
         for number, organization, deleted in found:
-            first = number << _PART_BITS
-            db.execute(SQL["delete_blocks"], (first, first + (1 << _PART_BITS)))
+            first = number << PART_BITS
+            db.execute(SQL["delete_blocks"], (first, first + (1 << PART_BITS)))
             db.execute(SQL["delete_part"], (number,))
             if deleted:
                 db.execute(SQL["delete_progress"], (organization,))
@@ -355,13 +355,13 @@ def _between(span: Span) -> dict[str, int]:
 
 def _blocks(db: apsw.Connection, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
     rows = db.execute(
-        SQL["search_blocks"], (numbers([part << _PART_BITS | block for part, block in wanted]),)
+        SQL["search_blocks"], (numbers([part << PART_BITS | block for part, block in wanted]),)
     )
-    return {(number >> _PART_BITS, number & _IDS): body for number, body in rows}
+    return {(number >> PART_BITS, number & _IDS): body for number, body in rows}
 
 
 def _ids(db: apsw.Connection, parts: Sequence[int]) -> dict[int, Sequence[int]]:
     rows = db.execute(
-        SQL["search_blocks"], (numbers([part << _PART_BITS | _IDS for part in parts]),)
+        SQL["search_blocks"], (numbers([part << PART_BITS | _IDS for part in parts]),)
     )
-    return {number >> _PART_BITS: array("q", body) for number, body in rows}
+    return {number >> PART_BITS: array("q", body) for number, body in rows}

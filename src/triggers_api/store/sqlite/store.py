@@ -19,6 +19,7 @@ from triggers_api.model import ids
 from triggers_api.model.audit import by_hand
 from triggers_api.model.controls import Switches
 from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
+from triggers_api.model.erasure import Erasure
 from triggers_api.model.event import EventAside, EventDetail, FirstEvent, NewEvent
 from triggers_api.model.event_type import EventType
 from triggers_api.model.health import DEFAULT_POLICY, EndpointHealth, HealthChange, HealthPolicy
@@ -91,6 +92,7 @@ from triggers_api.store.sqlite.connection import (
     plain,
 )
 from triggers_api.store.sqlite.delivery_verbs import CANCELLED_AT_ONCE, DeliveryVerbs
+from triggers_api.store.sqlite.erasure_verbs import ErasureVerbs
 from triggers_api.store.sqlite.event_verbs import EventVerbs
 from triggers_api.store.sqlite.farewell_verbs import FarewellVerbs
 from triggers_api.store.sqlite.health_verbs import HealthVerbs
@@ -164,6 +166,7 @@ class SqliteStore:
         gone_past: GonePast = QueuePassed(0)
         self._queue = QueueVerbs(keys, passed, gone_past)
         self._audit = AuditVerbs(keys, clock, tail=tail, after=last)
+        self._erasures = ErasureVerbs(keys, self._audit)
         self._verify = VerifyVerbs(keys, self._audit)
         self._settings = SettingsVerbs(keys, cipher, self._audit)
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
@@ -1214,13 +1217,33 @@ class SqliteStore:
         organization, by = self._organization(organization_id), present_actor()
 
         def delete(db: apsw.Connection) -> bool:
-            found = self._settings.delete_organization(db, organization, by=by, now=self.now())
-            self._inboxes.delete_all(db, organization)
+            # What is changed or deleted here is to be found nowhere in the file if all is erased later.
+            db.pragma("secure_delete", 1)
+            try:
+                found = self._settings.delete_organization(db, organization, by=by, now=self.now())
+                self._inboxes.delete_all(db, organization)
+            finally:
+                db.pragma("secure_delete", 0)
             return found
 
         found = await self._write("delete_organization", delete)
         await self._cancel_ended()
         return found
+
+    async def erase_organization(self, organization_id: str) -> Erasure | None:
+        organization, by = self._organization(organization_id), present_actor()
+        return await self._write(
+            "erase_organization",
+            lambda db: self._erasures.request(db, organization, by=by, now=self.now()),
+        )
+
+    async def erasures(self) -> list[Erasure]:
+        return await self._readers.run(self._erasures.erasures)
+
+    async def erase_some(self, limit: int) -> bool:
+        return await self._write(
+            "erase_some", lambda db: self._erasures.step(db, limit, now=self.now())
+        )
 
     async def create_key(self, key: KeyRecord) -> None:
         by = present_actor()

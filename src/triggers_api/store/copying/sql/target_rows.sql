@@ -22,4 +22,5 @@ SELECT (SELECT count(*) FROM organizations) AS organizations,
        (SELECT count(*) FROM inboxes) AS inboxes,
        (SELECT count(*) FROM inbox_items) AS inbox_items,
        (SELECT count(*) FROM audit_entries) AS audit_entries,
-       (SELECT count(*) FROM key_uses) AS key_uses
+       (SELECT count(*) FROM key_uses) AS key_uses,
+       (SELECT count(*) FROM erasures) AS erasures

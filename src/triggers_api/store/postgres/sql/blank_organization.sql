@@ -1,0 +1,1 @@
+UPDATE organizations SET body = $2 WHERE id = $1

@@ -1,0 +1,1 @@
+SELECT EXISTS (SELECT FROM farewells WHERE organization_id = $1)

@@ -1,0 +1,1 @@
+DELETE FROM {table} WHERE subscription_id IN (SELECT id FROM subscriptions WHERE organization_id = ?1)

@@ -1,0 +1,1 @@
+DELETE FROM {table} WHERE organization_id = ?1

@@ -1,0 +1,1 @@
+SELECT id FROM events WHERE organization_id = ?1 LIMIT ?2

@@ -1,0 +1,1 @@
+SELECT deleted_at IS NOT NULL, body FROM organizations WHERE id = ?1
