@@ -70,7 +70,6 @@ SCOPES: Final = {
     "GET /api/event-types/{name}": READ_OR_MANAGE,
     "DELETE /api/event-types/{name}": MANAGE,
     "GET /api/audit": {"read", "manage", "admin"},
-    "POST /api/portal-links": MANAGE,
     "GET /api/stats": READ_OR_MANAGE,
     "GET /api/quarantine": READ_OR_MANAGE,
     "POST /api/quarantine/{event_id}/release": MANAGE,
