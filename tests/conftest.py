@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, TypeVar
 import pytest
 import structlog
 import uvloop
+from tests.buffered import READ_THEIR_OWN_WRITES, land_at_once
 from tests.servers.postgres import GIVEN, Postgres, PostgresServer, given_server
 from tests.servers.redis import PROGRAMS, RedisServer, program
 
@@ -191,6 +192,15 @@ def own_redis(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
         pytest.skip("redis-server is not on the PATH")
     with RedisServer(request.param) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def landed_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the buffer: events land before they are answered for, for those tests that need it."""
+    callspec = getattr(request.node, "callspec", None)
+    buffered = callspec is not None and callspec.params.get("engine") == BUFFERED
+    if buffered and request.node.originalname in READ_THEIR_OWN_WRITES:
+        land_at_once(monkeypatch)
 
 
 @pytest.fixture

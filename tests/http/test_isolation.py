@@ -44,6 +44,8 @@ SCOPES: Final = {
     "POST /api/listen/{subscription_id}/settle": MANAGE,
     "POST /api/subscriptions/{subscription_id}/test": MANAGE,
     "GET /api/subscriptions/{subscription_id}/stats": READ_OR_MANAGE,
+    "POST /api/portal-links": MANAGE,
+    "POST /api/filters/check": READ,
     "POST /api/hooks": MANAGE,
     "GET /api/hooks": READ_OR_MANAGE,
     "GET /api/hooks/samples": READ,
@@ -112,6 +114,7 @@ SCOPES: Final = {
     "GET /api/admin/quarantine": OPERATOR,
     "POST /api/admin/quarantine/{event_id}/release": OPERATOR,
     "DELETE /api/admin/quarantine/{event_id}": OPERATOR,
+    "GET /api/admin/settings": OPERATOR,
     "GET /api/admin/verify": OPERATOR,
     "POST /api/admin/verify/repair": OPERATOR,
     "POST /api/admin/keys": OPERATOR,
@@ -145,6 +148,7 @@ BODIES: Final[dict[str, object]] = {
     "POST /api/dead-letters/replay": {"dry_run": True},
     "POST /api/dead-letters/purge": {"all": True, "dry_run": True},
     "POST /api/replays": {"dry_run": True},
+    "POST /api/filters/check": {},
     "PUT /api/event-types/{name}": {"description": "made"},
     "PUT /api/inboxes/{name}": {"types": ["made"]},
     "POST /api/inbox/pull": {"limit": 1},
@@ -375,7 +379,7 @@ def test_a_key_opens_what_its_scope_says_and_nothing_else(
     if scope in SCOPES[route] and route in REFUSED_WITHOUT_MORE:
         assert_problem(answer, 422, "validation-failed")
     elif scope in SCOPES[route]:
-        assert answer.status in {200, 400, 404}
+        assert answer.status in {200, 201, 400, 404}
     else:
         assert_problem(answer, 403, "forbidden")
 
