@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, TypeVar
 import pytest
 import structlog
 import uvloop
+from tests.buffered import READ_THEIR_OWN_WRITES, land_at_once
 from tests.servers.postgres import GIVEN, Postgres, PostgresServer, given_server
 from tests.servers.redis import PROGRAMS, RedisServer, program
 
@@ -79,15 +80,16 @@ def engine(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def on_every_engine(metafunc: pytest.Metafunc, *, buffered: bool = False) -> None:
+def on_every_engine(metafunc: pytest.Metafunc, *, buffered: bool | None = False) -> None:
     """For ``pytest_generate_tests``: run a test once with each engine, or those it is marked with.
 
-    Once more with the ingest buffer before PostgreSQL: with the long tests, unless ``buffered``.
+    Once more with the ingest buffer before PostgreSQL: with the long tests, unless ``buffered``; with
+    ``None`` not at all.
     """
     if "engine" in metafunc.fixturenames:
         marked = metafunc.definition.get_closest_marker("engines")
         engines = ENGINES if marked is None else marked.args
-        if "postgres" in engines:
+        if "postgres" in engines and buffered is not None:
             marks = () if buffered else pytest.mark.faults
             engines = (*engines, pytest.param(BUFFERED, marks=marks))
         metafunc.parametrize("engine", engines, indirect=True, scope="module")
@@ -190,6 +192,15 @@ def own_redis(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
         pytest.skip("redis-server is not on the PATH")
     with RedisServer(request.param) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def landed_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the buffer: events land before they are answered for, for those tests that need it."""
+    callspec = getattr(request.node, "callspec", None)
+    buffered = callspec is not None and callspec.params.get("engine") == BUFFERED
+    if buffered and request.node.originalname in READ_THEIR_OWN_WRITES:
+        land_at_once(monkeypatch)
 
 
 @pytest.fixture

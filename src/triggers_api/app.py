@@ -77,6 +77,7 @@ from triggers_api.store.connect import (
 from triggers_api.store.directory import Directory
 from triggers_api.store.timed import time_verbs
 from triggers_api.telemetry.metrics import Metrics
+from triggers_api.telemetry.tracing import Tracing
 from triggers_api.web.site import Site
 
 if TYPE_CHECKING:
@@ -185,7 +186,8 @@ class App:
                 buffer=self.buffer,
             )
             self.egress = Egress(settings.allow_cidrs, own=_own_addresses(settings.host))
-            sender = await stack.enter_async_context(Sender(self.egress))
+            self._tracing = self._traces(stack)
+            sender = await stack.enter_async_context(Sender(self.egress, tracing=self._tracing))
             self.processor = Processor(
                 store,
                 directory,
@@ -199,6 +201,7 @@ class App:
                     max_attempts=settings.max_process_attempts,
                 ),
                 metrics=metrics,
+                tracing=self._tracing,
                 left=self.room.left,
             )
             self.dispatcher = Dispatcher(
@@ -216,6 +219,7 @@ class App:
                 ),
                 wall=self._clock,
                 metrics=metrics,
+                traced=self._tracing is not None,
             )
             self.prober = Prober(
                 store,
@@ -343,6 +347,19 @@ class App:
             raise StartError(f"cannot use {url}: {problem.detail}") from None
         return store
 
+    def _traces(self, stack: AsyncExitStack) -> Tracing | None:
+        settings = self.settings
+        if settings.otel_endpoint is None:
+            return None
+        tracing = Tracing(
+            settings.otel_endpoint,
+            sample=settings.otel_sample,
+            instance=self.worker_id,
+            metrics=self.metrics,
+        )
+        stack.push_async_callback(asyncio.to_thread, tracing.close)
+        return tracing
+
     async def _open_buffer(self, stack: AsyncExitStack) -> "Buffer | None":
         """The ingest buffer, if there is to be one. Redis may be away; if not, it must be fit."""
         if self.settings.ingest_buffer != "redis" or self.redis is None:
@@ -464,8 +481,12 @@ class App:
         self.key_uses = KeyUses(
             self.store, directory, taken=authenticator.take_uses, metrics=self.metrics
         )
-        self.post_event = PostEvent(self.ingest, self.admission, metrics=self.metrics)
-        post_batch = PostBatch(self.ingest, self.admission, metrics=self.metrics)
+        self.post_event = PostEvent(
+            self.ingest, self.admission, metrics=self.metrics, tracing=self._tracing
+        )
+        post_batch = PostBatch(
+            self.ingest, self.admission, metrics=self.metrics, tracing=self._tracing
+        )
         self.context = Context(
             settings=settings,
             store=self.store,
@@ -519,10 +540,12 @@ class App:
             checks[self.disk.name] = StorageFull.code
         ready = all(state == "ok" for state in checks.values())
         if self.buffer is not None:
-            # While the store is away, and what cannot do without it fails, events go on being accepted.
             takes = self._has_api and self.buffer.takes
-            ready = (takes and not draining) if problem is not None else ready
-            ready = ready and (takes or self.buffer.falls_back)
+            if problem is not None:
+                # What cannot do without the store fails; events go on being accepted.
+                ready = takes and not draining
+            elif self._has_api:
+                ready = ready and (takes or self.buffer.falls_back)
             checks["buffer"] = self.buffer.state
         # Traffic may come all the same: what is accepted waits for a worker.
         checks["workers"] = self.peers.state

@@ -445,6 +445,16 @@ class Settings:
         _choice("console", "json"),
         "`console` for people, `json` for machines; by default console on a terminal.",
     )
+    otel_endpoint: str | None = _setting(
+        None,
+        _text,
+        "Where traces are sent, by OTLP over HTTP, as `http://collector:4318/v1/traces`.",
+    )
+    otel_sample: float = _setting(
+        0.01,
+        _number(0, 1),
+        "The share of traces that are written down; who sends a `traceparent` has decided that.",
+    )
     log_lines_per_s: int = _setting(
         100,
         _whole(0, 1_000_000),

@@ -208,3 +208,16 @@ def test_a_job_walks_a_group_or_what_was_named(
     assert {each.id: each.error_class for each in rows} == {
         each: REASONS[reason] for each, reason in zip(made, reasons, strict=True)
     }
+
+
+def test_what_an_older_process_has_made_is_sorted_in_by_the_sweep(
+    world: World, organization: str, subscription: str
+) -> None:
+    if not world.engine.is_shared:
+        pytest.skip("one process owns the file")
+    (letter,) = dead(world, organization, subscription, "timeout: too late")
+    world.engine.execute("UPDATE dead_letters SET subscription_id = NULL, error_class = NULL")
+    assert groups(world, organization) == []
+    assert [each.id for each in listed(world, organization)] == [letter]
+    world.run(world.store.reap())
+    assert [each.error_class for each in groups(world, organization)] == ["timeout"]

@@ -44,6 +44,12 @@ class Operator:
         body = {"type": "order.created", "payload": 1}
         return self._run(self.service.call("POST", "/api/events", body, key=key or API_KEY))
 
+    def route(self) -> None:
+        """Have what waits routed, and nothing sent."""
+        self.turn(delivery="paused")
+        self._run(self.service.drain())
+        self.turn(delivery=None)
+
     def drained(self) -> Any:  # noqa: ANN401 - JSON
         return self.ask("GET", "/drain").json
 
@@ -178,6 +184,21 @@ def test_deliveries_of_one_wait_or_are_skipped_and_others_go_out(
     assert (delivery["status"], delivery["reason"]) == ("skipped", "delivery is switched off")
 
 
+def test_an_explanation_says_that_an_operator_keeps_a_delivery(
+    operator: Operator, run: Run
+) -> None:
+    made = run(operator.service.subscribe("http://127.0.0.1:9/"))
+    sent = operator.send().json["id"]
+    operator.route()
+    operator.turn(f"?subscription_id={made['id']}", delivery="paused")
+    shown = run(operator.service.call("GET", f"/api/events/{sent}/explain")).json
+    (each,) = shown["subscriptions"]
+    assert (each["matched"], each["reason"]) == (True, "paused")
+    assert each["detail"] == (
+        "its delivery is pending and waits, as an operator has paused delivery"
+    )
+
+
 def test_switches_that_are_not_of_an_organization_are_refused_there(operator: Operator) -> None:
     acme, key = operator.organization("Acme")
     run = operator._run
@@ -299,7 +320,7 @@ def test_a_drain_does_not_wait_for_what_nobody_may_send(
     made = run(operator.service.subscribe("http://127.0.0.1:9/"))
     other = run(operator.service.subscribe("http://127.0.0.1:9/"))
     operator.send()
-    run(operator.service.app.processor.run_once())
+    operator.route()
     operator.ask("POST", "/drain")
     clock.advance(seconds=2)
     assert operator.drained()["drained"] is False

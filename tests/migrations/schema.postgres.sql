@@ -135,6 +135,11 @@ CREATE TABLE event_states (
 ALTER TABLE event_states ADD CONSTRAINT event_states_pkey PRIMARY KEY (organization_id, event_id);
 CREATE INDEX event_states_aside ON event_states USING btree (organization_id, status, event_id) WHERE status = ANY (ARRAY[3, 4, 5]);
 CREATE INDEX event_states_set_aside ON event_states USING btree (event_id) WHERE (status = ANY (ARRAY[3, 4])) AND reason IS NOT NULL;
+CREATE TABLE event_traces (
+    event_id uuid NOT NULL,
+    trace bytea NOT NULL
+);
+ALTER TABLE event_traces ADD CONSTRAINT event_traces_pkey PRIMARY KEY (event_id);
 CREATE TABLE event_types (
     organization_id uuid NOT NULL,
     name text COLLATE "C" NOT NULL,

@@ -102,6 +102,10 @@ CREATE TABLE event_queue (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX event_queue_leased ON event_queue (lease_until)
     WHERE lease_token <> 4611686018427387904;
+CREATE TABLE event_traces (
+    event_id INTEGER PRIMARY KEY,
+    trace BLOB NOT NULL
+) STRICT;
 CREATE TABLE event_types (
     organization_id INTEGER NOT NULL,
     name TEXT NOT NULL,

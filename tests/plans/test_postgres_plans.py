@@ -349,6 +349,7 @@ PLANS: Final = {
     "deliveries": [
         "deliveries_pkey (id <, id >=, organization_id =)", DELIVERY_IN_QUEUE, EVENT_BY_ID,
     ],
+    "finished_deliveries": ["deliveries_pkey (id <, id >=, organization_id =)", EVENT_BY_ID],
     "deliveries_by_event": [DELIVERIES_OF_EVENT, DELIVERY_IN_QUEUE, EVENT_BY_ID],
     "deliveries_by_subscription": [
         "deliveries_subscription (id <, id >=, organization_id =, subscription_id =)",

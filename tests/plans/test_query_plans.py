@@ -433,6 +433,7 @@ READ_WHOLE: Final = {
     "count_queued": "up to a bound",
     "events_queued": "when they are few, by the count before",
     "events_queued_upward": "the same",
+    "organization_depths": "for organizations with a limit, with a rest of 20 times as long after each",
     "queue_depths": "depths are counts; twice a second at most, over indexes of what is open",
     "workload": "up to a bound",
     "workload_of_all": "the same",

@@ -16,6 +16,7 @@ from aiohttp import web
 from tests.cli.conftest import Serving
 from tests.conftest import Enter, Log, MakeService, Run
 from tests.scenario.conftest import Ask
+from tests.servers.collector import Collector
 
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 
@@ -167,12 +168,14 @@ class Story:
         self.refusals: list[str] = []
         self.metrics = ""
         self.log = ""
+        self.traces = ""
         self._serving = serving
         self._receiver = receiver
         self._session = session
 
     def everywhere(self) -> Iterator[str]:
         yield self.log
+        yield self.traces
         yield self.metrics
         yield from self.refusals
 
@@ -314,9 +317,20 @@ def with_password(url: str) -> str:
     return url.replace(f"{parts.username}@", f"{parts.username}:{CANARY}-password@", 1)
 
 
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector() as collector:
+        yield collector
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_no_ones_data_and_no_secret_reaches_logs_metrics_or_refusals(
-    run: Run, enter: Enter, tmp_path: Path, database_url: str, log_format: str
+def test_no_ones_data_and_no_secret_reaches_logs_metrics_traces_or_refusals(
+    run: Run,
+    enter: Enter,
+    tmp_path: Path,
+    database_url: str,
+    log_format: str,
+    collector: Collector,
 ) -> None:
     receiver = enter(Receiver())
     serving = Serving(
@@ -333,14 +347,20 @@ def test_no_ones_data_and_no_secret_reaches_logs_metrics_or_refusals(
         "40",
         **KEYS,
         TRIGGERS_DATABASE_URL=with_password(database_url),
+        TRIGGERS_OTEL_ENDPOINT=collector.url,
+        TRIGGERS_OTEL_SAMPLE="1",
     )
     try:
         seen = run(told(serving, receiver))
         assert serving.end() == 0
         seen.log = serving.log
+        seen.traces = collector.raw.decode("latin-1")
     finally:
         serving.close()
-    # The story was told: each kind of line is there.
+    # The story was told: each kind of line is there, and of span.
+    assert {"POST /api/events", "append", "route", "POST"} == {
+        span.name for span in collector.spans
+    }
     for event in (
         "batch summary", "delivery attempted", "duplicate by constraint", "delivery off, skipped"
     ):  # fmt: skip

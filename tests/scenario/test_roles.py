@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
-from tests.conftest import Enter, Log, MakeService, Run
+from tests.conftest import BUFFERED, Enter, Log, MakeService, Run
 from tests.rooms import rooms
 from tests.servers.postgres import Postgres
 from tests.servers.proxy import Proxy
@@ -90,7 +90,7 @@ def test_what_one_process_takes_in_another_one_delivers(
     assert status(api, run, event_id) == "processed"
 
 
-def test_the_parts_of_each_role_are_those_of_its_readiness(process: Process) -> None:
+def test_the_parts_of_each_role_are_those_of_its_readiness(process: Process, engine: str) -> None:
     everywhere = {
         "store",
         "accepting",
@@ -120,6 +120,8 @@ def test_the_parts_of_each_role_are_those_of_its_readiness(process: Process) -> 
         "farewells",
     }
     limits = {"limits"}
+    if engine == BUFFERED:
+        work |= {"landing"}
     for role, parts in (("api", limits), ("worker", work), ("all", work | limits)):
         # The buffer is a part where there is one.
         assert set(process(role).app.readiness().checks) - {"buffer"} == everywhere | parts

@@ -155,9 +155,7 @@ def test_live_a_switch_is_obeyed_by_the_running_parts_within_a_second(
     async def settled() -> None:
         """Until the parts have looked, found the switch off, and wait again."""
         async with asyncio.timeout(1):
-            while (
-                service.app.monitor.stats.deliveries_waiting + service.app.monitor.stats.depth == 0
-            ):
+            while service.app.monitor.stats.deliveries_waiting + service.app.monitor.depth == 0:
                 await service.call("GET", "/readyz")
 
     run(settled())

@@ -81,6 +81,8 @@ DEFAULTS: Final[dict[str, object]] = {
     "shutdown_grace_s": 30.0,
     "log_level": "info",
     "log_format": None,
+    "otel_endpoint": None,
+    "otel_sample": 0.01,
     "log_lines_per_s": 100,
 }
 
@@ -121,6 +123,7 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "audit_retention_days": ("0", "36500", "-1", "36501"),
     "max_process_attempts": ("1", "1000", "0", "1001"),
     "shutdown_grace_s": ("0", "3600", "-1", "3600.1"),
+    "otel_sample": ("0", "1", "-0.1", "1.1"),
     "log_lines_per_s": ("0", "1000000", "-1", "1000001"),
 }
 
@@ -209,6 +212,8 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "shutdown_grace_s": ("0", 0.0),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
+    "otel_endpoint": ("http://a:4318/v1/traces", "http://a:4318/v1/traces"),
+    "otel_sample": ("0.5", 0.5),
     "log_lines_per_s": ("7", 7),
 }
 

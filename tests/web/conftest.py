@@ -15,7 +15,7 @@ from tests.conftest import Run, new_database, on_every_engine
 
 from triggers_api.testing import ADMIN_KEY, API_KEY, Answer, FrozenClock, Service
 
-ABOUT_WHAT_IS_STORED: Final = {"test_isolation"}
+ABOUT_WHAT_IS_STORED: Final = {"test_isolation", "test_work_views"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -5,16 +5,18 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
 from triggers_api.cli.options import load_settings, setting_flags
-from triggers_api.errors import StartError
+from triggers_api.errors import SettingsError, StartError
 from triggers_api.settings import Settings
 
 if TYPE_CHECKING:
     from triggers_api.store.migrations import Migration
+
+T = TypeVar("T")
 
 # What opens databases is imported where it is used, so that --help does not wait for it.
 
@@ -22,7 +24,17 @@ if TYPE_CHECKING:
 @click.command(name="migrate")
 @setting_flags("database_url", "database_direct_url")
 @click.option("--check", is_flag=True, help="Only say what is missing; exit with 1 if anything is.")
-def command(config: Path | None, check: bool, **flags: str | None) -> None:  # noqa: FBT001 - click's
+@click.option(
+    "--renumber",
+    is_flag=True,
+    help="After pg_restore into another server: number the log by that server's transactions.",
+)
+def command(
+    config: Path | None,
+    check: bool,  # noqa: FBT001 - click's
+    renumber: bool,  # noqa: FBT001 - click's
+    **flags: str | None,
+) -> None:
     """Bring a database's schema up to date. `triggers serve` does it by itself at its start."""
     from triggers_api.telemetry.logs import configure  # noqa: PLC0415
 
@@ -36,6 +48,8 @@ def command(config: Path | None, check: bool, **flags: str | None) -> None:  # n
         sys.exit(1 if missing else 0)
     for step in database.migrate():
         click.echo(f"applied: {step.number:04} {step.name}")
+    if renumber:
+        click.echo(f"renumbered: {database.renumber():,} events")
     click.echo(f"{database}: up to date")
 
 
@@ -47,6 +61,9 @@ class _Database(Protocol):
 
     def migrate(self) -> "list[Migration]":
         """Apply it."""
+
+    def renumber(self) -> int:
+        """Number the log anew; returns how many events have another number."""
 
 
 def _database(settings: Settings) -> _Database:
@@ -79,9 +96,12 @@ class _Server:
 
         return self._run(schema.migrate)
 
-    def _run(
-        self, step: Callable[[str], Coroutine[Any, Any, "list[Migration]"]]
-    ) -> "list[Migration]":
+    def renumber(self) -> int:
+        from triggers_api.store.copying.renumber import renumber  # noqa: PLC0415
+
+        return self._run(renumber)
+
+    def _run(self, step: Callable[[str], Coroutine[Any, Any, T]]) -> T:
         try:
             return asyncio.run(step(self._url))
         except StartError as error:
@@ -90,6 +110,11 @@ class _Server:
 
 class _File:
     """A database of SQLite."""
+
+    def renumber(self) -> int:
+        raise SettingsError(
+            "--renumber is for PostgreSQL: a file has no transactions of a server's"
+        )
 
     def __init__(self, path: Path) -> None:
         self._path = path

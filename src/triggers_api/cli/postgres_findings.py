@@ -102,6 +102,7 @@ async def _look(settings: Settings) -> AsyncIterator[Finding]:
         migrated = await _schema(options)
         yield migrated
         if migrated.level == "ok":
+            yield await _numbers(main)
             yield await _secrets(main, settings)
         shares = await _shares_sessions(url)
         yield _pooler(shares=shares, told=pooled)
@@ -189,6 +190,14 @@ async def _schema(options: StoreOptions) -> Finding:
     if missing:
         return Finding("warn", "schema", f"{len(missing)} migration(s) to be applied")
     return Finding("ok", "schema", "up to date")
+
+
+async def _numbers(main: Connection) -> Finding:
+    try:
+        await schema.refuse_foreign_numbers(main)
+    except StartError as error:
+        return Finding("fail", "log order", str(error))
+    return Finding("ok", "log order", "numbered by this server's transactions")
 
 
 async def _secrets(main: Connection, settings: Settings) -> Finding:

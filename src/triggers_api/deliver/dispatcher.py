@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from math import ceil
 from typing import Final, Protocol
@@ -15,6 +15,7 @@ from prometheus_client import Counter, Histogram
 from triggers_api.deliver.health import report_health
 from triggers_api.deliver.lanes import Flight, Lanes, any_room
 from triggers_api.deliver.webhook import Sent
+from triggers_api.errors import Unavailable
 from triggers_api.model import ids
 from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.controls import DeliveryMode, DeliveryModes
@@ -96,8 +97,11 @@ class Dispatcher:
         wall: Callable[[], Timestamp],
         metrics: Metrics,
         draw: Callable[[], float] = random.random,
+        traced: bool = False,
     ) -> None:
         """Set up; ``draw`` gives random numbers in [0, 1) for the jitter.
+
+        ``traced`` has the sender told which trace each delivery belongs to.
 
         ``wall`` is the wall clock, with which receivers compare the time in a signature.
         """
@@ -108,6 +112,7 @@ class Dispatcher:
         self._wall = wall
         self._metrics = metrics
         self._draw = draw
+        self._traced = traced
         self._lanes = Lanes(settings.concurrency, host_rates=settings.host_rates)
         self._running: dict[asyncio.Task[None], Flight] = {}
         self._alarm: asyncio.TimerHandle | None = None
@@ -229,20 +234,37 @@ class Dispatcher:
         rooms = _turned(rooms, modes, lanes.wanted)
         claim = await self._store.claim_deliveries(lanes.wanted, lease_s, rooms=rooms)
         self.claimed = len(claim.deliveries)
+        deliveries = await self._with_traces(claim.deliveries)
         # What another process has changed about their subscriptions counts for them.
         await self._directory.catch_up(claim.settings_version)
         if claim.recovered:
             self._metrics.recovered.labels("delivery").inc(claim.recovered)
             log.warning("deliveries taken over from a lease that ran out", count=claim.recovered)
         now = self._store.now()
-        self._start_by |= dict.fromkeys([each.id for each in claim.deliveries], start_by)
+        self._start_by |= dict.fromkeys([each.id for each in deliveries], start_by)
         limited = self._directory.delivery.limited
-        for delivery in [*lanes.take_all(), *claim.deliveries] if skips else claim.deliveries:
+        for delivery in [*lanes.take_all(), *deliveries] if skips else deliveries:
             if not limited or self._goes_out(delivery, now):
                 lanes.add(delivery, now / 1000)
         self._start(now)
         self._tell_of_skipped()
         return claim.unfinished
+
+    async def _with_traces(
+        self, deliveries: Sequence[ClaimedDelivery]
+    ) -> Sequence[ClaimedDelivery]:
+        if not (self._traced and deliveries):
+            return deliveries
+        try:
+            traces = await self._store.traces({each.event_id for each in deliveries})
+        except Unavailable:  # a trace is not worth a delivery's waiting
+            return deliveries
+        return [
+            msgspec.structs.replace(each, trace=traces[each.event_id])
+            if each.event_id in traces
+            else each
+            for each in deliveries
+        ]
 
     def _goes_out(self, delivery: ClaimedDelivery, now: Timestamp) -> bool:
         """Whether the switches let a delivery be sent; if not, it is given back or skipped."""

@@ -38,6 +38,7 @@ from triggers_api.model.retry import parse_retry_after
 from triggers_api.model.subscription import PayloadFormat, SubscriptionRecord
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import ClaimedDelivery
+from triggers_api.telemetry.tracing import Attributes, TracedAttempt, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -172,13 +173,17 @@ def new_traceparent() -> str:
 class Sender:
     """Makes the requests of one process."""
 
-    def __init__(self, egress: Egress, *, ssl: SSLContext | None = None) -> None:
+    def __init__(
+        self, egress: Egress, *, ssl: SSLContext | None = None, tracing: Tracing | None = None
+    ) -> None:
         """Set up.
 
         Args:
             egress: the gate that every connection passes.
             ssl: whom to trust, instead of the authorities that the system trusts.
+            tracing: writes down the attempts of events that belong to a trace.
         """
+        self._tracing = tracing
         self._client = Client(egress, ssl_context=ssl)
 
     async def __aenter__(self) -> Self:
@@ -211,7 +216,10 @@ class Sender:
             Unavailable: this process has no key to read them with; nothing was sent.
         """
         started = perf_counter()
-        traceparent = new_traceparent()
+        traced = None
+        if self._tracing is not None and delivery.trace is not None:
+            traced = self._tracing.attempt(delivery.trace, _attributes(delivery, attempt_number))
+        traceparent = new_traceparent() if traced is None else traced.traceparent
         headers: dict[str, str] | None = None
         signature = ""
         signing = delivery.target.signing(at)
@@ -252,6 +260,8 @@ class Sender:
             log.exception("a request failed in an unforeseen way", delivery_id=delivery.id)
             outcome = NoAnswer("connection-lost")
         ended = perf_counter()
+        if traced is not None:
+            _end(traced, outcome)
         details = AttemptDetails(
             __version__,
             now // 1000,
@@ -328,6 +338,25 @@ def is_usual(delivery: ClaimedDelivery, signing: Sequence[str]) -> bool:
         and len(signing) == 1
         and signing[0].startswith(PREFIX)
     )
+
+
+def _attributes(delivery: ClaimedDelivery, attempt_number: int) -> Attributes:
+    target = delivery.target
+    return {
+        "http.request.method": "POST",
+        "triggers.organization.id": target.organization_id,
+        "triggers.event.id": delivery.event_id,
+        "triggers.subscription.id": target.subscription.id,
+        "triggers.delivery.id": delivery.id,
+        "triggers.attempt": attempt_number,
+    }
+
+
+def _end(traced: TracedAttempt, outcome: Answered | NoAnswer) -> None:
+    if isinstance(outcome, Answered):
+        traced.end(status_code=outcome.status_code, error=None)
+    else:
+        traced.end(status_code=None, error=outcome.error)
 
 
 def _usual_body(delivery: ClaimedDelivery) -> bytes:

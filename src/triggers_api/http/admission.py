@@ -17,6 +17,7 @@ from triggers_api.model.organization import Organization, Scope
 from triggers_api.model.quota import Rate
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
+from triggers_api.telemetry.tracing import Received, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +32,7 @@ class IngestRequest:
         "organization_id",
         "raw",
         "started",
+        "traced",
     )
 
     def __init__(self, raw: Headers) -> None:
@@ -40,6 +42,7 @@ class IngestRequest:
         self.identifier = request_id(self.headers.get(b"x-request-id"))
         self.limit_headers: Headers = []
         self.organization_id: str | None = None
+        self.traced: Received | None = None
 
 
 class Admission:
@@ -152,6 +155,16 @@ def _policy(per_minute: int, burst: int) -> bytes:
     return b'"ingest";q=%d;w=60;burst=%d' % (per_minute, burst)
 
 
+def trace(request: IngestRequest, tracing: Tracing, route: str) -> bytes | None:
+    """What the events of a request carry on, see ``NewEvent.trace``; begins its span."""
+    received = request.traced = tracing.receive(
+        request.headers.get(b"traceparent"),
+        route=route,
+        ago_s=perf_counter() - request.started,
+    )
+    return None if received is None else received.trace.kept
+
+
 def refuse(request: IngestRequest, error: Exception, *, metrics: Metrics, route: str) -> Answer:
     """The answer to a request that cannot be done, counted by why."""
     elapsed = perf_counter() - request.started
@@ -181,4 +194,6 @@ def refuse(request: IngestRequest, error: Exception, *, metrics: Metrics, route:
         duration_ms=round(elapsed * 1e3, 2),
     )
     status, headers, body = problem_answer(error, request.identifier)
+    if request.traced is not None:
+        request.traced.end(status, {"triggers.code": error.code})
     return status, headers + request.limit_headers, body

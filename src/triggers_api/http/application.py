@@ -17,6 +17,7 @@ from triggers_api.http import (
     documentation,
     event_types,
     events,
+    filters,
     health,
     hooks,
     inbox,
@@ -29,6 +30,7 @@ from triggers_api.http import (
     problems,
     quarantine,
     queues,
+    settings,
     statistics,
     subscription_work,
     subscriptions,
@@ -90,6 +92,7 @@ def _api_routers() -> list[Router]:
             deliveries.router(),
             jobs.router(),
             event_types.router(),
+            filters.router(),
             quarantine.router(),
             inbox.router(),
             organization.router(),
@@ -107,6 +110,7 @@ def _api_routers() -> list[Router]:
         queues.router(),
         quarantine.admin_router(),
         statistics.admin_router(),
+        settings.router(),
         documentation.router(),
     ]
 

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from triggers_api.errors import FieldError, Problem, TooLarge, ValidationFailed
-from triggers_api.http.admission import Admission, IngestRequest, refuse
+from triggers_api.http.admission import Admission, IngestRequest, refuse, trace
 from triggers_api.http.body import ClientGone, Receive, body_parts, check_media_type, read_body
 from triggers_api.http.parameters import check_query
 from triggers_api.http.protocol import Answer
@@ -28,6 +28,7 @@ from triggers_api.ingest.cloudevents import BATCH, read_structured
 from triggers_api.ingest.draft import DEDUP_HEADER, Draft, EventRequest, read_draft
 from triggers_api.model.event import FirstEvent, NewEvent
 from triggers_api.telemetry.metrics import Metrics
+from triggers_api.telemetry.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -75,14 +76,23 @@ class BatchResult(msgspec.Struct, frozen=True):
 class PostBatch:
     """The route, a plain ASGI application."""
 
-    def __init__(self, ingest: Ingest, admission: Admission, *, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        ingest: Ingest,
+        admission: Admission,
+        *,
+        metrics: Metrics,
+        tracing: Tracing | None = None,
+    ) -> None:
         """Set up.
 
         Args:
             ingest: stores events.
             admission: says who may send how many.
             metrics: is told about every request.
+            tracing: writes down those that belong to a trace.
         """
+        self._tracing = tracing
         self._ingest = ingest
         self._admission = admission
         self._metrics = metrics
@@ -133,6 +143,8 @@ class PostBatch:
         if self._ingest.judges(organization_id):
             read = await self._judged(organization_id, read)
         drafts = [each for each in read if isinstance(each, Draft)]
+        if self._tracing is not None and (kept := trace(request, self._tracing, BATCH_PATH)):
+            drafts = [msgspec.structs.replace(each, trace=kept) for each in drafts]
         since = perf_counter()
         events: list[NewEvent] = []
         firsts: Sequence[FirstEvent | None] = ()
@@ -186,6 +198,17 @@ class PostBatch:
         ):
             self._metrics.batch_items.labels(outcome).inc(count)
         self._count(request, result, elapsed, routed)
+        if request.traced is not None:
+            request.traced.stored(now - since)
+            request.traced.end(
+                status,
+                {
+                    "triggers.organization.id": request.organization_id or "",
+                    "triggers.accepted": result.accepted,
+                    "triggers.duplicates": result.duplicates,
+                    "triggers.rejected": result.rejected,
+                },
+            )
         log.debug(
             "batch received",
             organization_id=request.organization_id,

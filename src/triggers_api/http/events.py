@@ -29,6 +29,7 @@ from triggers_api.http.parameters import (
 from triggers_api.http.request import OPTIONAL_BODY, check_action
 from triggers_api.http.stream import EventStream
 from triggers_api.model import ids
+from triggers_api.model.controls import DeliveryMode
 from triggers_api.model.delivery import WAITING, NewDelivery
 from triggers_api.model.event import Event, EventDetail, EventStatus
 from triggers_api.model.explain import Explanation, explain, view_of
@@ -281,8 +282,21 @@ async def explain_event(
                 organization_id, {each.subscription_id for each in event.deliveries}
             ),
             now=store.now(),
+            held=_held(context, organization_id, subscriptions),
         ),
     )
+
+
+def _held(
+    context: Context, organization_id: str, subscriptions: Iterable[Subscription]
+) -> set[str]:
+    """Those whose deliveries an operator has paused."""
+    modes = context.directory.delivery
+    return {
+        each.id
+        for each in subscriptions
+        if modes.of(organization_id, each.id) is DeliveryMode.PAUSED
+    }
 
 
 async def _in_flight(

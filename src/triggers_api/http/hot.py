@@ -19,7 +19,7 @@ import structlog
 from triggers_api.errors import (
     ValidationFailed,
 )
-from triggers_api.http.admission import Admission, IngestRequest, refuse
+from triggers_api.http.admission import Admission, IngestRequest, refuse, trace
 from triggers_api.http.body import ClientGone, Receive, check_media_type, read_body, too_slow
 from triggers_api.http.parameters import check_query
 from triggers_api.http.protocol import Answer, Headers
@@ -32,6 +32,7 @@ from triggers_api.model.event import EventStatus, FirstEvent, NewEvent
 from triggers_api.model.ids import received_ms
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.telemetry.metrics import Metrics
+from triggers_api.telemetry.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +54,7 @@ class PostEvent:
         admission: Admission,
         *,
         metrics: Metrics,
+        tracing: Tracing | None = None,
     ) -> None:
         """Set up.
 
@@ -60,7 +62,9 @@ class PostEvent:
             ingest: stores events.
             admission: says who may send one.
             metrics: is told about every request.
+            tracing: writes down those that belong to a trace.
         """
+        self._tracing = tracing
         self._ingest = ingest
         self._admission = admission
         self._metrics = metrics
@@ -136,6 +140,8 @@ class PostEvent:
 
     def _store(self, request: IngestRequest, organization_id: str, body: bytes) -> "_Storing":
         draft = self._ingest.judge(organization_id, _read(request, body))
+        if self._tracing is not None and (kept := trace(request, self._tracing, PATH)):
+            draft = msgspec.structs.replace(draft, trace=kept)
         event, awaited = self._ingest.accept(organization_id, draft)
         return _Storing(self, request, draft, event, awaited)
 
@@ -160,12 +166,24 @@ class PostEvent:
             self._ingest.note_duplicate(event.organization_id, first)
             self._metrics.ingest_duplicate.observe(elapsed)
             self._metrics.rollups.duplicate(event.organization_id)
+        if request.traced is not None:
+            request.traced.stored(now - storing.since)
+            request.traced.end(
+                status,
+                {
+                    "triggers.organization.id": event.organization_id,
+                    "triggers.event.id": event.id if first is None else first.id,
+                    "triggers.duplicate": first is not None,
+                    "triggers.payload_bytes": len(event.payload),
+                },
+            )
         if self._tells:
             log.debug(
                 "event received",
                 organization_id=event.organization_id,
                 event_id=event.id if first is None else first.id,
                 request_id=request.identifier.decode(),
+                trace_id=None if event.trace is None else event.trace[:16].hex(),
                 outcome="accepted" if first is None else "duplicate",
                 status_code=status,
                 payload_bytes=len(event.payload),

@@ -479,12 +479,12 @@ async def _checked(
     elif "url" in given and not url_is_checked:
         await _check_new_url(context, errors, base, merged["url"])
     if "event_types" in given:
-        merged["event_types"] = _types(errors, given["event_types"])
+        merged["event_types"] = check_types(errors, given["event_types"])
     elif not merged["event_types"]:
         errors.append(FieldError("/event_types", "missing-field", "is required"))
     _check_plain(errors, given)
     if given.get("filter") is not None:
-        _check_filter(errors, given["filter"])
+        check_filter(errors, given["filter"])
     if given.get("retry_schedule") is not None:
         merged["retry_schedule"] = _schedule(errors, given["retry_schedule"])
     if given.get("expires_at") is not None:
@@ -540,7 +540,8 @@ async def check_url(context: Context, errors: list[FieldError], pointer: str, ur
         errors.append(FieldError(pointer, refused.code, str(refused)))
 
 
-def _types(errors: list[FieldError], patterns: list[str]) -> tuple[str, ...]:
+def check_types(errors: list[FieldError], patterns: list[str]) -> tuple[str, ...]:
+    """The types that a subscription asks for; faults are added to ``errors``."""
     if not 1 <= len(patterns) <= TYPES_LIMIT:
         errors.append(
             FieldError("/event_types", "invalid-length", f"must have 1 to {TYPES_LIMIT} entries")
@@ -585,7 +586,8 @@ def _check_plain(errors: list[FieldError], given: dict[str, Any]) -> None:
         errors.append(FieldError("/max_concurrency", "out-of-range", "must be from 1 to 10000"))
 
 
-def _check_filter(errors: list[FieldError], text: str) -> None:
+def check_filter(errors: list[FieldError], text: str) -> None:
+    """A filter's text; its fault, with the place, is added to ``errors``."""
     try:
         compile_filter(text)
     except ExpressionFault as fault:

@@ -6,6 +6,7 @@ A field means the same wherever it appears; where it does not, there is an entry
 from typing import Any, Final
 
 FIELDS: Final = {
+    "about": "What it is.",
     "accepted": "How many were stored.",
     "OrganizationAccount.accepted": "Events that were answered 2xx and not as duplicates.",
     "Counted.accepted": "Events stored.",
@@ -35,6 +36,7 @@ FIELDS: Final = {
     "complete": "False where only the newest were looked at; the counts are then of those.",
     "Count.complete": "False where there are more, and counting was ended.",
     "DeadLetterGroup.complete": "False where there are more than were counted.",
+    "FilterChecked.complete": "There are no older events, or as many as were asked for were looked at.",
     "concurrency": "Requests to receivers at the same time.",
     "config": "The most important settings in force.",
     "connect": "Milliseconds to connect; null where there was nothing to do.",
@@ -78,11 +80,22 @@ FIELDS: Final = {
     "duplicates": "How many were there already.",
     "drain_rate": "Events a second that leave the queue, as long as something waits in it.",
     "durability": "What a commit survives.",
+    "FilterCheck.events": "How many of the newest events are looked at; 200 where it is left out.",
+    "FilterSample.fault": "Why the filter had no answer for it.",
+    "is_default": "It is as it is where nobody sets it.",
     "max_queue_depth": "Events that may wait to be routed; 0 for any, null as the service has it.",
     "refusing": "Why no event is taken in: depth, age or disk; null when they are.",
     "kept_in": "memory, postgresql or redis.",
     "limits": "Where rate limits are kept.",
+    "looked_at": "How many events were looked at.",
+    "FilterChecked.matched": "How many the filter lets through.",
+    "SettingShown.name": "Its name in files.",
+    "no_answer": "How many the filter has no answer for, and does not let through.",
+    "not_matched": "How many the filter does not let through.",
+    "of_types": "How many of them have one of the types.",
     "LimitsState.processes": "How many processes share each limit.",
+    "samples": "Some of each kind, the newest first.",
+    "SettingShown.secret": "Its value is not shown.",
     "LimitsState.state": "shared by all processes; local: by this one, its share if there are others.",
     "duration_ms": "From the beginning of the attempt to its end.",
     "enabled": "False is the status disabled.",
@@ -297,6 +310,8 @@ FIELDS: Final = {
     "url": "http or https, to a public address; without a user name.",
     "HookRequest.url": "The same as target_url.",
     "username": "At most 2048 characters without controls and colons.",
+    "SettingShown.value": "As text; of a secret only that there is one.",
+    "variable": "Its name in the environment.",
     "version": "The version in use.",
     "wait_s": "Seconds to wait for the first one: 0 to 20, 20 if not given.",
     "InboxView.complete": "Everything was counted; otherwise there are at least as many.",
@@ -455,6 +470,10 @@ EXAMPLES: Final[dict[tuple[str, str], Any]] = {
     ("post", "/api/subscriptions/{subscription_id}/test"): {
         "type": "order.created",
         "payload": {"id": 1},
+    },
+    ("post", "/api/filters/check"): {
+        "filter": "payload.total > 100",
+        "event_types": ["order.*"],
     },
     ("post", "/api/hooks"): {
         "target_url": "https://hooks.zapier.com/hooks/standard/1/abc/",

@@ -224,6 +224,7 @@ class Ingest:
             self._directory.version,
             aside=draft.aside,
             warnings=draft.warnings,
+            trace=draft.trace,
         )
 
     def _wanted(

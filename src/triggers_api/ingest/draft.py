@@ -28,6 +28,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         aside: why it is kept aside; ``None`` if it is not.
         warnings: where its payload does not fit the schema of its type.
+        trace: which one it belongs to, see :class:`~triggers_api.model.event.NewEvent`.
     """
 
     type: str
@@ -40,6 +41,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     deliver_at: Timestamp | None = None
     aside: str | None = None
     warnings: tuple[FieldError, ...] = ()
+    trace: bytes | None = None
 
 
 class EventRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):

@@ -92,6 +92,7 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
         operational: it is one of the service's own, to be put in the queue.
         aside: why it is kept aside instead of being put in the queue; ``None`` if it is not.
         warnings: what its sender is told of its payload; not stored.
+        trace: which one it belongs to (:attr:`triggers_api.model.trace.Trace.kept`), if to any.
     """
 
     id: str
@@ -109,6 +110,7 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
     operational: bool = False
     aside: str | None = None
     warnings: tuple[FieldError, ...] = ()
+    trace: bytes | None = None
 
 
 class FirstEvent(msgspec.Struct, frozen=True, gc=False):

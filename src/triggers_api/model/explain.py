@@ -1,6 +1,6 @@
 """Why a subscription gets an event, or not: routing's own decision, beside what is on file. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -59,6 +59,7 @@ def explain(
     in_flight: Mapping[str, int],
     now: int,
     health: Mapping[str, EndpointHealth] | None = None,
+    held: Collection[str] = (),
 ) -> list[Explanation]:
     """An explanation for each subscription, in the order in which they are given.
 
@@ -69,6 +70,7 @@ def explain(
         in_flight: by subscription, how many of its deliveries are being sent.
         now: milliseconds since the epoch.
         health: by subscription, what is known of endpoints that fail.
+        held: the subscriptions whose deliveries an operator has paused.
     """
     view = view_of(event)
     errors = _last_errors(event)
@@ -83,6 +85,9 @@ def explain(
             found.append(_undelivered(event.status, candidate, verdict, view, now))
             continue
         reason = _reason(subscription, delivery, in_flight.get(subscription.id, 0), now)
+        is_held = subscription.id in held and delivery.status in WAITING
+        if is_held:
+            reason = Reason.PAUSED
         ailing = (health or {}).get(subscription.id)
         shut = reason is not Reason.PAUSED and _shut(delivery, ailing, now)
         if shut:
@@ -98,6 +103,7 @@ def explain(
                     reason,
                     verdict if changed else None,
                     shut_until=ailing.open_until if shut and ailing is not None else None,
+                    is_held=is_held,
                 ),
                 filter=_parts(candidate, verdict, view),
                 changed_since=changed,
@@ -194,10 +200,13 @@ def _said(
     changed_to: Verdict | None,
     *,
     shut_until: Timestamp | None,
+    is_held: bool,
 ) -> str:
     told = f"its delivery is {delivery.status}"
     if shut_until is not None:
         told += f" and waits, as its endpoint keeps failing: breaker open until {shut_until}"
+    elif is_held:
+        told += " and waits, as an operator has paused delivery"
     elif reason is Reason.PAUSED:
         told += " and waits, as the subscription is paused"
     elif reason is Reason.LIMIT:

@@ -15,6 +15,8 @@ log = structlog.get_logger(__name__)
 _AT_ONCE: Final = 1000
 """How many rows of inboxes that were left are deleted in one transaction."""
 _BREATH_S: Final = 0.05
+_TRACES_KEPT_S: Final = 3 * 86_400
+"""An attempt that is made later than this begins a trace of its own."""
 
 
 class Reaper:
@@ -40,6 +42,11 @@ class Reaper:
                 cancelled=reaped.cancelled,
                 mended=reaped.mended,
             )
+        before = self._store.now().after(seconds=-_TRACES_KEPT_S)
+        pruned = _AT_ONCE
+        while pruned == _AT_ONCE:
+            pruned = await self._store.prune_traces(before, _AT_ONCE)
+            await asyncio.sleep(_BREATH_S)
         pruned = _AT_ONCE
         while pruned == _AT_ONCE:
             pruned = await self._store.prune_inboxes(_AT_ONCE)

@@ -1,7 +1,8 @@
 """The processor: claims accepted events, asks routing, has the answer stored."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from time import perf_counter
 from typing import Final, TypeVar
 
@@ -17,6 +18,7 @@ from triggers_api.model.filter import EventView
 from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent, Store
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
+from triggers_api.telemetry.tracing import Tracing
 
 T = TypeVar("T")
 
@@ -71,6 +73,7 @@ class _Batch:
         self.token = claim.token
         self.size = len(claim.events)
         self.started = perf_counter()
+        self.traces: Mapping[str, bytes] = {}
         self.ok = self.stale = self.error = self.timeout = self.set_aside = self.deliveries = 0
 
 
@@ -88,6 +91,7 @@ class Processor:
         metrics: Metrics,
         route: Route | None = None,
         left: Callable[[str], None] | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """Set up.
 
@@ -98,7 +102,9 @@ class Processor:
             metrics: is told what became of them.
             route: is asked for each event, by default the directory's subscriptions.
             left: is told the organization of each event that was routed.
+            tracing: writes down the routing of events that belong to a trace.
         """
+        self._tracing = tracing
         self._store = store
         self._directory = directory
         self._settings = settings
@@ -192,6 +198,9 @@ class Processor:
             self._metrics.recovered.labels("event").inc(claim.recovered)
             log.warning("events taken over from a lease that ran out", count=claim.recovered)
         batch = _Batch(claim)
+        if self._tracing is not None:
+            with suppress(Unavailable):  # a trace is not worth an event's waiting
+                batch.traces = await self._store.traces([event.id for event in claim.events])
         ends = await asyncio.gather(
             *(
                 self._work_group(batch, events)
@@ -315,9 +324,24 @@ class Processor:
             if answer.event.id not in gone:
                 batch.deliveries += len(answer.deliveries)
                 self._metrics.accepted_to_routed.observe((now - answer.event.due_at) / 1000)
+                if answer.event.id in batch.traces:
+                    self._tell_trace(batch, answer)
                 self._metrics.rollups.routed(answer.event.organization_id)
                 if self._left is not None:
                     self._left(answer.event.organization_id)
+
+    def _tell_trace(self, batch: _Batch, answer: RoutedEvent) -> None:
+        assert self._tracing is not None
+        self._tracing.routed(
+            batch.traces[answer.event.id],
+            seconds=perf_counter() - batch.started,
+            attributes={
+                "triggers.organization.id": answer.event.organization_id,
+                "triggers.event.id": answer.event.id,
+                "triggers.deliveries": len(answer.deliveries),
+                "triggers.batch.events": batch.size,
+            },
+        )
 
     def _failure(self, event: QueuedEvent, error: Exception) -> FailedEvent:
         log.error("routing failed", event_id=event.id, attempts=event.attempts, error=_named(error))

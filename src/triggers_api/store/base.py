@@ -128,6 +128,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
         failures: attempts since the delivery was opened, by the event or by a retry by hand.
         sent_at: the timestamp inside the ``standard`` format: ``occurred_at``, else received.
         sequence: its place among those of its subscription and key, where they are ordered.
+        trace: which one its event belongs to, where the dispatcher has asked for that.
         metadata: a JSON object of strings, or ``None``.
         origin: what made it.
         priority: 0 the first attempt for an event, 1 a retry or a replay.
@@ -153,6 +154,7 @@ class ClaimedDelivery(msgspec.Struct, frozen=True, gc=False):
     probe: bool = False
     operational: bool = False
     sequence: int | None = None
+    trace: bytes | None = None
 
 
 class Rooms(msgspec.Struct, frozen=True, kw_only=True):
@@ -1393,6 +1395,12 @@ class Store(Protocol):
 
     async def count_inbox(self, organization_id: str, name: str, most: int) -> InboxCounts | None:
         """Count what is in an inbox, going past ``most`` events at the most."""
+
+    async def traces(self, event_ids: Collection[str]) -> Mapping[str, bytes]:
+        """Which trace each of these belongs to, of those that do: ``NewEvent.trace``, stored with it."""
+
+    async def prune_traces(self, before: Timestamp, limit: int) -> int:
+        """Forget that of up to ``limit`` events accepted before a moment; returns how many."""
 
     async def prune_inboxes(self, limit: int) -> int:
         """Delete up to ``limit`` rows that seeks and deletions left; returns how many."""

@@ -488,6 +488,15 @@ class Metrics:
             buckets=LAGS,
             registry=registry,
         )
+        spans = Counter(
+            "triggers_trace_spans",
+            "Spans of traces, by what became of them.",
+            ["result"],
+            registry=registry,
+        )
+        self.spans_sent = spans.labels("sent")
+        self.spans_failed = spans.labels("failed")
+        self.spans_dropped = spans.labels("dropped")
         Gauge(
             "triggers_build_info",
             "Always 1; which version this is.",

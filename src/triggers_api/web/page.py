@@ -235,6 +235,12 @@ class Page:
         url = record.subscription.url
         return record.subscription.description or url.partition("://")[2].partition("?")[0]
 
+    def organization_name(self, organization_id: str) -> str:
+        """What people call an organization; for operators."""
+        check_operator(self.visitor.principal)
+        found = self.context.directory.organization(organization_id)
+        return organization_id if found is None else found.name
+
     # ── addresses ─────────────────────────────────────────────────────────────────────────────
 
     @property

@@ -7,6 +7,7 @@ what the policy forbids it, is collected: a test that leaves something there fai
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -111,6 +112,14 @@ def endpoint() -> Iterator[Endpoint]:
     """Where webhooks go; it ends before its service does, so that nothing waits for it."""
     with Endpoint() as endpoint:
         yield endpoint
+
+
+def arrived(endpoint: Endpoint, count: int) -> None:
+    """Wait until so many requests have come."""
+    until = time.monotonic() + PATIENCE_MS / 1000
+    while len(endpoint.ids) < count:
+        assert time.monotonic() < until, f"{len(endpoint.ids)} of {count} requests came"
+        time.sleep(0.02)
 
 
 def first_organization(serving: Serving) -> str:

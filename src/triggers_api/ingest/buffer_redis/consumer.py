@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 _LEAD_MS: Final = 6_000
 _LOOK_S: Final = 0.5
 _AWAY_S: Final = 0.5
+_PAUSED_S: Final = 0.1
 _BLOCK_MS: Final = 1_000
 _MOST: Final = 500
 _FEWEST: Final = 10
@@ -109,7 +110,7 @@ class Consumer:
         """Land some of what waits."""
         self.landed = 0
         if self._directory.controls.processing is Running.PAUSED:
-            return _LOOK_S
+            return _PAUSED_S
         try:
             return await self._turn()
         except RefusedByRedis as refused:

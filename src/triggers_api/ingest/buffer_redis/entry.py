@@ -11,6 +11,7 @@ from triggers_api.model import ids
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent
 from triggers_api.model.ids import received_ms
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.model.trace import BYTES
 
 _DIGEST_BYTES: Final = 16
 _ID_CHARACTERS: Final = 36
@@ -29,6 +30,7 @@ class _Body(msgspec.Struct, frozen=True, array_like=True):
     occurred_at: int | None = None
     deliver_at: int | None = None
     aside: str | None = None
+    trace: bytes | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -48,6 +50,7 @@ def body_of(event: NewEvent) -> bytes:
             None if event.occurred_at is None else int(event.occurred_at),
             None if event.deliver_at is None else int(event.deliver_at),
             event.aside,
+            event.trace,
         )
     )
 
@@ -111,6 +114,7 @@ def _event(event_id: str, organization_id: str, body: bytes) -> NewEvent | None:
         None if found.occurred_at is None else Timestamp(found.occurred_at),
         None if found.deliver_at is None else Timestamp(found.deliver_at),
         aside=found.aside,
+        trace=found.trace if found.trace is not None and len(found.trace) == BYTES else None,
     )
 
 

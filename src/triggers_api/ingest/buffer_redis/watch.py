@@ -140,6 +140,9 @@ class Watch:
         """So many that had been added are where they should be, and in Redis no longer."""
         if self._known is not None:
             self._known.gone += count
+        # Or they would be counted here and in the database until the next look.
+        length = max(self.look.length - count, 0)
+        self.look = msgspec.structs.replace(self.look, length=length)
 
     def retry_after_s(self, wanted: int) -> int:
         """When there may be room for so many, by how fast it is emptied."""

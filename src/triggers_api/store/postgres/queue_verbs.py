@@ -138,6 +138,22 @@ class QueueVerbs:
         self, db: Connection, events: Sequence[NewEvent], now: Timestamp
     ) -> list[NewEvent]:
         """Store events; returns those that were not, because their dedup_id is taken."""
+        if all(event.trace is None for event in events):
+            return await self._append_all(db, events, now)
+        async with db.transaction():
+            met = await self._append_all(db, events, now)
+            refused = {event.id for event in met}
+            traced = {
+                number(event.id): event.trace
+                for event in events
+                if event.trace is not None and event.id not in refused
+            }
+            await db.execute(SQL["append_trace"], [*traced], [*traced.values()])
+        return met
+
+    async def _append_all(
+        self, db: Connection, events: Sequence[NewEvent], now: Timestamp
+    ) -> list[NewEvent]:
         aside = [event for event in events if event.aside is not None]
         at_once = [event for event in events if event.deliveries is not None]
         if not at_once and not aside:

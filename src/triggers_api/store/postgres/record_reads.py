@@ -149,7 +149,7 @@ class RecordReads:
             name = "deliveries_by_subscription"
             parameters += [status, subscription]
         else:
-            name = "deliveries"
+            name = "finished_deliveries" if wanted.status in FINISHED else "deliveries"
             parameters.append(status)
         return [_delivery(row) for row in await db.fetch(SQL[name], *parameters)]
 

@@ -213,6 +213,20 @@ async def refuse_half_a_copy(db: Connection) -> None:
             )
 
 
+async def refuse_foreign_numbers(db: Connection) -> None:
+    """Let a database through whose log is numbered by this server's transactions.
+
+    Raises:
+        StartError: it was dumped from another server: streams and inboxes would see nothing.
+    """
+    async with db.transaction():
+        if await db.fetchval(SQL["foreign_numbers"]):
+            raise StartError(
+                "the database was dumped from another server, whose transactions number its log: stop "
+                "every process, then run triggers migrate --renumber"
+            )
+
+
 async def pending(url: str) -> list[migrations.Migration]:
     """The migrations that the database behind a URL still needs.
 

@@ -138,6 +138,7 @@ from triggers_api.store.postgres.search_verbs import SearchVerbs
 from triggers_api.store.postgres.sessions import Sessions
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs, write_farewell
 from triggers_api.store.postgres.tables import FIRST, LAST, SQL, find, number, text
+from triggers_api.store.postgres.trace_verbs import prune_traces, traces_of
 from triggers_api.store.postgres.verify_verbs import VerifyVerbs
 from triggers_api.store.postgres.writer import Writer
 from triggers_api.telemetry.metrics import Metrics
@@ -294,6 +295,7 @@ class PostgresStore:
                 pooled = options.direct_url is not None or await goes_through_pooler(first)
                 await schema.bring_up_to_date(first, url=options.direct_url or options.database_url)
                 await schema.refuse_half_a_copy(first)
+                await schema.refuse_foreign_numbers(first)
                 last = await first.fetchrow(SQL["last_known"])
                 async with first.transaction():
                     await first.execute(DURABLE.format(local="true"))
@@ -1270,6 +1272,12 @@ class PostgresStore:
         return await self._sessions.read(
             lambda db: self._inboxes.count(db, organization, name, most, now=self.now())
         )
+
+    async def traces(self, event_ids: Collection[str]) -> Mapping[str, bytes]:
+        return await self._sessions.read(lambda db: traces_of(db, event_ids))
+
+    async def prune_traces(self, before: Timestamp, limit: int) -> int:
+        return await self._write(lambda db: prune_traces(db, before, limit))
 
     async def prune_inboxes(self, limit: int) -> int:
         return await self._write(lambda db: self._inboxes.prune(db, limit), atomic=True)

@@ -74,6 +74,9 @@ class QueueVerbs(Tables):
             taken = [(number, event) for number, event in numbered if number not in holders]
         payloads = [(number, event.payload) for number, event in taken]
         run_many(db, "append_payloads", payloads, none=(0,) * 2)
+        traced = [(number, event.trace) for number, event in taken if event.trace is not None]
+        if traced:
+            db.executemany(SQL["append_trace"], traced)
         own = [number for number, event in taken if event.operational]
         if own:
             db.execute(SQL["mark_operational"], (numbers(own),))

@@ -110,6 +110,7 @@ from triggers_api.store.sqlite.search_verbs import SearchVerbs
 from triggers_api.store.sqlite.secret import found_secret, kept_secret, secret_path
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs, write_farewell
 from triggers_api.store.sqlite.tables import SQL
+from triggers_api.store.sqlite.trace_verbs import TraceVerbs
 from triggers_api.store.sqlite.verify_verbs import VerifyVerbs
 from triggers_api.store.sqlite.writer import APPEND, Operation, Writer
 from triggers_api.telemetry.metrics import Metrics
@@ -176,6 +177,7 @@ class SqliteStore:
         self._search = SearchVerbs(keys, self._records)
         self._jobs = JobVerbs(keys, self._audit)
         self._inboxes = InboxVerbs(keys, self._records, self._audit)
+        self._traces = TraceVerbs(keys)
         self._notices = NoticeVerbs(keys)
         self._farewells = FarewellVerbs(keys, self._settings, self._audit)
         self._rollups = RollupVerbs(keys)
@@ -1030,6 +1032,12 @@ class SqliteStore:
         return await self._readers.run(
             lambda db: self._inboxes.count(db, organization, name, most, now=self.now())
         )
+
+    async def traces(self, event_ids: Collection[str]) -> Mapping[str, bytes]:
+        return await self._readers.run(lambda db: self._traces.of(db, event_ids))
+
+    async def prune_traces(self, before: Timestamp, limit: int) -> int:
+        return await self._write("prune_traces", lambda db: self._traces.prune(db, before, limit))
 
     async def prune_inboxes(self, limit: int) -> int:
         return await self._write("prune_inboxes", lambda db: self._inboxes.prune(db, limit))

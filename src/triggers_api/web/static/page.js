@@ -302,6 +302,15 @@
     }
   });
 
+  // A form that only asks: its fields are the question's parameters.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!form.matches("form[data-dialog]")) return;
+    event.preventDefault();
+    const asked = new URLSearchParams(new FormData(form, event.submitter));
+    open_dialog(`${event.submitter?.formAction || form.action}?${asked}`);
+  });
+
   const copy = async (button) => {
     const text = button.dataset.copy || button.parentElement.querySelector("pre, code").textContent;
     try {

@@ -1,0 +1,5 @@
+-- Which trace an event belongs to, of those that are traced: model/trace.py.
+CREATE TABLE event_traces (
+    event_id uuid  PRIMARY KEY,
+    trace    bytea NOT NULL
+);

@@ -1,0 +1,1 @@
+INSERT INTO event_traces (event_id, trace) VALUES (?, ?)

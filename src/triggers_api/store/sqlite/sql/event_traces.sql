@@ -1,0 +1,1 @@
+SELECT event_id, trace FROM event_traces WHERE event_id IN carray(?1)
