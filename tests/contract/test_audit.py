@@ -71,7 +71,8 @@ FLOW: Final = {
     "claim_probes", "claim_queue", "fan_out", "forget_notices", "lease_index", "log_out",
     "note_key_uses", "prune_attempts",
     "prune_audit", "prune_events", "prune_index", "prune_inboxes", "pull_inbox", "reap", "release",
-    "prune_rollups", "replace_part", "save_part", "save_rollups", "settle_farewell", "settle_inbox",
+    "prune_rollups", "prune_traces", "replace_part", "save_part", "save_rollups", "settle_farewell",
+    "settle_inbox",
 }  # fmt: skip
 """What events and the service's own upkeep go through. Nobody's settings change."""
 SOUNDS_LIKE_A_CHANGE: Final = (
