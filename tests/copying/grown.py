@@ -44,6 +44,7 @@ def grow(world: World) -> list[str]:
     world.run(store.create_key(world.key(None, secret="operator", scopes=(Scope.ADMIN,))))
     revoked = world.key(acme, name="revoked")
     world.run(store.create_key(revoked))
+    world.run(store.note_key_uses({revoked.key.id: clock()}))
     clock.advance(seconds=1)
     world.run(store.revoke_key(acme, revoked.key.id))
     active = world.subscription(acme, secrets=("whsec_b25l", "whsec_dHdv"))
