@@ -264,6 +264,7 @@ async def _run(url: str, folder: Path, fill: Any, rows: int, asks: int) -> None:
     await asyncio.to_thread(fill, organization, subscriptions, rows)
     print(f"{rows:,} events and {rows:,} deliveries in {time.monotonic() - began:.0f} s")
     async with Service(folder, background=True, **settings) as service:
+        await asyncio.sleep(20)  # the indexer has looked by then
         while (waiting := service.app.metrics.unindexed._value.get()) > 5000:  # noqa: SLF001
             print(f"indexing, {waiting:,.0f} left", flush=True)
             await asyncio.sleep(10)
