@@ -29,6 +29,7 @@ INSERT INTO jobs SELECT id + 1, id, 0, x'7b7d', id + 2, 3, 0, 0 FROM organizatio
 INSERT INTO rollups SELECT id, 0, 60, 1795608000000, 5, x'9101' FROM organizations;
 INSERT INTO rollups SELECT 0, 0, 60, 1795608000000, 5, x'9102';
 INSERT INTO rollups SELECT organization_id, id, 1800, 1795608000000, 5, x'9103' FROM subscriptions;
+INSERT INTO erasures VALUES (77, 1795608000000, NULL, 5, 2);
 INSERT INTO logouts VALUES ('a session', 1795608000000);
 INSERT INTO notices (organization_id, noticed_at, body) SELECT id, 5, x'7b7d' FROM organizations;
 UPDATE deliveries SET order_key = 'k', sequence = 3, priority = 1 WHERE due_at IS NOT NULL;

@@ -138,8 +138,8 @@ _VALUES: Final = {
     "uuid": "'01a20320-0001-7000-8000-000000000007'",
 }
 
-WITHOUT_ROWS: Final = {"make_migrations", "replayed_to"}
-"""What cannot be prepared, or not with values as above; no rows are looked for there."""
+WITHOUT_ROWS: Final = {"make_migrations", "replayed_to", "check_index", "erase_rows"}
+"""What cannot be prepared (an extension, the name of a table), or not with values as above."""
 
 
 class Database(NamedTuple):
@@ -519,6 +519,11 @@ def reads_whole(plan: dict[str, Any]) -> list[str]:
     )
 
 
+def verifies(name: str) -> bool:
+    """Whether that belongs to verifying and repairing: on request, all there is, in pieces."""
+    return name.startswith(("check_", "mend_"))
+
+
 def statements() -> list[str]:
     return sorted(set(SQL._texts) - WITHOUT_ROWS)
 
@@ -526,7 +531,7 @@ def statements() -> list[str]:
 @pytest.mark.parametrize("name", statements())
 def test_no_statement_reads_a_large_table_from_end_to_end(plans: Plans, name: str) -> None:
     found = {where: tables for where, plan in plans.items() if (tables := reads_whole(plan))}
-    assert (not found) or name in READ_WHOLE, found
+    assert (not found) or name in READ_WHOLE or verifies(name), found
 
 
 @pytest.mark.parametrize("name", sorted(READ_WHOLE))
