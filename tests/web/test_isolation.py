@@ -131,11 +131,12 @@ def acted(run: Run, browser: Browser, base: str, action: Action, ids: dict[str, 
 
 
 def with_ids(*, as_operator: bool) -> list[Action]:
+    """What is done to something that has an id; names everybody has of their own."""
     return [
         action
         for view in VIEWS
         for action in view.actions
-        if "{" in action.path and action.as_operator is as_operator
+        if {*re.findall(r"\{(\w+)\}", action.path)} - {"name"} and action.as_operator is as_operator
     ]
 
 

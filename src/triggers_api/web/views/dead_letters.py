@@ -53,6 +53,8 @@ async def _list(page: Page, subscription_id: str, error_class: str | None) -> An
     cursor = page.query.get("cursor")
     wanted = {"subscription_id": subscription_id, "error_class": error_class}
     found = await page.api.get("/api/dead-letters", limit=_ON_A_PAGE, cursor=cursor, **wanted)
+    if not found["data"]:
+        await page.api.get(f"/api/subscriptions/{subscription_id}")  # or there is no such page
     return page.render(
         "views/dead-letters-of.html",
         found=found,

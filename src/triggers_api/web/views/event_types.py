@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from triggers_api.errors import ValidationFailed
+from triggers_api.errors import NotFound, ValidationFailed
 from triggers_api.model.event_type import SchemaMode
 from triggers_api.model.organization import Scope
 from triggers_api.web.actions import Action, Question
@@ -61,7 +61,9 @@ async def index(page: Page) -> Answer:
 
 async def one(page: Page) -> Answer:
     """A type with its schema and example."""
-    name = page.query.get("name", "")
+    name = page.query.get("name")
+    if not name:
+        raise NotFound("there is no such page")
     found = await page.api.get(f"/api/event-types/{name}", Type)
     return page.render("views/event-type.html", type_=found, refresh_s=None)
 
