@@ -276,7 +276,7 @@ def test_the_books_count_every_state_and_balance(
     own = run(own_organization(service))
     shown = admin(service, run, "GET", "/verify").json
     assert shown["ok"] is True
-    assert set(shown) == {"ok", "organizations"}
+    assert set(shown) == {"ok", "organizations", "checks", "integrity", "stuck"}
     by_id = {each.pop("organization_id"): each for each in shown["organizations"]}
     assert by_id[own] == {
         "accepted": 6, "queued": 1, "scheduled": 1, "processed": 3, "failed": 0, "quarantined": 0,
