@@ -12,7 +12,8 @@ from triggers_api.http.application import Application
 from triggers_api.testing import ADMIN_KEY, API_KEY, FrozenClock, Receiver, Service
 
 NOBODYS_CHANGE: Final = {
-    "POST /api/portal-links", "POST /api/events", "POST /api/events/batch", "POST /api/admin/process",
+    "POST /api/portal-links", "POST /api/filters/check", "POST /api/events",
+    "POST /api/events/batch", "POST /api/admin/process",
     "POST /api/admin/requeue-stuck", "POST /api/admin/verify/repair",
     "POST /api/listen/{subscription_id}/fetch",
     "POST /api/listen/{subscription_id}/settle", "DELETE /api/inbox/{event_id}",

@@ -35,8 +35,8 @@ def subscriptions(service: Service, run: Run) -> list[dict[str, Any]]:
 def test_an_organization_sees_itself(service: Service, run: Run) -> None:
     shown = run(service.call("GET", PATH)).json
     assert set(shown) == {
-        "id", "name", "webhook_url", "rate_limit", "rate_burst", "retention_days", "created_at",
-        "updated_at",
+        "id", "name", "webhook_url", "rate_limit", "rate_burst", "retention_days",
+        "max_queue_depth", "created_at", "updated_at",
     }  # fmt: skip
     assert (shown["name"], shown["webhook_url"]) == ("default", None)
     other_id, other_key = run(new_organization(service))

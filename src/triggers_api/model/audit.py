@@ -433,7 +433,10 @@ def shown_url(url: str) -> str:
     """A receiver's URL without what may be a secret in it: its query and fragment."""
     if url == SESSION_URL:
         return url
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # kept from before it was checked; what it hides cannot be told
+        return "(not a URL)"
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     return f"{shown}?…" if parts.query or parts.fragment else shown
 
