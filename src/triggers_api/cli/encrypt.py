@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from triggers_api.cli.opened import opened
 from triggers_api.cli.options import load_settings, setting_flags
 from triggers_api.errors import StartError
 from triggers_api.settings import Settings
@@ -44,20 +45,7 @@ def command(config: Path | None, give_up_lost: bool, **flags: str | None) -> Non
 
 async def _encrypt(settings: Settings, *, give_up_lost: bool) -> int:
     """Returns how many are left that cannot be read."""
-    from triggers_api.app import store_options, wall_clock  # noqa: PLC0415
-    from triggers_api.failpoints import Failpoints  # noqa: PLC0415
-    from triggers_api.store.connect import open_store  # noqa: PLC0415
-    from triggers_api.telemetry.metrics import Metrics  # noqa: PLC0415
-
-    failed: list[BaseException] = []
-    store = await open_store(
-        store_options(settings),
-        clock=wall_clock,
-        metrics=Metrics(),
-        failpoints=Failpoints(""),
-        fatal=failed.append,
-    )
-    try:
+    async with opened(settings, "encrypt") as store:
         click.echo(f"{await store.seal()} encrypted anew")
         if give_up_lost:
             for subscription_id in await _give_up_lost(store):
@@ -67,8 +55,6 @@ async def _encrypt(settings: Settings, *, give_up_lost: bool) -> int:
         found = await store.sealed()
         click.echo(f"{found.present} encrypted under the present key")
         return found.lost
-    finally:
-        await store.close()
 
 
 async def _give_up_lost(store: "Store") -> list[str]:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import click
 
 from triggers_api.cli.api import key_text, url_option
+from triggers_api.cli.opened import opened
 from triggers_api.cli.operator import Duration, Operator, echo
 from triggers_api.cli.options import load_settings
 from triggers_api.errors import StartError
@@ -190,26 +191,8 @@ def _create_in(database_url: str, name: str, expires_in: int | None) -> dict[str
 
 
 async def _made(settings: "Settings", name: str, expires_in: int | None) -> dict[str, Any]:
-    from triggers_api.app import store_options, wall_clock  # noqa: PLC0415
-    from triggers_api.failpoints import Failpoints  # noqa: PLC0415
-    from triggers_api.model.audit import Actor, ActorType  # noqa: PLC0415
-    from triggers_api.store.acting import acting  # noqa: PLC0415
-    from triggers_api.store.connect import open_store  # noqa: PLC0415
-    from triggers_api.telemetry.metrics import Metrics  # noqa: PLC0415
-
-    failed: list[BaseException] = []
-    store = await open_store(
-        store_options(settings),
-        clock=wall_clock,
-        metrics=Metrics(),
-        failpoints=Failpoints(""),
-        fatal=failed.append,
-    )
-    try:
-        with acting(Actor(type=ActorType.COMMAND, command="keys create")):
-            return await _create_operator_key(store, name, expires_in)
-    finally:
-        await store.close()
+    async with opened(settings, "keys create") as store:
+        return await _create_operator_key(store, name, expires_in)
 
 
 async def _create_operator_key(store: "Store", name: str, expires_in: int | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from triggers_api.cli.api import key_text, url_option
+from triggers_api.cli.opened import opened
 from triggers_api.cli.operator import Operator
 from triggers_api.cli.options import load_settings
 
@@ -74,30 +75,11 @@ async def _directly(
 ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     from msgspec import to_builtins  # noqa: PLC0415
 
-    from triggers_api.app import store_options, wall_clock  # noqa: PLC0415
-    from triggers_api.failpoints import Failpoints  # noqa: PLC0415
-    from triggers_api.model.audit import Actor, ActorType  # noqa: PLC0415
     from triggers_api.operate import verification  # noqa: PLC0415
-    from triggers_api.store.acting import acting  # noqa: PLC0415
-    from triggers_api.store.connect import open_store  # noqa: PLC0415
-    from triggers_api.telemetry.metrics import Metrics  # noqa: PLC0415
 
-    failed: list[BaseException] = []
-    store = await open_store(
-        store_options(settings),
-        clock=wall_clock,
-        metrics=Metrics(),
-        failpoints=Failpoints(""),
-        fatal=failed.append,
-    )
-    try:
-        repaired = None
-        if repair:
-            with acting(Actor(type=ActorType.COMMAND, command="verify --repair")):
-                repaired = to_builtins(await verification.repair(store))
+    async with opened(settings, "verify --repair") as store:
+        repaired = to_builtins(await verification.repair(store)) if repair else None
         return repaired, to_builtins(await verification.verify(store, deep=deep))
-    finally:
-        await store.close()
 
 
 def _lines(found: dict[str, Any], repaired: dict[str, Any] | None) -> Iterator[str]:
