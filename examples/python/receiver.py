@@ -3,6 +3,7 @@
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Lock
 
 from triggers_api.client import Client, InvalidWebhook, verify
 
@@ -10,6 +11,7 @@ PORT = int(os.environ.get("RECEIVER_PORT", "9000"))
 SECRET = Path("webhook-secret")
 
 had: set[str] = set()  # in real life a table with a unique column
+one_at_a_time = Lock()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -26,9 +28,10 @@ class Handler(BaseHTTPRequestHandler):
             print("refused:", error, flush=True)
             self.answer(401)
             return
-        if webhook.id not in had:
-            had.add(webhook.id)
-            print("received", webhook.data["id"], webhook.type, flush=True)
+        with one_at_a_time:
+            if webhook.id not in had:
+                had.add(webhook.id)
+                print("received", webhook.data["id"], webhook.type, flush=True)
         self.answer(204)
 
     def answer(self, status: int) -> None:

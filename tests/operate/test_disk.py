@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.conftest import Log, Run
 
 from triggers_api.operate.disk import DiskWatch, free_bytes
@@ -37,6 +38,32 @@ def test_levels_follow_what_is_left_and_each_change_is_said_once(
 def test_a_disk_that_is_full_at_the_start_is_known_at_once(tmp_path: Path) -> None:
     watch = DiskWatch(tmp_path, reserve=100, metrics=Metrics(), free=lambda _: 10)
     assert watch.full
+
+
+def test_who_takes_events_in_learns_of_it_between_two_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggers_api.operate.disk._FRESH_S", -1.0)
+    left = [1000]
+    watch = DiskWatch(tmp_path, reserve=100, metrics=Metrics(), free=lambda _: left[0])
+    assert not watch.full
+    left[0] = 99
+    assert watch.full
+
+
+def test_a_disk_that_cannot_be_asked_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggers_api.operate.disk._FRESH_S", -1.0)
+    answers = [1000]
+    watch = DiskWatch(tmp_path, reserve=100, metrics=Metrics(), free=lambda _: _next(answers))
+    assert not watch.full
+
+
+def _next(answers: list[int]) -> int:
+    if not answers:
+        raise OSError
+    return answers.pop()
 
 
 def test_what_is_left_is_the_file_systems_word(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ deletes, and events are taken in again when there is room.
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -17,6 +19,8 @@ from triggers_api.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 _EVERY_S: Final = 0.5
+_FRESH_S: Final = 0.01
+"""What a look is good for when an event is to be taken in: in half a second a reserve can be filled."""
 _LOW: Final = 2.0
 """Below so many reserves it is said that the disk is filling up."""
 _AGAIN: Final = 1.25
@@ -54,6 +58,7 @@ class DiskWatch:
         self._reserve = reserve
         self._metrics = metrics
         self._free = free
+        self._looked_at = 0.0
         self.level = "normal"
         """``normal``, ``warning`` while it is filling up, ``critical`` while ingest is refused."""
         metrics.disk_reserve.set(reserve)
@@ -62,6 +67,9 @@ class DiskWatch:
     @property
     def full(self) -> bool:
         """Whether what is left is for what was accepted before."""
+        if monotonic() - self._looked_at > _FRESH_S:
+            with suppress(OSError):  # the loop below will say so
+                self._see(self._free(self._folder))
         return self.level == "critical"
 
     async def run_once(self) -> float:
@@ -74,9 +82,10 @@ class DiskWatch:
         await asyncio.sleep(timeout_s)
 
     def _see(self, free: int) -> None:
+        self._looked_at = monotonic()
         self._metrics.disk_free.set(free)
         before, reserve = self.level, self._reserve
-        if free < reserve or (self.full and free < _AGAIN * reserve):
+        if free < reserve or (before == "critical" and free < _AGAIN * reserve):
             self.level = "critical"
         elif free < _LOW * reserve:
             self.level = "warning"

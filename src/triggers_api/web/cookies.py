@@ -5,6 +5,7 @@ it. Plain http knows no such thing; there the name holds the port, so that two s
 not end each other's sessions.
 """
 
+from math import ceil
 from typing import Final
 
 from triggers_api.settings import Settings
@@ -42,7 +43,7 @@ class Cookies:
         self, request: BrowserRequest, value: str, session: Session, *, now: int
     ) -> tuple[str, str]:
         """The header that gives a browser its session."""
-        life_s = max(0, (session.expires_at - now) // 1000)
+        life_s = max(0, ceil((session.expires_at - now) / 1000))
         return self._header(request, value, in_portal=session.portal is not None, life_s=life_s)
 
     def clear(self, request: BrowserRequest, *, in_portal: bool) -> tuple[str, str]:
