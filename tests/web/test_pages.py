@@ -183,7 +183,9 @@ def test_every_button_is_a_documented_call(service: Service) -> None:
     assert len(names) == len(set(names))
     for view in VIEWS:
         for action in view.actions:
-            assert (action.method, re.sub(r"\{\w+\}", "{}", action.path)) in documented, action.name
+            assert (action.method, re.sub(r"\{\w+\}", "{}", action.route)) in documented, (
+                action.name
+            )
 
 
 def test_what_cannot_be_undone_asks_first_also_without_javascript(
