@@ -179,8 +179,8 @@ class Site:
         organization, parts = self._looked_at(visitor, parts)
         name, rest = (parts[0], parts[1:]) if parts else ("", [])
         if name == "do" and len(rest) == 1:
-            view = self._by_action.get(rest[0], self._by_name[""])
-            page = Page(self, request, visitor, view, organization)
+            its_view = self._by_action.get(rest[0], self._by_name[""])
+            page = Page(self, request, visitor, its_view, organization)
             return await do(page, rest[0], request.query if form is None else form)
         view = self._by_name.get(name)
         handler = None if view is None else view.find(rest)
