@@ -38,7 +38,8 @@ def shown(run: Run, browser: Browser, path: str) -> str:
 
 
 def as_text(answer: Answer) -> str:
-    text = re.sub(r"<(script|style|svg)\b.*?</\1>", "", answer.body.decode(), flags=re.DOTALL)
+    text = answer.body.decode().replace("<wbr>", "")
+    text = re.sub(r"<(script|style|svg)\b.*?</\1>", "", text, flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
 
 
