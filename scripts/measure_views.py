@@ -1,10 +1,11 @@
 """How long the views and lists take with a million events and a million deliveries on file.
 
 Fills a new database past the service, starts the service on it and asks for each page and list again and
-again, one after the other, over HTTP on this machine. From the root of the project::
+again, one after the other, over HTTP on this machine. Some deliveries are in a state that few others are in,
+and in one that none is in. Ends with 4 when the p95 of one is above the bound. From the root of the project::
 
     python scripts/measure_views.py --engine sqlite
-    python scripts/measure_views.py --engine postgres [--rows 1000000] [--asks 40] [--keep FOLDER]
+    python scripts/measure_views.py --engine postgres [--rows 1000000] [--asks 40] [--folder FOLDER]
 """
 
 # ruff: noqa: E501, INP001, S608, T201 - a program of the project, with statements in it, which prints
@@ -33,8 +34,12 @@ SUBSCRIPTIONS: Final = 20
 _AT_ONCE: Final = 1000
 """Events that one transaction brings."""
 BOUND_MS: Final = 50.0
-_SHARES: Final = ((5, 0.962), (6, 0.03), (8, 0.004), (7, 0.002), (4, 0.002))
-"""Of deliveries: succeeded, dead, cancelled, skipped, retrying."""
+_OVER: Final = 4
+"""What it ends with when something took longer, as the benchmark does."""
+_SHARES: Final = ((5, 0.968), (6, 0.03), (4, 0.002))
+"""Of deliveries: succeeded, dead, retrying."""
+_FEW: Final = 40
+"""The oldest deliveries of all are cancelled. None is skipped."""
 _TYPES: Final = ("order.created", "order.paid", "invoice.paid", "customer.changed", "stock.low")
 _REASONS: Final = (
     "receiver answered 500; 8 of 8 attempts used",
@@ -87,7 +92,7 @@ def _pick(values: tuple[str, ...]) -> str:
 
 def _status() -> str:
     """By a number of three digits that goes all over the rows."""
-    cases, least = "", 0.0
+    cases, least = f" WHEN i <= {_FEW} THEN 8", 0.0
     for code, share in _SHARES:
         least += share
         cases += f" WHEN (i * 7919) % 1000 < {round(least * 1000)} THEN {code}"
@@ -169,9 +174,14 @@ def _asked(organization: str, found: dict[str, str]) -> list[tuple[str, str, str
     views = [
         ("Overview", f"{of}/"), ("Overview of all", "/ui/"), ("Overview, charts", f"{of}/series?range=24h"),
         ("Events", f"{of}/events"), ("Events of a type", f"{of}/events?type=stock.*"),
+        ("Events of no type there is", f"{of}/events?type=none.*"),
+        ("Events of no source there is", f"{of}/events?source=none"),
+        ("Events, cancelled", f"{of}/events?status=cancelled"),
         ("Event", f"{of}/events/{found['event']}"), ("Deliveries", f"{of}/deliveries"),
         *((f"Deliveries, {each}", f"{of}/deliveries?status={each}")
           for each in ("pending", "retrying", "succeeded", "dead", "skipped", "cancelled")),
+        ("Deliveries of one, skipped",
+         f"{of}/deliveries?status=skipped&subscription_id={found['subscription']}"),
         ("Delivery", f"{of}/deliveries/{found['delivery']}"),
         ("Subscriptions", f"{of}/subscriptions"),
         ("Subscription", f"{of}/subscriptions/{found['subscription']}"),
@@ -188,7 +198,7 @@ def _asked(organization: str, found: dict[str, str]) -> list[tuple[str, str, str
     lists = [
         "/api/events", "/api/events?type=order.*", "/api/events?payload.id=77", "/api/deliveries",
         f"/api/deliveries?subscription_id={found['subscription']}", "/api/deliveries?status=retrying",
-        "/api/deliveries?status=cancelled", "/api/dead-letters", "/api/dead-letters/groups",
+        "/api/deliveries?status=cancelled", "/api/deliveries?status=skipped", "/api/dead-letters", "/api/dead-letters/groups",
         "/api/dead-letters/groups?limit=100", "/api/subscriptions", "/api/subscriptions/health",
         f"/api/subscriptions/{found['subscription']}/stats", "/api/jobs", "/api/inboxes", "/api/stats",
         "/api/stats?step=600&since=" + found["day"],
@@ -214,7 +224,10 @@ async def _session(service: Service) -> tuple[aiohttp.ClientSession, dict[str, s
     return session, {"Cookie": "; ".join(cookies), "Accept": "text/html"}
 
 
-async def _measure(service: Service, asks: int, found: dict[str, str], organization: str) -> None:
+async def _measure(
+    service: Service, asks: int, found: dict[str, str], organization: str
+) -> list[str]:
+    """One table; what took longer than it may."""
     session, visitor = await _session(service)
     print(f"| {'what':44} | p50 ms | p95 ms | most |\n| {'-' * 44} | -----: | -----: | ---: |")
     slow = []
@@ -238,20 +251,11 @@ async def _measure(service: Service, asks: int, found: dict[str, str], organizat
             flush=True,
         )
     print(f"over {BOUND_MS:.0f} ms at p95: {', '.join(slow) or 'none'}")
-    began, cpu = time.monotonic(), time.process_time()
-    while time.monotonic() - began < 20:
-        async with session.get(f"{service.url}/ui/org/{organization}/", headers=visitor) as answer:
-            await answer.read()
-        await asyncio.sleep(5)
-    used = (time.process_time() - cpu) / (time.monotonic() - began)
-    began, cpu = time.monotonic(), time.process_time()
-    await asyncio.sleep(10)
-    idle = (time.process_time() - cpu) / (time.monotonic() - began)
-    print(f"CPU with a page at rest {used:.2%}, without {idle:.2%} (service and asker together)")
     await session.close()
+    return slow
 
 
-async def _run(url: str, folder: Path, fill: Any, rows: int, asks: int) -> None:  # noqa: ANN401
+async def _run(url: str, folder: Path, fill: Any, rows: int, asks: int) -> list[str]:  # noqa: ANN401
     settings = {"database_url": url, "retention_days": 0, "attempt_retention_days": 0}
     async with Service(folder, background=False, **settings) as service:
         organization = (await service.call("GET", "/api/organization")).json["id"]
@@ -273,10 +277,10 @@ async def _run(url: str, folder: Path, fill: Any, rows: int, asks: int) -> None:
         day = time.strftime("%Y-%m-%dT%H:00:00Z", time.gmtime(time.time() - 86_000))
         found = {"event": delivery["event_id"], "delivery": delivery["id"], "day": day,
                  "subscription": delivery["subscription_id"]}  # fmt: skip
-        await _measure(service, asks, found, organization)
+        return await _measure(service, asks, found, organization)
 
 
-def main() -> None:
+def main() -> int:
     """One table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", choices=("sqlite", "postgres"), default="sqlite")
@@ -291,15 +295,17 @@ def main() -> None:
         folder = Path(name)
         if asked.engine == "sqlite":
             path = folder / "triggers.db"
-            uvloop.run(_run(f"sqlite:///{path}", folder, lambda *given: _fill_sqlite(path, *given),
-                             asked.rows, asked.asks))  # fmt: skip
-            return
+            slow = uvloop.run(_run(f"sqlite:///{path}", folder,
+                                   lambda *given: _fill_sqlite(path, *given),
+                                   asked.rows, asked.asks))  # fmt: skip
+            return _OVER if slow else 0
         with PostgresServer() as server:
             database = server.create_database()
-            uvloop.run(_run(server.url(database), folder,
-                             lambda *given: _fill_postgres(server, database, *given),
-                             asked.rows, asked.asks))  # fmt: skip
+            slow = uvloop.run(_run(server.url(database), folder,
+                                   lambda *given: _fill_postgres(server, database, *given),
+                                   asked.rows, asked.asks))  # fmt: skip
+            return _OVER if slow else 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

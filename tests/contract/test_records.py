@@ -421,3 +421,57 @@ def test_deliveries_that_are_not_finished_are_listed_by_their_status(
         assert listed(status, record) == ids[:1]
         assert listed(status, page=Page(limit=1)) == ids[1:]
         assert listed(status, page=Page(before=ids[1])) == ids[:1]
+
+
+@pytest.mark.parametrize("by_subscription", [False, True])
+@pytest.mark.parametrize("status", ["succeeded", "skipped", "cancelled", "retrying"])
+def test_a_look_for_a_rare_status_ends_early_and_goes_on_where_it_was(
+    world: World,
+    organization: str,
+    monkeypatch: pytest.MonkeyPatch,
+    status: str,
+    *,
+    by_subscription: bool,
+) -> None:
+    monkeypatch.setattr("triggers_api.store.sqlite.record_reads._FEW_OPEN", 1)
+    subscription, other = world.subscription(organization), world.subscription(organization)
+    common = "dead" if status == "succeeded" else "succeeded"
+    expected = []
+    for number in range(12):
+        made = world.due(organization, subscription) + world.due(organization, other)
+        for claimed in world.claim_deliveries(limit=2).deliveries:
+            rare = number in {1, 2, 9}
+            world.settle(world.outcome(claimed, status if rare else common, retry_in_s=3600))
+            if rare and claimed.id in made[: 1 if by_subscription else 2]:
+                expected.append(claimed.id)
+    wanted = DeliveryFilter(
+        status=DeliveryStatus(status), subscription_id=subscription if by_subscription else None
+    )
+    read: list[str] = []
+    looks, before = 0, None
+    while True:
+        page = Page(limit=3, before=before)
+        found = world.run(world.store.deliveries(organization, wanted, page, depth=4))
+        read += [each.id for each in found]
+        looks += 1
+        before = found[-1].id if len(found) == 3 else found.go_on
+        if before is None:
+            break
+    assert sorted(read, reverse=True) == read
+    assert sorted(read) == sorted(expected)
+    # What is not finished may lie in a queue of its own, in which nothing else is.
+    assert looks > 2 or status == "retrying"
+
+
+@pytest.mark.parametrize("status", ["skipped", "pending", "dead"])
+def test_a_look_for_what_others_have_tells_nothing_of_them(
+    world: World, organization: str, status: str
+) -> None:
+    elsewhere = world.organization()
+    theirs = world.subscription(elsewhere)
+    for _ in range(3):
+        world.due(elsewhere, theirs, 2)
+    wanted = DeliveryFilter(status=DeliveryStatus(status), subscription_id=theirs)
+    found = world.run(world.store.deliveries(organization, wanted, Page(), depth=1))
+    assert found == []
+    assert found.go_on is None

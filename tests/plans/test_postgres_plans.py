@@ -350,6 +350,16 @@ PLANS: Final = {
         "deliveries_pkey (id <, id >=, organization_id =)", DELIVERY_IN_QUEUE, EVENT_BY_ID,
     ],
     "finished_deliveries": ["deliveries_pkey (id <, id >=, organization_id =)", EVENT_BY_ID],
+    "finished_deliveries_of_subscription": [
+        "deliveries_subscription (id <, id >=, organization_id =, subscription_id =)", EVENT_BY_ID,
+    ],
+    "deliveries_bound": ["deliveries_pkey (id <, id >=, organization_id =)"],
+    "deliveries_bound_of_subscription": [
+        "deliveries_subscription (id <, id >=, organization_id =, subscription_id =)",
+    ],
+    "open_deliveries_bound": [
+        "delivery_queue_pkey (delivery_id <, delivery_id >=, organization_id =)",
+    ],
     "deliveries_by_event": [DELIVERIES_OF_EVENT, DELIVERY_IN_QUEUE, EVENT_BY_ID],
     "deliveries_by_subscription": [
         "deliveries_subscription (id <, id >=, organization_id =, subscription_id =)",
@@ -568,7 +578,10 @@ _FIRST, _EARLY, _LATE, _LAST = (
 )
 WINDOWS: Final = {"early": (_FIRST, _EARLY), "late": (_LATE, _LAST)}
 OF_A_SUBSCRIPTION: Final = {
-    "deliveries_by_subscription": f"{_ORGANIZATION}, {{1}}, {{0}}, {{1}}, 50, NULL, {_SUBSCRIPTION}",
+    "deliveries_by_subscription": f"{_ORGANIZATION}, {{1}}, {{0}}, {{1}}, 50, {_SUBSCRIPTION}",
+    "finished_deliveries_of_subscription": (
+        f"{_ORGANIZATION}, {{1}}, {{0}}, {{1}}, 50, 5, {_SUBSCRIPTION}"
+    ),
     "walk_deliveries_of_subscription": f"{_ORGANIZATION}, {{0}}, {{0}}, {{1}}, 50, {_SUBSCRIPTION}",
     "subscription_deliveries": f"{_ORGANIZATION}, {_SUBSCRIPTION}, {{0}}, {{1}}, 50",
     "subscription_attempts": f"{_ORGANIZATION}, {_SUBSCRIPTION}, {{0}}, {{1}}, 50, 50",

@@ -252,6 +252,15 @@ PLANS: Final = {
         "SEARCH d USING INDEX deliveries_subscription (subscription_id=? AND rowid>? AND rowid<?)",
         EVENT,
     ],
+    "deliveries_bound": [
+        "SEARCH deliveries USING COVERING INDEX deliveries_organization"
+        " (organization_id=? AND rowid>? AND rowid<?)"
+    ],
+    "deliveries_bound_of_subscription": [
+        "SEARCH deliveries USING INDEX deliveries_subscription"
+        " (subscription_id=? AND rowid>? AND rowid<?)",
+        "SCAN d",
+    ],
     # One event has few deliveries; they are sorted after they were found.
     "deliveries_by_event": ["SEARCH d USING INDEX deliveries_once (event_id=?)", EVENT, SORTED],
     "dead_deliveries": [

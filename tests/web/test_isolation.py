@@ -126,7 +126,7 @@ def test_its_own_member_sees_it(run: Run, browser: Browser, other: Other) -> Non
 
 
 def acted(run: Run, browser: Browser, base: str, action: Action, ids: dict[str, str]) -> int:
-    form = {name: ids.get(name, ids["event_id"]) for name in re.findall(r"\{(\w+)\}", action.path)}
+    form = {name: ids.get(name, ids["event_id"]) for name in re.findall(r"\{(\w+)\}", action.route)}
     return run(browser.post(f"{base}/do/{action.name}", confirmed="yes", **form)).status
 
 
@@ -136,7 +136,8 @@ def with_ids(*, as_operator: bool) -> list[Action]:
         action
         for view in VIEWS
         for action in view.actions
-        if {*re.findall(r"\{(\w+)\}", action.path)} - {"name"} and action.as_operator is as_operator
+        if {*re.findall(r"\{(\w+)\}", action.route)} - {"name"}
+        and action.as_operator is as_operator
     ]
 
 

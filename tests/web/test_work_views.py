@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from tests.conftest import Run, own_organization
@@ -37,7 +38,8 @@ def shown(run: Run, browser: Browser, path: str) -> str:
 
 
 def as_text(answer: Answer) -> str:
-    text = re.sub(r"<(script|style|svg)\b.*?</\1>", "", answer.body.decode(), flags=re.DOTALL)
+    text = answer.body.decode().replace("<wbr>", "")
+    text = re.sub(r"<(script|style|svg)\b.*?</\1>", "", text, flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
 
 
@@ -282,6 +284,28 @@ def test_an_event_type_is_described_and_one_is_sent(
         assert "is not JSON" in as_text(bad)
     gone = run(operator.post(f"{base}/do/delete-event-type", name="order.placed", confirmed="yes"))
     assert gone.status == 303
+
+
+def test_a_type_with_slashes_in_its_name_is_described_changed_and_deleted(
+    service: Service, run: Run, operator: Browser, base: str
+) -> None:
+    for name in ("com/acme/order.placed", "a//b", "a/../b"):
+        for words in ("First words", "Other words"):
+            saved = run(operator.post(f"{base}/do/save-event-type", name=name, description=words))
+            assert saved.status == 303, saved
+        found = {
+            each["name"]: each for each in run(service.call("GET", "/api/event-types")).json["data"]
+        }
+        assert found[name]["description"] == "Other words"
+        asked = urlencode({"name": name})
+        assert "Other words" in shown(run, operator, f"{base}/event-types/type?{asked}")
+        form = run(operator.get(f"{base}/do/save-event-type?{asked}"))
+        assert b'value="Other words"' in form.body
+        told = run(operator.post(f"{base}/do/delete-event-type", name=name, preview="yes"))
+        assert f"/api/event-types/{name}" in as_text(told)
+        gone = run(operator.post(f"{base}/do/delete-event-type", name=name, confirmed="yes"))
+        assert gone.status == 303
+        assert run(operator.get(f"{base}/event-types/type?{asked}")).status == 404
 
 
 def test_a_switch_is_turned_with_a_reason_and_for_a_while(

@@ -146,7 +146,7 @@ async def _page(
     bound_to = ("deliveries", organization_id, wanted)
     page = context.cursors.page(cursor, limit, *bound_to)
     deliveries = await context.store.deliveries(organization_id, wanted, page)
-    return DeliveryPage(*context.cursors.next(deliveries, limit, *bound_to))
+    return DeliveryPage(*context.cursors.next(deliveries, limit, *bound_to, go_on=deliveries.go_on))
 
 
 @get("/api/deliveries/{delivery_id:str}", summary="Get a delivery", opt={ACCESS: (Scope.READ,)})

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import msgspec
 
@@ -364,6 +364,10 @@ class StalePart(msgspec.Struct, frozen=True, kw_only=True):
     ids: tuple[str, ...]
 
 
+LOOKED_AT: Final = 20_000
+"""Deliveries that one look for a status goes past at the most."""
+
+
 class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which deliveries; ``since`` inclusive and ``until`` exclusive on creation.
 
@@ -396,6 +400,19 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
     resource: str | None = None
     since: Timestamp | None = None
     until: Timestamp | None = None
+
+
+class FoundDeliveries(list[Delivery]):
+    """A page of deliveries.
+
+    Attributes:
+        go_on: the look ended before the page was full, because it would have gone too far. It goes on
+            behind this id.
+    """
+
+    def __init__(self, deliveries: Iterable[Delivery] = (), *, go_on: str | None = None) -> None:
+        super().__init__(deliveries)
+        self.go_on = go_on
 
 
 class AuditPage(list[Entry]):
@@ -1080,9 +1097,12 @@ class Store(Protocol):
         """Erase an event: payload gone, waiting deliveries cancelled, its dedup_id free again."""
 
     async def deliveries(
-        self, organization_id: str, wanted: DeliveryFilter, page: Page
-    ) -> list[Delivery]:
-        """A page of deliveries, newest first."""
+        self, organization_id: str, wanted: DeliveryFilter, page: Page, *, depth: int = LOOKED_AT
+    ) -> FoundDeliveries:
+        """A page of deliveries, newest first.
+
+        Where no index holds those of a status by themselves, about ``depth`` are looked at, at the most.
+        """
 
     async def dead_groups(
         self, organization_id: str, *, after: tuple[str, str] | None, limit: int, most: int

@@ -15,7 +15,7 @@ from triggers_api.web.request import Form
 if TYPE_CHECKING:
     from triggers_api.web.page import Page
 
-_FIELD: Final = re.compile(r"\{(\w+)\}")
+_FIELD: Final = re.compile(r"\{(\w+)(:path)?\}")
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,11 +23,15 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         text: what will happen, to how many rows, in one sentence.
+        title: above it; by default what is on the action's button.
+        button: on the button that does it; by default the same.
         rows: how many, where that is a number.
         context: for the template of the action's fields.
     """
 
     text: str
+    title: str = ""
+    button: str = ""
     rows: int | None = None
     context: dict[str, Any] = {}
 
@@ -41,10 +45,10 @@ class Action(msgspec.Struct, frozen=True):
     Attributes:
         name: of the address under which it is done.
         label: on the button.
-        method, path: of the call. What stands in braces is taken from the form.
+        method, path: of the call. What stands in braces is taken from the form, and is one part of the
+            path, unless it is ``{name:path}``.
         body: makes the call's JSON from the form; raises ``ValidationFailed`` for what cannot be.
-        Without
-            it the call has no body.
+            Without it the call has no body.
         query: fields of the form that become parameters of the call, where they are filled in.
         scope: what a key needs; without it the button is not shown. The API decides all the same.
         as_operator: the call is made with the operator's rights, not an organization's.
@@ -78,6 +82,11 @@ class Action(msgspec.Struct, frozen=True):
         """It is done at once, without a dialog."""
         return not (self.danger or self.asks or self.form or self.result)
 
+    @property
+    def route(self) -> str:
+        """The path, as people read it."""
+        return _FIELD.sub(r"{\1}", self.path)
+
     def call(self, form: Form) -> Call:
         """The call that it makes.
 
@@ -87,7 +96,7 @@ class Action(msgspec.Struct, frozen=True):
 
         def filled(match: re.Match[str]) -> str:
             value = form.filled(match[1])
-            if value is None or "/" in value:
+            if value is None or ("/" in value and match[2] is None):
                 raise ValidationFailed.of(match[1], "missing-field", "is missing")
             return value
 
@@ -104,6 +113,8 @@ def as_curl(call: Call, base: str, *, as_operator: bool = False) -> str:
     """A call as it is typed into a shell; the key stays a variable."""
     key = "$TRIGGERS_ADMIN_KEY" if as_operator else "$TRIGGERS_API_KEY"
     lines = ["curl" if call.method == "GET" else f"curl -X {call.method}"]
+    if "/." in call.path:
+        lines[0] += " --path-as-is"  # a type may be called a/../b
     lines[0] += f" {shlex.quote(base + call.target)}"
     lines.append(f'-H "Authorization: Bearer {key}"')
     if call.body is not None:

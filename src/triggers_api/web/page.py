@@ -227,9 +227,16 @@ class Page:
         ids = sorted((each.subscription.id for each in records), reverse=True)[:most]
         return [(each, self.subscription_name(each)) for each in ids]
 
-    def subscription_name(self, subscription_id: str) -> str:
-        """What people call a subscription: its description, its host and path, or its id."""
-        record = self.context.directory.subscription(self.organization_id, subscription_id)
+    def subscription_name(self, subscription_id: str, organization_id: str | None = None) -> str:
+        """What people call a subscription: its description, its host and path, or its id.
+
+        Of another organization than the one that is looked at only for operators.
+        """
+        if organization_id is None:
+            organization_id = self.organization_id
+        else:
+            check_operator(self.visitor.principal)
+        record = self.context.directory.subscription(organization_id, subscription_id)
         if record is None:
             return subscription_id
         url = record.subscription.url

@@ -36,6 +36,7 @@ from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     DeliveryFilter,
     Depths,
+    FoundDeliveries,
     LogPage,
     OrganizationAccount,
     Page,
@@ -52,6 +53,9 @@ _metadata = msgspec.json.Decoder(dict[str, str]).decode
 
 COUNTED: Final = 100_000
 """Rows of a kind up to which depths are counted; beyond it they are estimated."""
+
+_OPEN_LOOKED_AT: Final = 5000
+"""Deliveries in the queue that one look goes past: of each the record is looked up."""
 
 Key = str | UUID
 
@@ -119,7 +123,8 @@ class RecordReads:
         organization: Key,
         wanted: DeliveryFilter,
         page: Page,
-    ) -> list[Delivery]:
+        depth: int,
+    ) -> FoundDeliveries:
         """A page of deliveries, newest first, by the index that fits the filter."""
         status = None if wanted.status is None else codes.DELIVERY_STATUS[wanted.status]
         subscription = None
@@ -129,6 +134,7 @@ class RecordReads:
             organization,
             *_span(ids.DELIVERY, wanted.since, wanted.until, page),
         ]
+        bound = None
         if wanted.event_id is None and wanted.status is DeliveryStatus.DEAD:
             name = "dead_deliveries"
             if subscription is not None:
@@ -143,15 +149,32 @@ class RecordReads:
             name = "deliveries_by_event"
             parameters += [status, find(ids.EVENT, wanted.event_id), subscription]
         elif wanted.status in OPEN:
-            name = "open_deliveries"
+            name, bound = "open_deliveries", "open_deliveries_bound"
             parameters += [status, subscription]
+            depth = min(depth, _OPEN_LOOKED_AT)
         elif subscription is not None:
             name = "deliveries_by_subscription"
-            parameters += [status, subscription]
-        else:
-            name = "finished_deliveries" if wanted.status in FINISHED else "deliveries"
+            if status is not None:
+                name = "finished_deliveries_of_subscription"
+                bound = "deliveries_bound_of_subscription"
+                parameters.append(status)
+            parameters.append(subscription)
+        elif status is not None:
+            name, bound = "finished_deliveries", "deliveries_bound"
             parameters.append(status)
-        return [_delivery(row) for row in await db.fetch(SQL[name], *parameters)]
+        else:
+            name = "deliveries"
+        last = None
+        if bound is not None:
+            whose = [subscription] if bound.endswith("of_subscription") else []
+            last = await db.fetchval(SQL[bound], *parameters[:4], depth, *whose)
+            if last is not None:
+                parameters[2] = last
+        rows = await db.fetch(SQL[name], *parameters)
+        go_on = None
+        if last is not None and len(rows) < page.limit:
+            go_on = text(ids.DELIVERY, last)
+        return FoundDeliveries(map(_delivery, rows), go_on=go_on)
 
     async def dead_groups(
         self,

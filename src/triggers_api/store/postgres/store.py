@@ -53,6 +53,7 @@ from triggers_api.model.workload import DeadGroup, SubscriptionWorkload, Workloa
 from triggers_api.store import bodies
 from triggers_api.store.acting import present_actor
 from triggers_api.store.base import (
+    LOOKED_AT,
     AuditFilter,
     AuditPage,
     Changes,
@@ -66,6 +67,7 @@ from triggers_api.store.base import (
     EventFilter,
     FailedEvent,
     Farewell,
+    FoundDeliveries,
     FoundEvents,
     HealthReset,
     InboxPage,
@@ -910,11 +912,11 @@ class PostgresStore:
         return found
 
     async def deliveries(
-        self, organization_id: str, wanted: DeliveryFilter, page: Page
-    ) -> list[Delivery]:
+        self, organization_id: str, wanted: DeliveryFilter, page: Page, *, depth: int = LOOKED_AT
+    ) -> FoundDeliveries:
         organization = _organization(organization_id)
         return await self._listed.read(
-            lambda db: self._records.deliveries(db, organization, wanted, page)
+            lambda db: self._records.deliveries(db, organization, wanted, page, depth)
         )
 
     async def dead_groups(

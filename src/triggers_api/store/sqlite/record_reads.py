@@ -32,6 +32,7 @@ from triggers_api.store import bodies, codes
 from triggers_api.store.base import (
     DeliveryFilter,
     Depths,
+    FoundDeliveries,
     LogPage,
     OrganizationAccount,
     Page,
@@ -111,10 +112,15 @@ class RecordReads(Tables):
         return position
 
     def deliveries(
-        self, db: apsw.Connection, organization: int, wanted: DeliveryFilter, page: Page
-    ) -> list[Delivery]:
+        self,
+        db: apsw.Connection,
+        organization: int,
+        wanted: DeliveryFilter,
+        page: Page,
+        depth: int,
+    ) -> FoundDeliveries:
         """A page of deliveries, newest first, by the index that fits the filter."""
-        parameters = {
+        parameters: dict[str, Any] = {
             "organization_id": organization,
             "status": None if wanted.status is None else codes.DELIVERY_STATUS[wanted.status],
             "event_id": wanted.event_id and self.keys.find(ids.EVENT, wanted.event_id),
@@ -124,17 +130,24 @@ class RecordReads(Tables):
         }
         if wanted.event_id is None and wanted.status is DeliveryStatus.DEAD:
             if parameters["subscription_id"] is not None:
-                return self._dead_of(db, parameters, wanted.error_class)
-            name = "dead_deliveries"
+                return FoundDeliveries(self._dead_of(db, parameters, wanted.error_class))
+            name, bound = "dead_deliveries", None
         elif wanted.event_id is not None:
-            name = "deliveries_by_event"
+            name, bound = "deliveries_by_event", None
         elif wanted.status in OPEN and self._few_open(db, organization):
-            name = "open_deliveries"
+            name, bound = "open_deliveries", None
         elif wanted.subscription_id is not None:
-            name = "deliveries_by_subscription"
+            name, bound = "deliveries_by_subscription", "deliveries_bound_of_subscription"
         else:
-            name = "deliveries"
-        return [self._delivery(row) for row in db.execute(SQL[name], parameters)]
+            name, bound = "deliveries", "deliveries_bound"
+        last = None
+        if bound is not None and wanted.status is not None:
+            for (last,) in db.execute(SQL[bound], parameters | {"depth": depth}):
+                parameters["since"] = last
+        found = FoundDeliveries(self._delivery(row) for row in db.execute(SQL[name], parameters))
+        if last is not None and len(found) < page.limit:
+            found.go_on = self.keys.delivery(last)
+        return found
 
     def _dead_of(
         self, db: apsw.Connection, parameters: dict[str, Any], error_class: str | None

@@ -36,6 +36,7 @@ from triggers_api.model.worker import Worker
 from triggers_api.model.workload import DeadGroup, SubscriptionWorkload, Workload
 from triggers_api.store.acting import present_actor
 from triggers_api.store.base import (
+    LOOKED_AT,
     AuditFilter,
     AuditPage,
     Changes,
@@ -48,6 +49,7 @@ from triggers_api.store.base import (
     EventFilter,
     FailedEvent,
     Farewell,
+    FoundDeliveries,
     FoundEvents,
     HealthReset,
     InboxPage,
@@ -697,11 +699,11 @@ class SqliteStore:
         return found
 
     async def deliveries(
-        self, organization_id: str, wanted: DeliveryFilter, page: Page
-    ) -> list[Delivery]:
+        self, organization_id: str, wanted: DeliveryFilter, page: Page, *, depth: int = LOOKED_AT
+    ) -> FoundDeliveries:
         organization = self._organization(organization_id)
         return await self._readers.run(
-            lambda db: self._records.deliveries(db, organization, wanted, page)
+            lambda db: self._records.deliveries(db, organization, wanted, page, depth)
         )
 
     async def dead_groups(

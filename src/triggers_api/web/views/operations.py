@@ -124,6 +124,7 @@ async def _ask_turn(page: Page, form: Form) -> Question:
         raise ValidationFailed.of("/switch", "unknown-field", "there is no such switch")
     return Question(
         text=_MEANS[name],
+        title=f"Turn {name.replace('_', ' ')}",
         context={
             "name": name,
             "now": controls[name],

@@ -11,7 +11,5 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS q ON true
 WHERE d.organization_id = $1 AND d.id < $2 AND d.id >= $3 AND d.id < $4
-  AND ($6::smallint IS NULL OR $6 = CASE
-          WHEN q.lease_token <> 0 THEN 3 ELSE d.status END)
 ORDER BY d.id DESC
 LIMIT $5

@@ -12,11 +12,9 @@ LEFT JOIN LATERAL (
     WHERE q.organization_id = d.organization_id AND q.delivery_id = d.id
     LIMIT 1
 ) AS q ON true
-WHERE d.organization_id = $1 AND d.subscription_id = $7
-  AND (d.subscription_id, d.id) < ($7, $2) AND (d.subscription_id, d.id) >= ($7, $3)
-  AND (d.subscription_id, d.id) < ($7, $4)
+WHERE d.organization_id = $1 AND d.subscription_id = $6
+  AND (d.subscription_id, d.id) < ($6, $2) AND (d.subscription_id, d.id) >= ($6, $3)
+  AND (d.subscription_id, d.id) < ($6, $4)
   AND d.id < $2 AND d.id >= $3 AND d.id < $4
-  AND ($6::smallint IS NULL OR $6 = CASE
-          WHEN q.lease_token <> 0 THEN 3 ELSE d.status END)
 ORDER BY d.id DESC
 LIMIT $5
