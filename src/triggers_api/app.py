@@ -63,7 +63,7 @@ from triggers_api.operate.retention import AuditRetention, EventRetention, Reten
 from triggers_api.operate.rollups import RollupWriter
 from triggers_api.operate.sessions import EndedSessions
 from triggers_api.operate.switches import SwitchKeeper
-from triggers_api.process.processor import Processor, ProcessorSettings
+from triggers_api.process.processor import Processor, ProcessorSettings, Turned
 from triggers_api.settings import Settings, variable
 from triggers_api.settings import table as settings_table
 from triggers_api.store.base import LandingStore, Store
@@ -515,7 +515,7 @@ class App:
             redis_is_up=None if self.redis is None else self._redis_is_up,
             worker=lambda: self.heartbeat.worker,
             ending=lambda: self.ingest.draining,
-            process=self.processor.by_hand,
+            process=self._process_by_hand,
             level=self.monitor.level_of,
         )
         self.asgi = Application(self.context, api=self._has_api)
@@ -567,6 +567,15 @@ class App:
                 drain_rate=round(self.room.drain.per_second, 1),
             ),
         )
+
+    async def _process_by_hand(self) -> Turned:
+        """A batch out of Redis, and one of the queue, also while processing is paused."""
+        landed = 0
+        if self.buffer is not None:
+            with suppress(Unavailable):  # what is in the queue can be routed all the same
+                landed = await self.buffer.consumer.by_hand()
+        turned = await self.processor.by_hand()
+        return msgspec.structs.replace(turned, unfinished=turned.unfinished or landed > 0)
 
     def _in_buffer(self) -> int:
         """How many accepted events wait before the store."""

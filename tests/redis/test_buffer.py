@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.conftest import Enter, Log, Run, new_organization
 from tests.redis.conftest import Buffered, MakeBuffered
+from tests.servers.collector import Collector
 
 from triggers_api.testing import ADMIN_KEY, Receiver
 
@@ -290,3 +291,53 @@ def test_what_waits_for_too_long_is_told(make_buffered: MakeBuffered, log: Log) 
     ready = buffered.call("GET", "/readyz", key=None)
     assert (ready.status, ready.json["status"]) == (200, "degraded")
     assert ready.json["checks"]["buffer"] == "waiting-too-long"
+
+
+def test_by_hand_it_is_landed_and_routed_while_processing_is_paused(
+    make_buffered: MakeBuffered,
+) -> None:
+    busy = make_buffered()
+    busy.send()
+    busy.drain()  # it has the lead
+    asked = make_buffered(redis_prefix=busy.prefix)
+    busy.turn(processing="paused")
+    for each in (busy, asked):
+        each.run(each.service.app.directory.refresh())
+        each.run(each.buffer.consumer.run_once())
+    sent = [asked.send(n)["id"] for n in range(3)]
+    make_buffered.clock.advance(
+        seconds=1
+    )  # ids of two processes may be ahead of a clock that stands
+    turned = asked.call("POST", "/api/admin/process", key=ADMIN_KEY).json
+    assert (turned["claimed"], turned["ok"], turned["unfinished"]) == (3, 3, True)
+    assert {asked.event(each)["status"] for each in sent} == {"processed"}
+    turned = asked.call("POST", "/api/admin/process", key=ADMIN_KEY).json
+    assert (turned["claimed"], turned["unfinished"]) == (0, False)
+    # The lead is free for whoever goes on.
+    busy.turn(processing="running")
+    last = busy.send()["id"]
+    busy.drain()
+    assert busy.event(last)["status"] == "processed"
+
+
+def test_the_trace_of_a_request_goes_through_redis_to_the_attempt(
+    make_buffered: MakeBuffered, enter: Enter, run: Run
+) -> None:
+    receiver = enter(Receiver())
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with Collector() as collector:
+        taking = make_buffered(otel_endpoint=collector.url)
+        landing = make_buffered(otel_endpoint=collector.url, redis_prefix=taking.prefix)
+        run(taking.service.subscribe(receiver.url))
+        headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+        body = {"type": "order.created", "payload": 1}
+        sent = taking.call("POST", "/api/events", body, headers=headers)
+        assert sent.status == 202
+        assert taking.length == 1
+        landing.drain()
+        (request,) = receiver.requests
+        collector.wait_for(spans=4)
+        (attempt,) = collector.named("POST")
+        assert request.headers["traceparent"] == f"00-{trace}-{attempt.span_id}-01"
+        for name in ("POST /api/events", "append", "route", "POST"):
+            assert [span.trace_id for span in collector.named(name)] == [trace], name

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from tests.conftest import Enter, Log, MakeService, Run
+from tests.conftest import Enter, Log, MakeService, Run, new_organization
 from tests.faults.server import until
 from tests.redis.conftest import Buffered, MakeBuffered
 from tests.servers.redis import RedisServer
@@ -15,6 +15,8 @@ from tests.servers.redis import RedisServer
 from triggers_api.errors import StartError, StoreUnavailable
 from triggers_api.failpoints import InjectedError
 from triggers_api.testing import ADMIN_KEY, Receiver
+
+POISON = "/api/admin/buffer/poison"
 
 
 def said(log: Log) -> list[str]:
@@ -279,8 +281,8 @@ def test_what_cannot_be_stored_costs_no_other_and_is_tried_again_when_it_is_rele
     monkeypatch.undo()
     # It may be sent again, and is one event with what waits.
     again = buffered.send(2, dedup_id="2")
-    assert buffered.run(buffered.buffer.release(sent[2]))
-    assert not buffered.run(buffered.buffer.release(sent[2]))
+    path = f"{POISON}/{sent[2]}/release"
+    assert [buffered.call("POST", path, key=ADMIN_KEY).status for _ in range(2)] == [202, 404]
     buffered.drain()
     assert buffered.event(again["id"])["status"] == "processed"
     assert buffered.event(sent[2])["duplicate_of"] == again["id"]
@@ -458,3 +460,287 @@ def test_slow_webhooks_never_hold_what_waits(
         held.set()
 
     run(main())
+
+
+# ── the lead ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_slow_database_costs_nobody_the_lead(
+    make_buffered: MakeBuffered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggers_api.ingest.buffer_redis.consumer._KEEP_EVERY_S", 0.01)
+    first = make_buffered()
+    second = make_buffered(redis_prefix=first.prefix)
+    sent = first.send()["id"]
+    land = first.service.app.store.land  # type: ignore[attr-defined]
+    kept = 0
+    leader = f"{first.prefix}:leader"
+
+    async def slow(events: Any) -> Any:  # noqa: ANN401 - as it is
+        nonlocal kept
+        for _ in range(3):
+            # About to run out, again and again.
+            first.server.call("PEXPIRE", leader, 1000)
+            await until_kept()
+            kept += 1
+            await second.buffer.consumer.run_once()
+            assert second.buffer.consumer.landed == 0
+        return await land(events)
+
+    async def until_kept() -> None:
+        async def is_kept() -> bool:
+            left: int = first.server.call("PTTL", leader)
+            return left > 2000
+
+        await until(is_kept, "the lead is kept")
+
+    monkeypatch.setattr(first.service.app.store, "land", slow)
+    assert first.land() == 1
+    assert kept == 3
+    assert first.listed() == [sent]
+
+
+def test_a_database_that_hangs_however_long_has_nothing_set_aside(
+    make_buffered: MakeBuffered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each process in turn takes over what the others could not store, more often than a bad one may be.
+    first = make_buffered(max_process_attempts=3)
+    second = make_buffered(max_process_attempts=3, redis_prefix=first.prefix)
+    sent = [first.send(n)["id"] for n in range(3)]
+
+    async def hangs(_: Any) -> Any:  # noqa: ANN401 - as it is
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("triggers_api.ingest.buffer_redis.consumer._PATIENCE_S", 0.01)
+        for each in (first, second):
+            patched.setattr(each.service.app.store, "land", hangs)
+        for _ in range(6):
+            for each in (first, second):
+                each.redis("DEL", "leader")
+                each.run(each.buffer.consumer.run_once())
+    first.redis("DEL", "leader")
+    first.drain()
+    assert first.listed() == sent
+    assert first.look()["poisoned"] == 0
+
+
+def test_a_process_that_ends_casts_no_suspicion_on_what_it_had_in_hand(
+    make_buffered: MakeBuffered,
+    leave: Any,  # noqa: ANN401 - a fixture
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = make_buffered(max_process_attempts=2)
+    sent = first.send()["id"]
+
+    async def away(_: Any) -> Any:  # noqa: ANN401 - as it is
+        raise StoreUnavailable("away")
+
+    for _ in range(4):
+        process = make_buffered(max_process_attempts=2, redis_prefix=first.prefix)
+        with monkeypatch.context() as patched:
+            patched.setattr(process.service.app.store, "land", away)
+            # It has it in hand, and ends before it has tried.
+            patched.setattr(process.buffer.consumer, "_next", list)
+            patched.setattr(process.buffer.consumer, "_land", away)
+            process.run(process.buffer.consumer.run_once())
+        leave(process.service)
+    first.drain()
+    assert first.listed() == [sent]
+    assert first.event(sent)["status"] == "processed"
+
+
+def test_a_clock_of_redis_that_goes_back_leaves_nobody_the_lead_for_ever(
+    make_buffered: MakeBuffered,
+) -> None:
+    first = make_buffered()
+    first.redis("SET", "leader", "dead", "PX", 3_600_000)
+    sent = first.send()["id"]
+    assert first.land() == 0
+    assert 0 < first.redis("PTTL", "leader") <= 6000
+    first.redis("PERSIST", "leader")
+    assert first.land() == 0
+    assert 0 < first.redis("PTTL", "leader") <= 6000
+    first.redis("DEL", "leader")
+    first.drain()
+    assert first.listed() == [sent]
+
+
+def test_a_consumer_that_stood_still_and_comes_back_does_nothing_twice(
+    make_buffered: MakeBuffered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_buffered()
+    second = make_buffered(redis_prefix=first.prefix)
+    sent = [first.send(n, dedup_id=str(n))["id"] for n in range(5)]
+    land = first.service.app.store.land  # type: ignore[attr-defined]
+
+    async def stands_still(events: Any) -> Any:  # noqa: ANN401 - as it is
+        first.redis("DEL", "leader")
+        await second.service.drain()
+        assert second.length == 0
+        return await land(events)
+
+    monkeypatch.setattr(first.service.app.store, "land", stands_still)
+    first.run(first.buffer.consumer.run_once())
+    first.drain()
+    assert first.listed() == sent
+    assert first.redis("HGET", "books", "settled") == b"5"
+    assert first.get("/api/admin/verify", key=ADMIN_KEY)["ok"]
+    assert first.look()["data_loss"] == 0
+
+
+# ── what Redis forgets, and what somebody puts there ──────────────────────────────────────────────
+
+
+def test_what_is_in_hand_when_redis_forgets_everything_is_stored(
+    on_own_redis: MakeBuffered, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    buffered = on_own_redis()
+    sent = [buffered.send(n)["id"] for n in range(3)]
+
+    async def away(_: Any) -> Any:  # noqa: ANN401 - as it is
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(buffered.service.app.store, "land", away)
+        buffered.run(buffered.buffer.consumer.run_once())
+    on_own_redis.server.call("FLUSHALL")
+    later = buffered.send()["id"]
+    buffered.drain()
+    assert buffered.listed() == [*sent, later]
+    assert "events that redis has forgotten were in hand, and are stored" in said(log)
+
+
+@pytest.mark.parametrize("key", ["events", "waiting", "depths", "books", "poison"])
+def test_a_key_that_is_something_else_is_told_and_stops_no_event(
+    on_own_redis: MakeBuffered, key: str
+) -> None:
+    buffered = on_own_redis()
+    buffered.send()
+    buffered.drain()
+    buffered.redis("DEL", key)
+    buffered.redis("SET", key, "x")
+    sent = [buffered.send()["id"] for _ in range(2)]
+    buffered.run(buffered.buffer.watch.run_once())
+    buffered.run(buffered.buffer.consumer.run_once())
+    health = buffered.look()
+    if key != "depths":  # of which only an organization with a limit has something
+        assert health["state"] == "unavailable"
+        assert "WRONGTYPE" in health["problem"]
+    buffered.redis("DEL", key)
+    buffered.run(once_open(buffered))
+    sent.append(buffered.send()["id"])
+    buffered.drain()
+    assert {buffered.event(each)["status"] for each in sent} == {"processed"}
+    assert buffered.get("/api/admin/verify", key=ADMIN_KEY)["ok"]
+
+
+def test_a_service_starts_while_somebody_has_put_something_else_there(
+    make_buffered: MakeBuffered, redis: RedisServer
+) -> None:
+    redis.call("SET", "test-other:events", "x")
+    buffered = make_buffered(redis_prefix="test-other")
+    sent = buffered.send()["id"]
+    assert buffered.listed() == [sent]
+    assert buffered.look()["state"] == "unavailable"
+    redis.call("DEL", "test-other:events")
+
+
+# ── what was set aside ────────────────────────────────────────────────────────────────────────────
+
+
+def set_aside(buffered: Buffered, monkeypatch: pytest.MonkeyPatch, *ids: str) -> None:
+    """Have events set aside."""
+    store = buffered.service.app.store
+    land = store.land  # type: ignore[attr-defined]
+
+    async def failing(events: Any) -> Any:  # noqa: ANN401 - as it is
+        if any(each.id in ids for each in events):
+            raise ValueError("not these")
+        return await land(events)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "land", failing)
+        while buffered.length:
+            buffered.run(buffered.buffer.consumer.run_once())
+
+
+def test_what_was_set_aside_is_listed_tried_again_and_deleted(
+    make_buffered: MakeBuffered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffered = make_buffered(max_process_attempts=1)
+    sent = [buffered.send(n, type="a.b")["id"] for n in range(3)]
+    buffered.redis("XADD", "events", "*", "what", "is this")
+    set_aside(buffered, monkeypatch, *sent)
+    answer = buffered.get(f"{POISON}?limit=3", key=ADMIN_KEY)
+    foreign, *newest = answer["data"]
+    assert (foreign["event_id"], foreign["organization_id"], foreign["type"]) == (None, None, None)
+    assert foreign["reason"] == "not an event, or damaged"
+    assert [each["event_id"] for each in newest] == [sent[2], sent[1]]
+    assert {each["type"] for each in newest} == {"a.b"}
+    assert {each["reason"] for each in newest} == {"it cannot be stored: ValueError"}
+    cursor = answer["next_cursor"]
+    (oldest,) = buffered.get(f"{POISON}?limit=3&cursor={cursor}", key=ADMIN_KEY)["data"]
+    assert oldest["event_id"] == sent[0]
+    assert buffered.get("/api/admin/queues", key=ADMIN_KEY)["events"]["buffer_poisoned"] == 4
+
+    def call(method: str, name: str, action: str = "") -> int:
+        return buffered.call(method, f"{POISON}/{name}{action}", key=ADMIN_KEY).status
+
+    # By the entry's name or by its event's, once.
+    assert call("POST", sent[0], "/release") == 202
+    assert call("POST", newest[1]["id"], "/release") == 202
+    for name in (sent[0], newest[1]["id"], "0-0", "99999999999999999999-0", "x", "evt_x"):
+        assert call("POST", name, "/release") == 404, name
+        assert call("DELETE", name) == 404, name
+    assert call("POST", foreign["id"], "/release") == 409
+    assert call("DELETE", foreign["id"]) == 204
+    assert call("DELETE", sent[2]) == 204
+    assert buffered.call("GET", f"/api/events/{sent[2]}").status == 404
+    assert buffered.get(POISON, key=ADMIN_KEY) == {"data": [], "next_cursor": None}
+    assert buffered.server.call("EXISTS", f"{buffered.prefix}:poisoned") == 0
+    buffered.drain()
+    assert buffered.listed() == sent[:2]
+    assert [buffered.event(each)["status"] for each in sent[:2]] == ["processed"] * 2
+    done = [(each["action"], each["resource"]["id"], each["actor"]["type"])
+            for each in buffered.get("/api/audit?action=event.*", key=ADMIN_KEY)["data"]]  # fmt: skip
+    assert done == [
+        ("event.deleted", sent[2], "operator"),
+        ("event.deleted", foreign["id"], "operator"),
+        ("event.released", sent[1], "operator"),
+        ("event.released", sent[0], "operator"),
+    ]
+
+
+def test_whose_event_was_set_aside_may_erase_it_and_nobody_else(
+    make_buffered: MakeBuffered, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    buffered = make_buffered(max_process_attempts=1)
+    _, other = run(new_organization(buffered.service))
+    sent = buffered.send()["id"]
+    set_aside(buffered, monkeypatch, sent)
+    path = f"/api/events/{sent}"
+    assert buffered.call("DELETE", path, key=other).status == 404
+    assert buffered.event(sent)["status"] == "failed"
+    assert buffered.call("DELETE", path).status == 204
+    assert buffered.call("DELETE", path).status == 404
+    assert buffered.redis("XLEN", "poison") == 0
+    assert buffered.get("/api/audit?action=event.deleted")["data"][0]["resource"]["id"] == sent
+
+
+def test_with_an_organization_goes_what_was_set_aside_of_it(
+    make_buffered: MakeBuffered, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    buffered = make_buffered(max_process_attempts=1)
+    organization_id, other = run(new_organization(buffered.service))
+    kept = buffered.send()["id"]
+    body = {"type": "a", "payload": 1}
+    gone = buffered.call("POST", "/api/events", body, key=other).json["id"]
+    set_aside(buffered, monkeypatch, kept, gone)
+    assert buffered.redis("XLEN", "poison") == 2
+    path = f"/api/admin/organizations/{organization_id}"
+    assert buffered.call("DELETE", path, key=ADMIN_KEY).status == 204
+    buffered.buffer.consumer._swept_at = -1e9
+    look_again(buffered)
+    (entry,) = buffered.get(POISON, key=ADMIN_KEY)["data"]
+    assert entry["event_id"] == kept

@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "queues": ("queues:queues", "Show what waits, and whose it is."),
     "process": ("queues:process", "Route what waits now."),
     "requeue-stuck": ("queues:requeue_stuck", "Take back what dead workers hold."),
+    "poison": ("poison", "List, try again or delete what could not be stored out of Redis."),
     "quarantine": ("quarantine", "List, release or delete events that are kept aside."),
     "verify": ("verify", "Check the books and the records, and repair them."),
     "keys": ("keys", "List, create, replace and revoke keys."),

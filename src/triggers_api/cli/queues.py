@@ -101,6 +101,11 @@ def queue_lines(answer: dict[str, Any]) -> Iterator[str]:
 
 
 def _in_redis(events: dict[str, Any]) -> str:
-    if not events["buffered"]:
-        return ""
-    return f", {events['buffered']} still in Redis ({events['buffer_pending']} of them in hand)"
+    said = ""
+    if events["buffered"]:
+        said += (
+            f", {events['buffered']} still in Redis ({events['buffer_pending']} of them in hand)"
+        )
+    if events["buffer_poisoned"]:
+        said += f", {events['buffer_poisoned']} set aside there (triggers poison)"
+    return said

@@ -408,7 +408,9 @@ async def delete_event(
 ) -> None:
     """Erases the payload, cancels what is pending, and frees the dedup_id."""
     await context.land(organization_id, event_id)
-    if not await context.store.delete_event(organization_id, event_id):
+    if await context.store.delete_event(organization_id, event_id):
+        return
+    if context.buffer is None or not await context.buffer.erase(organization_id, event_id):
         raise NotFound(_NO_EVENT)
 
 

@@ -25,6 +25,7 @@ class EventsWaiting(msgspec.Struct, frozen=True, kw_only=True):
     """Events that were accepted and are not routed.
 
     Of ``depth``, ``buffered`` wait in Redis, and ``buffer_pending`` of these are in a consumer's hands.
+    ``buffer_poisoned`` entries could not be stored, and are set aside.
     """
 
     depth: int
@@ -35,6 +36,7 @@ class EventsWaiting(msgspec.Struct, frozen=True, kw_only=True):
     level: str
     buffered: int
     buffer_pending: int
+    buffer_poisoned: int
 
 
 class DeliveriesWaiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +139,7 @@ async def get_queues(context: NamedDependency[Context], limit: Shown = 20) -> Qu
             oldest_age_s=max(stats.oldest_age_s, 0.0 if buffer is None else buffer.oldest_age_s),
             buffered=0 if buffer is None else buffer.length,
             buffer_pending=0 if buffer is None else buffer.pending,
+            buffer_poisoned=0 if buffer is None else buffer.poisoned,
             scheduled=stats.scheduled,
             level=context.level(stats),
         ),

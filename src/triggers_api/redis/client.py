@@ -34,6 +34,7 @@ _AWAY: Final = frozenset(
 )  # fmt: skip
 """First words of refusals that are about the server, whatever it is asked."""
 _DISK_FULL: Final = "No space left"
+_IN_A_SCRIPT: Final = "user_script"
 
 Call = tuple[Script, Sequence[Value], Sequence[Value]]
 """A script, the keys that it works on, and what else it is given."""
@@ -208,6 +209,9 @@ def _as_told(refused: RefusedByRedis) -> Exception:
         return StorageFull("the memory of Redis is used up", retry_after_s=_FULL_RETRY_S)
     if refused.code == "MISCONF" and _DISK_FULL in said:
         return StorageFull("the disk of Redis is full", retry_after_s=_FULL_RETRY_S)
+    if refused.code == "WRONGTYPE" or (_IN_A_SCRIPT in said and refused.code != "NOGROUP"):
+        # Somebody has put something else there. What a script did before it came to that is done.
+        return OutcomeUnknown(f"Redis holds something that is not ours: {said}")
     if refused.code in _AWAY:
         return StoreUnavailable(f"Redis does not serve: {said}")
     return refused

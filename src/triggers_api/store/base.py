@@ -25,7 +25,7 @@ from typing import Final, Protocol, Self
 import msgspec
 
 from triggers_api.model.attempt import AttemptDetails
-from triggers_api.model.audit import Entry
+from triggers_api.model.audit import Deed, Entry
 from triggers_api.model.controls import Controls, Switches
 from triggers_api.model.delivery import (
     Attempt,
@@ -1711,6 +1711,13 @@ class LandingStore(Store, Protocol):
             StoreUnavailable: nothing was stored.
             StorageFull: nothing was stored.
             OutcomeUnknown: the answer was lost; repeat it.
+        """
+
+    async def note(self, deed: Deed) -> None:
+        """Write into the audit log what is done to something that is not in the store.
+
+        Raises:
+            Unavailable: it is not written.
         """
 
     async def first_events(self, events: Sequence[NewEvent]) -> Mapping[str, FirstEvent]:

@@ -10,9 +10,10 @@ import structlog
 
 from triggers_api.errors import Unavailable
 from triggers_api.failpoints import Failpoints
+from triggers_api.ingest.buffer_redis.aside import Aside
 from triggers_api.ingest.buffer_redis.consumer import Consumer
 from triggers_api.ingest.buffer_redis.entry import Entry, Mark
-from triggers_api.ingest.buffer_redis.names import RELEASE, Names
+from triggers_api.ingest.buffer_redis.names import Names
 from triggers_api.ingest.buffer_redis.producer import Answers, Producer
 from triggers_api.ingest.buffer_redis.watch import Watch
 from triggers_api.model import ids
@@ -68,9 +69,11 @@ class Buffer:
         watch: Watch,
         producer: Producer,
         consumer: Consumer,
+        aside: Aside,
         dedup_ttl_s: int,
     ) -> None:
         """Hold the parts: see them for what they do."""
+        self.aside = aside
         self.watch = watch
         self.producer = producer
         self.consumer = consumer
@@ -227,17 +230,16 @@ class Buffer:
         await self._redis.run(*self._names.settling((found[0],), {}))
         return True
 
-    async def release(self, event_id: str) -> bool:
-        """Have an event that was set aside tried again; whether there is one.
+    async def erase(self, organization_id: str, event_id: str) -> bool:
+        """Erase an event that was set aside; whether there was one.
 
         Raises:
-            Unavailable: Redis is away.
+            Unavailable: Redis or the database is away.
         """
-        names = self._names
-        keys = (
-            names.stream, names.waiting, names.depths, names.books, names.poison, names.poisoned,
-        )  # fmt: skip
-        return bool(await self._redis.run(RELEASE, keys, (event_id,)))
+        entry = await self.aside.find(event_id)
+        if entry is None or entry.organization_id != organization_id:
+            return False
+        return await self.aside.delete(entry)
 
     async def _find(self, organization_id: str, event_id: str) -> tuple[Entry, str | None] | None:
         if ids.parse(ids.EVENT, event_id) is None:
@@ -321,10 +323,12 @@ async def open_buffer(
         metrics=metrics,
         monotonic=time.monotonic,
     )
+    aside = Aside(redis, names, store=store)
     consumer = Consumer(
         redis,
         names,
         watch,
+        aside=aside,
         store=store,
         directory=directory,
         worker_id=worker_id,
@@ -351,5 +355,6 @@ async def open_buffer(
         watch=watch,
         producer=producer,
         consumer=consumer,
+        aside=aside,
         dedup_ttl_s=settings.dedup_ttl_s,
     )

@@ -6,6 +6,7 @@ so that doing it twice does it once.
 """
 
 import asyncio
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ import structlog
 
 from triggers_api.errors import Unavailable
 from triggers_api.failpoints import Failpoints
+from triggers_api.ingest.buffer_redis.aside import Aside
 from triggers_api.ingest.buffer_redis.entry import Entry
 from triggers_api.ingest.buffer_redis.names import (
     GROUP,
@@ -28,6 +30,7 @@ from triggers_api.ingest.buffer_redis.names import (
 )
 from triggers_api.ingest.buffer_redis.watch import Watch
 from triggers_api.model.controls import Running
+from triggers_api.model.event import NewEvent
 from triggers_api.redis.client import Redis
 from triggers_api.redis.connection import RefusedByRedis, Value
 from triggers_api.store.base import Landed, LandingStore
@@ -48,7 +51,10 @@ _CLAIM_AT_ONCE: Final = 100
 _ALONE_AFTER: Final = 2
 """Deliveries to a consumer without success after which an entry is landed alone."""
 _SCAN: Final = 500
+_SWEEP_EVERY_S: Final = 60.0
 _PATIENCE_S: Final = 30.0
+_KEEP_EVERY_S: Final = 1.5
+"""How often the lead is kept while the database takes its time."""
 
 
 class Consumer:
@@ -62,6 +68,7 @@ class Consumer:
         names: Names,
         watch: Watch,
         *,
+        aside: Aside,
         store: LandingStore,
         directory: Directory,
         worker_id: str,
@@ -76,6 +83,7 @@ class Consumer:
             redis: where events wait.
             names: of the buffer's keys.
             watch: how things stand there.
+            aside: what could not be stored.
             store: where they go.
             directory: knows the switches and the organizations.
             worker_id: the consumer's name, of this process and no other.
@@ -88,6 +96,7 @@ class Consumer:
         self._blocking = redis.another()
         self._names = names
         self._watch = watch
+        self._aside = aside
         self._store = store
         self._directory = directory
         self._worker_id = worker_id
@@ -103,14 +112,43 @@ class Consumer:
         self._last = b"0-0"
         self._size = 1024.0
         self._looked_at = 0.0
+        self._swept_at = -math.inf
+        self._turning = asyncio.Lock()
         self.landed = 0
         """Entries that the last turn let go of."""
 
     async def run_once(self) -> float:
         """Land some of what waits."""
-        self.landed = 0
-        if self._directory.controls.processing is Running.PAUSED:
-            return _PAUSED_S
+        async with self._turning:
+            self.landed = 0
+            if self._paused:
+                # Whoever lands something by hand meanwhile need not wait for the lead.
+                await self._step_down()
+                return _PAUSED_S
+            try:
+                return await self._turn_or_begin_again()
+            except Unavailable:
+                # Of Redis; the watch tells. What is in hand is kept there until the lead is lost.
+                return _AWAY_S
+
+    async def by_hand(self) -> int:
+        """Land a batch because somebody asks for it, also while processing is paused; how many entries.
+
+        None where another process has the lead: that one lands, unless it is about to pause.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        async with self._turning:
+            self.landed = 0
+            try:
+                await self._turn_or_begin_again()
+            finally:
+                if self._paused:
+                    await self._step_down()
+            return self.landed
+
+    async def _turn_or_begin_again(self) -> float:
         try:
             return await self._turn()
         except RefusedByRedis as refused:
@@ -118,14 +156,15 @@ class Consumer:
                 raise
             await self._begin_again()
             return 0
-        except Unavailable:
-            # Of Redis; the watch tells. What is in hand is kept there until the lead is lost.
-            return _AWAY_S
+
+    @property
+    def _paused(self) -> bool:
+        return self._directory.controls.processing is Running.PAUSED
 
     async def wait(self, timeout_s: float) -> None:
         """Until something comes in, or time is up."""
         # While something is in hand the database is waited for, and more need not be asked for.
-        if self._held or not self._leads or self._directory.controls.processing is Running.PAUSED:
+        if self._held or not self._leads or self._paused:
             await asyncio.sleep(timeout_s)
             return
         block_ms = max(1, min(round(timeout_s * 1000), _BLOCK_MS))
@@ -139,11 +178,32 @@ class Consumer:
 
     async def finish(self) -> None:
         """Give the lead up: what is left is the next one's."""
-        with suppress(Unavailable):  # then the lead runs out by itself
-            if self._leads:
-                await self._redis.run(LEAVE, (self._names.leader,), (self._worker_id,))
-        self._leads = False
+        async with self._turning:
+            await self._step_down()
         await self._blocking.close()
+
+    async def _step_down(self) -> None:
+        if not self._leads:
+            return
+        with suppress(Unavailable, RefusedByRedis):  # then the lead runs out by itself
+            await self._hand_back()
+            await self._redis.run(LEAVE, (self._names.leader,), (self._worker_id,))
+        self._leads = False
+        self._held.clear()
+
+    async def _hand_back(self) -> None:
+        """That it was in hand is held against nothing: the next one begins with what is known of it."""
+        by_attempts: dict[int, list[bytes]] = {}
+        for entry in self._held:
+            by_attempts.setdefault(self._attempts[entry.place], []).append(entry.place)
+        for attempts, places in by_attempts.items():
+            await self._set_deliveries(places, attempts)
+
+    async def _set_deliveries(self, places: Sequence[bytes], count: int) -> None:
+        await self._redis.execute(
+            "XCLAIM", self._names.stream, GROUP, self._worker_id, 0, *places,
+            "RETRYCOUNT", count, "JUSTID",
+        )  # fmt: skip
 
     async def _turn(self) -> float:
         if not await self._lead():
@@ -160,19 +220,57 @@ class Consumer:
 
     async def _lead(self) -> bool:
         """Whether the lead is ours; what is in hand of predecessors is taken over with it."""
-        came = await self._redis.run(LEAD, (self._names.leader,), (self._worker_id, _LEAD_MS))
+        came = await self._ask_for_lead()
+        if came == 1 and self._leads:
+            return True
+        # Somebody may have taken over what was in hand here.
+        self._leads = False
+        await self._land_what_is_adrift()
         if not came:
-            # Somebody has taken over what was in hand here.
-            self._leads = False
-            self._held.clear()
             return False
-        if came == 2 or not self._leads:
-            self._leads = False
-            self._held.clear()
-            await self._make_group()
-            await self._take_over()
-            self._leads = True
+        await self._make_group()
+        await self._take_over()
+        self._leads = True
         return True
+
+    async def _ask_for_lead(self) -> int:
+        """2 if it was taken now, 1 if it was kept, 0 if it is another's."""
+        found: int = await self._redis.run(LEAD, (self._names.leader,), (self._worker_id, _LEAD_MS))
+        return found
+
+    async def _land_what_is_adrift(self) -> None:
+        """Of what was in hand, land what Redis knows nothing of.
+
+        Another has landed it, then it is stored already. Or Redis has lost its memory, and nobody else
+        has it any more.
+        """
+        held = [entry for entry in self._held if entry.event is not None]
+        if held:
+            ids = [entry.event_id for entry in held]
+            known = await self._redis.execute("HMGET", self._names.waiting, *ids)
+            adrift = [entry for entry, place in zip(held, known, strict=True) if place is None]
+            await self._save(adrift)
+        self._held.clear()
+
+    async def _save(self, adrift: Sequence[Entry]) -> None:
+        saved = 0
+        for entry in adrift:
+            if entry.event is None or self._directory.organization(entry.organization_id) is None:
+                continue
+            try:
+                (landed,) = await self._store.land((entry.event,))
+            except Unavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - one that cannot be stored costs no other
+                log.error(  # noqa: TRY400 - nothing of a payload goes into the log
+                    "what redis has forgotten cannot be stored",
+                    event_id=entry.event_id,
+                    error=type(error).__name__,
+                )
+            else:
+                saved += not landed.was_there
+        if saved:
+            log.warning("events that redis has forgotten were in hand, and are stored", count=saved)
 
     async def _make_group(self) -> None:
         """Have the group. If it had been there, what waits is read once more from the first entry on."""
@@ -182,9 +280,7 @@ class Consumer:
             log.error("the consumer group was gone; it is made again")
 
     async def _begin_again(self) -> None:
-        """The group is gone, and with it who had what in hand."""
-        self._held.clear()
-        self._attempts.clear()
+        """The group is gone, and with it who had what in hand. What is in hand here is landed."""
         await self._make_group()
 
     async def _take_over(self) -> None:
@@ -207,6 +303,7 @@ class Consumer:
         for entry in found:
             self._note_last(entry)
         self._held.extend(found)
+        self._forgiven = False
         await self._count_attempts(len(found))
         await self._redis.run(TIDY, (self._names.stream,), (GROUP, self._worker_id))
         if found:
@@ -233,9 +330,22 @@ class Consumer:
         if look.vanished:
             await self._write_off()
             look = await self._watch.look_now()
+        if look.poisoned and now - self._swept_at >= _SWEEP_EVERY_S:
+            self._swept_at = now
+            await self._erase_of_gone()
         if look.lost > self._watch.reported:
             self._metrics.buffer_data_loss.inc(look.lost - self._watch.reported)
             await self._redis.execute("HSET", self._names.books, "reported", look.lost)
+
+    async def _erase_of_gone(self) -> None:
+        """With an organization goes what was set aside of it."""
+        try:
+            await self._directory.refresh()
+        except Unavailable:
+            return
+        known = {each.id for each in self._directory.organizations()}
+        if erased := await self._aside.forget_all_but(known):
+            log.info("entries of organizations that are gone are erased", count=erased)
 
     async def _write_off(self) -> None:
         names = self._names
@@ -331,8 +441,7 @@ class Consumer:
         landed: Sequence[Landed] = ()
         if events:
             try:
-                async with asyncio.timeout(_PATIENCE_S):
-                    landed = await self._store.land(events)
+                landed = await self._store_in_the_lead(events)
             except (Unavailable, TimeoutError):
                 # Of the database; the monitor tells.
                 await self._forgive(batch)
@@ -345,6 +454,28 @@ class Consumer:
         self._count(landed)
         self.landed = len(batch)
         return 0
+
+    async def _store_in_the_lead(self, events: Sequence[NewEvent]) -> Sequence[Landed]:
+        """Store events; a slow database is no reason for another process to begin with the same ones.
+
+        Raises:
+            TimeoutError: it is too slow.
+            Exception: what storing raised.
+        """
+        storing = asyncio.ensure_future(self._store.land(events))
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                while True:
+                    done, _ = await asyncio.wait((storing,), timeout=_KEEP_EVERY_S)
+                    if done:
+                        return storing.result()
+                    with suppress(Unavailable):  # then it runs out
+                        if await self._ask_for_lead() != 1:
+                            self._leads = False
+        finally:
+            if not storing.done():
+                storing.cancel()
+                await asyncio.wait((storing,))
 
     async def _unfit(self, batch: Sequence[Entry]) -> dict[bytes, str]:
         """What of a batch is not to be landed, and why."""
@@ -388,14 +519,10 @@ class Consumer:
 
     async def _forgive(self, batch: Sequence[Entry]) -> None:
         """That the database is away is no fault of what is to be landed."""
-        if self._forgiven:
+        if self._forgiven or not self._leads:
             return
         self._forgiven = True
-        places = [entry.place for entry in batch]
-        await self._redis.execute(
-            "XCLAIM", self._names.stream, GROUP, self._worker_id, 0, *places,
-            "RETRYCOUNT", 0, "JUSTID",
-        )  # fmt: skip
+        await self._set_deliveries([entry.place for entry in batch], 0)
 
     async def _failed(self, batch: Sequence[Entry], error: Exception) -> float:
         """Something in a batch cannot be landed: each is tried alone, and set aside after some times."""

@@ -22,6 +22,7 @@ LEAD: Final = Script.of(_PACKAGE, "lead")
 LEAVE: Final = Script.of(_PACKAGE, "leave")
 TIDY: Final = Script.of(_PACKAGE, "tidy")
 RELEASE: Final = Script.of(_PACKAGE, "release")
+FORGET: Final = Script.of(_PACKAGE, "forget")
 
 
 class Names:

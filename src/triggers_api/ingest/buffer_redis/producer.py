@@ -227,7 +227,9 @@ class Producer:
             elif isinstance(answer, (Unavailable, RefusedByRedis)):
                 # The server said no to this one, and will to others.
                 self._watch.failed(str(answer))
-                self._give_up(adding, StoreUnavailable(str(answer)))
+                if isinstance(answer, RefusedByRedis):
+                    answer = StoreUnavailable(str(answer))
+                self._give_up(adding, answer)
                 return
             _tell((adding,), answer)
             return

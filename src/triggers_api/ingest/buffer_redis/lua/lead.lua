@@ -9,6 +9,11 @@ if leader == ARGV[1] then
     return 1
 end
 if leader then
+    -- When the server's clock has gone back, or somebody took the expiry away: nobody has it for longer than that.
+    local left = redis.call('PTTL', KEYS[1])
+    if left < 0 or left > tonumber(ARGV[2]) then
+        redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    end
     return 0
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
