@@ -19,10 +19,10 @@ TABS: Final = (
     ("settings", "Settings"),
     ("verify", "Verify"),
 )
-_MODES: Final = {
-    "ingest": list(IngestMode),
-    "processing": list(Running),
-    "delivery": list(DeliveryMode),
+_MODES: Final[dict[str, list[str]]] = {
+    "ingest": [*IngestMode],
+    "processing": [*Running],
+    "delivery": [*DeliveryMode],
 }
 _SCOPE: Final = ("organization_id", "subscription_id")
 _NUMBERS: Final = ("concurrency", "batch_size", "min_poll_ms")
