@@ -12,7 +12,7 @@ from tests.faults.server import until
 from tests.redis.conftest import Buffered, MakeBuffered
 from tests.servers.redis import RedisServer
 
-from triggers_api.errors import StartError, StoreUnavailable
+from triggers_api.errors import OutcomeUnknown, StartError, StoreUnavailable
 from triggers_api.failpoints import InjectedError
 from triggers_api.testing import ADMIN_KEY, Receiver
 
@@ -587,6 +587,40 @@ def test_a_consumer_that_stood_still_and_comes_back_does_nothing_twice(
     assert first.redis("HGET", "books", "settled") == b"5"
     assert first.get("/api/admin/verify", key=ADMIN_KEY)["ok"]
     assert first.look()["data_loss"] == 0
+
+
+def test_an_answer_of_the_database_that_is_lost_is_asked_for_again(
+    buffered: Buffered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = [buffered.send(n, dedup_id=str(n % 2))["id"] for n in range(2)]
+    store = buffered.service.app.store
+    land = store.land  # type: ignore[attr-defined]
+
+    async def lost(events: Any) -> Any:  # noqa: ANN401 - as it is
+        await land(events)
+        raise OutcomeUnknown("the answer was lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "land", lost)
+        for _ in range(3):
+            buffered.run(buffered.buffer.consumer.run_once())
+    assert buffered.length == 2
+    assert buffered.land() == 2
+    assert buffered.metric("triggers_buffer_landed_total", result="was_there") == 2
+    assert buffered.listed() == sent
+    assert buffered.get("/api/admin/verify", key=ADMIN_KEY)["ok"]
+
+
+def test_who_lands_by_hand_beside_another_keeps_nobody_waiting(
+    make_buffered: MakeBuffered,
+) -> None:
+    asked = make_buffered()
+    working = make_buffered(redis_prefix=asked.prefix)
+    asked.send()
+    assert asked.call("POST", "/api/admin/process", key=ADMIN_KEY).status == 200
+    assert asked.length == 0
+    working.send()
+    assert working.land() == 1
 
 
 # ── what Redis forgets, and what somebody puts there ──────────────────────────────────────────────

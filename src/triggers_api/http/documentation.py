@@ -45,6 +45,7 @@ _PARAMETERS: Final = {
     "event_type": "A type of events; `*` is any run of characters.",
     "organization_id": "The organization.",
     "key_id": "The key.",
+    "entry_id": "The entry, by its own id or by that of its event.",
     "operator_key_id": "The operator's key.",
     "dedup_id": "Only the event with this one.",
     "status": "Only those in this state.",

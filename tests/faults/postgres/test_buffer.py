@@ -6,6 +6,7 @@ What an operator destroys by hand is in ``tests/redis/test_failures.py``.
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -105,6 +106,30 @@ def test_a_redis_that_is_killed_has_everything_that_it_confirmed(
                 own_redis.start()
             await posting
             assert not [each for each in requests if each.outcome is Outcome.REFUSED]
+            await fleet.repeat_unknown()
+            await check(fleet, own_redis)
+
+    asyncio.run(main())
+
+
+def test_an_api_that_is_killed_between_redis_and_its_answers_costs_no_event(
+    make_fleet: MakeFleet, own_redis: RedisServer
+) -> None:
+    fleet = make_fleet(apis=2, workers=1, **buffered(own_redis))
+
+    async def main() -> None:
+        async with fleet:
+            await fleet.start()
+            await fleet.endpoint("one", healthy)
+            doomed = fleet.apis[1]
+            requests = fleet.requests(3000)
+            async with fleet.supervised(doomed):
+                posting = asyncio.create_task(insist(fleet.front, fleet.history, requests))
+                for accepted in (300, 1000, 1700):
+                    await fleet.history.wait_for_accepted(accepted)
+                    doomed.signal(signal.SIGKILL)
+                    await doomed.ended()
+                await posting
             await fleet.repeat_unknown()
             await check(fleet, own_redis)
 

@@ -141,10 +141,11 @@ class Consumer:
         """
         async with self._turning:
             self.landed = 0
+            led = self._leads
             try:
                 await self._turn_or_begin_again()
             finally:
-                if self._paused:
+                if self._paused or not led:
                     await self._step_down()
             return self.landed
 
@@ -242,14 +243,19 @@ class Consumer:
         """Of what was in hand, land what Redis knows nothing of.
 
         Another has landed it, then it is stored already. Or Redis has lost its memory, and nobody else
-        has it any more.
+        has it any more. What waits or was set aside there is whoever leads now to care for.
         """
         held = [entry for entry in self._held if entry.event is not None]
         if held:
-            ids = [entry.event_id for entry in held]
-            known = await self._redis.execute("HMGET", self._names.waiting, *ids)
-            adrift = [entry for entry, place in zip(held, known, strict=True) if place is None]
-            await self._save(adrift)
+            event_ids = [entry.event_id for entry in held]
+            known = await self._redis.pipeline(
+                [("HMGET", key, *event_ids) for key in (self._names.waiting, self._names.poisoned)]
+            )
+            for each in known:
+                if isinstance(each, Exception):
+                    raise each
+            places = zip(held, *known, strict=True)
+            await self._save([entry for entry, *place in places if place == [None, None]])
         self._held.clear()
 
     async def _save(self, adrift: Sequence[Entry]) -> None:
