@@ -57,10 +57,6 @@ READ_THEIR_OWN_WRITES: Final = {
     "test_in_a_batch_each_item_is_judged_alone",
     "test_nobody_touches_what_another_organization_has_aside",
     "test_one_that_is_deleted_is_erased_and_its_dedup_id_is_free",
-    # test_every_route
-    "test_a_cursor_behind_something_that_was_deleted_goes_on",
-    "test_a_route_that_forgets_whose_an_event_is_is_found_out",
-    "test_with_ids_of_another_organization_nothing_is_there_and_nothing_happens",
     # test_explain
     "test_what_waits_for_a_busy_subscription_says_so",
     # test_health
@@ -107,8 +103,6 @@ READ_THEIR_OWN_WRITES: Final = {
     "test_an_event_without_a_dedup_id_is_always_a_new_one",
     "test_everything_that_was_sent_is_given_back",
     "test_of_64_simultaneous_twins_one_is_stored_and_all_are_told_its_id",
-    # test_lists
-    "test_cursors_outlive_a_restart_but_not_the_secret",
     # test_logs
     "test_a_queue_above_its_threshold_is_warned_about_once_a_minute",
     "test_an_empty_queue_is_said_once_when_the_longest_pause_is_reached",
@@ -141,6 +135,9 @@ READ_THEIR_OWN_WRITES: Final = {
     "test_a_batch_size_and_a_concurrency_turned_live_are_used",
     "test_live_a_switch_is_obeyed_by_the_running_parts_within_a_second",
 }
+
+READ_WHAT_THEIR_MODULE_WROTE: Final = {"test_every_route", "test_isolation", "test_lists"}
+"""Modules of which every test reads, in lists, what was written once for all of them."""
 
 ABOUT_NO_REDIS: Final = {
     # It starts processes of its own and counts rows: with Redis in tests/faults/postgres/test_buffer.py.

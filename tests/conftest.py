@@ -13,7 +13,12 @@ from typing import Any, Final, Protocol, TypeVar
 import pytest
 import structlog
 import uvloop
-from tests.buffered import ABOUT_NO_REDIS, READ_THEIR_OWN_WRITES, land_at_once
+from tests.buffered import (
+    ABOUT_NO_REDIS,
+    READ_THEIR_OWN_WRITES,
+    READ_WHAT_THEIR_MODULE_WROTE,
+    land_at_once,
+)
 from tests.servers.postgres import GIVEN, Postgres, PostgresServer, given_server
 from tests.servers.redis import PROGRAMS, RedisServer, program
 
@@ -193,6 +198,15 @@ def own_redis(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
         pytest.skip("redis-server is not on the PATH")
     with RedisServer(request.param) as server:
         yield server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def landed_at_once_in_a_module(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The same for modules that prepare something for all of their tests."""
+    with pytest.MonkeyPatch.context() as patched:
+        if request.module.__name__.rpartition(".")[2] in READ_WHAT_THEIR_MODULE_WROTE:
+            land_at_once(patched)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -43,6 +43,7 @@ NAMES: Final = {"event_type"}
 
 NOT_OURS: Final = {
     "operator_key_id": "of no organization",
+    "entry_id": "of an operator's list",
     "dedup_id": "a producer's own, and unique in its organization",
     "id": "of a CloudEvent: a producer's own",
 }

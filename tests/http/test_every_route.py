@@ -29,6 +29,8 @@ SECRET: Final = "only-they-know-"
 ENDLESS: Final = {"GET /api/events/stream"}
 NOT_DELETED_HERE: Final = {"/api/admin/organizations", "/api/inboxes"}
 """The first of these lists is needed, or cannot be deleted."""
+ONLY_WITH_REDIS: Final = {"/api/admin/buffer/poison"}
+"""An empty list elsewhere: see tests/redis/test_failures.py."""
 CONSUMED: Final = {
     "DELETE /api/quarantine/{event_id}": "what is kept aside was released by the route before",
 }
@@ -391,7 +393,7 @@ def test_cursors_of_every_list_are_ones_own_whole_and_of_that_list(
     tenants: tuple[Tenant, Tenant],
 ) -> None:
     own, other = tenants
-    lists = [route for route in routes if route.is_list]
+    lists = [route for route in routes if route.is_list and route.path not in ONLY_WITH_REDIS]
     assert len(lists) >= 7
     cursors = {}
     for route in lists:
@@ -432,7 +434,8 @@ def test_a_cursor_behind_something_that_was_deleted_goes_on(
         removal = next(
             (each for path, each in deletes.items() if path.rpartition("/{")[0] == route.path), None
         )
-        if not route.is_list or removal is None or route.path in NOT_DELETED_HERE:
+        left_out = NOT_DELETED_HERE | ONLY_WITH_REDIS
+        if not route.is_list or removal is None or route.path in left_out:
             continue
         key = ADMIN_KEY if route.is_operators else own.key
         path = document.request(route, "list", own.ids, {}).path

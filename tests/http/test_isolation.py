@@ -111,6 +111,9 @@ SCOPES: Final = {
     "GET /api/admin/queues": OPERATOR,
     "POST /api/admin/process": OPERATOR,
     "POST /api/admin/requeue-stuck": OPERATOR,
+    "GET /api/admin/buffer/poison": OPERATOR,
+    "POST /api/admin/buffer/poison/{entry_id}/release": OPERATOR,
+    "DELETE /api/admin/buffer/poison/{entry_id}": OPERATOR,
     "GET /api/admin/quarantine": OPERATOR,
     "POST /api/admin/quarantine/{event_id}/release": OPERATOR,
     "DELETE /api/admin/quarantine/{event_id}": OPERATOR,
@@ -238,6 +241,7 @@ async def settle_in(service: Service, organization_id: str, key: str) -> Tenant:
             "organization_id": organization_id,
             "key_id": first["id"],
             "operator_key_id": operator.json["id"],
+            "entry_id": event["id"],
         },
     )
 

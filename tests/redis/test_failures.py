@@ -716,6 +716,10 @@ def test_what_was_set_aside_is_listed_tried_again_and_deleted(
     cursor = answer["next_cursor"]
     (oldest,) = buffered.get(f"{POISON}?limit=3&cursor={cursor}", key=ADMIN_KEY)["data"]
     assert oldest["event_id"] == sent[0]
+    for bad in (f"{cursor}x", "x", buffered.get("/api/events?limit=1")["next_cursor"] or "y"):
+        refused = buffered.call("GET", f"{POISON}?cursor={bad}", key=ADMIN_KEY)
+        assert (refused.status, refused.json["code"]) == (400, "invalid-cursor")
+    assert buffered.call("GET", POISON).status == 403
     assert buffered.get("/api/admin/queues", key=ADMIN_KEY)["events"]["buffer_poisoned"] == 4
 
     def call(method: str, name: str, action: str = "") -> int:
