@@ -17,7 +17,7 @@ from triggers_api.cli.main import group
 COMMANDS: Final = [
     "serve", "worker", "trigger", "search", "tail", "inbox", "explain", "listen", "cancel",
     "delete", "replay", "pause", "resume", "mode", "refuse", "skip", "tune", "drain", "undrain",
-    "status", "top", "queues", "process", "requeue-stuck", "quarantine",
+    "status", "top", "queues", "process", "requeue-stuck", "poison", "quarantine",
     "verify", "keys", "audit", "migrate", "encrypt", "backup", "restore", "copy", "doctor", "bench",
 ]  # fmt: skip
 

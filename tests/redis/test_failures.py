@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from click.testing import CliRunner
 from tests.conftest import Enter, Log, MakeService, Run, new_organization
 from tests.faults.server import until
 from tests.redis.conftest import Buffered, MakeBuffered
 from tests.servers.redis import RedisServer
 
+from triggers_api.cli import poison
+from triggers_api.cli.operator import Operator
 from triggers_api.errors import OutcomeUnknown, StartError, StoreUnavailable
 from triggers_api.failpoints import InjectedError
 from triggers_api.testing import ADMIN_KEY, Receiver
@@ -782,3 +786,37 @@ def test_with_an_organization_goes_what_was_set_aside_of_it(
     look_again(buffered)
     (entry,) = buffered.get(POISON, key=ADMIN_KEY)["data"]
     assert entry["event_id"] == kept
+
+
+def test_the_command_lists_what_was_set_aside_has_it_tried_again_and_deletes_it(
+    make_buffered: MakeBuffered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffered = make_buffered(max_process_attempts=1)
+    sent = [buffered.send(n)["id"] for n in range(3)]
+    buffered.redis("XADD", "events", "*", "what", "is this")
+    set_aside(buffered, monkeypatch, *sent)
+
+    def call(_: object, method: str, path: str, body: Any = None, *, query: Any = None) -> Any:  # noqa: ANN401 - JSON
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        answer = buffered.call(method, f"{path}?{urlencode(given)}", body, key=ADMIN_KEY)
+        assert answer.status < 300, answer
+        return answer.json if answer.body else None
+
+    def command(*arguments: str, code: int = 0) -> str:
+        ended = CliRunner().invoke(poison.command, [*arguments, "--admin-key", ADMIN_KEY])
+        assert ended.exit_code == code, ended.output
+        return ended.output
+
+    monkeypatch.setattr(poison, "_AT_ONCE", 1)
+    monkeypatch.setattr(Operator, "call", call)
+    foreign, *lines = command().splitlines()
+    assert foreign.endswith("-  -  -  not an event, or damaged")
+    assert [line.split()[2] for line in lines] == sent[::-1]
+    assert "there are more" in command("list", "--limit", "1")
+    assert command("delete", sent[0]) == f"{sent[0]}  deleted\n"
+    assert command("release", "--all") == f"{sent[1]}  is tried again\n{sent[2]}  is tried again\n"
+    assert command("list", "--json").count("\n") == 1
+    for misused in (("list", "x"), ("release",), ("release", "x", "--all"), ("delete", "--all")):
+        command(*misused, code=2)
+    buffered.drain()
+    assert buffered.listed() == sent[1:]

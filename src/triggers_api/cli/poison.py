@@ -60,7 +60,7 @@ def command(
 
 
 def _every(operator: Operator) -> Iterator[str]:
-    """What there is now: what is set aside again meanwhile is not tried once more."""
+    """What there is now, the oldest first: what is set aside again meanwhile is not tried once more."""
     names: list[str] = []
     cursor = None
     while True:
@@ -68,7 +68,7 @@ def _every(operator: Operator) -> Iterator[str]:
         names += [entry["id"] for entry in page["data"] if entry["event_id"] is not None]
         cursor = page["next_cursor"]
         if cursor is None:
-            return iter(names)
+            return reversed(names)
 
 
 def _path(name: str) -> str:
