@@ -359,6 +359,6 @@ def test_a_replay_of_what_was_missed_passes_over_events_of_which_nobody_knows_wh
     assert statuses(service, run) == []
     asked = {"subscription_id": subscription["id"], "status": "missed", "dry_run": True}
     counted = run(service.call("POST", "/api/replays", asked))
-    assert (counted.status, counted.json["total"]) == (200, 0)
+    assert (counted.status, counted.json["total"]) == (202, 0)
     by_time = run(service.call("POST", "/api/replays", {**asked, "status": None}))
     assert by_time.json["total"] == 2
