@@ -191,6 +191,7 @@ def _asked(organization: str, found: dict[str, str]) -> list[tuple[str, str, str
         ("Dead letters of a group", f"{of}/dead-letters/of/{found['subscription']}/500"),
         ("Inboxes", f"{of}/inboxes"), ("Inbox", f"{of}/inboxes/default"),
         ("Event types", f"{of}/event-types"), ("Operations", "/ui/operations"),
+        ("Switches of one", f"/ui/operations/of/{organization}"),
         ("Queues", "/ui/operations/queues"), ("Quarantine", "/ui/operations/quarantine"),
         ("Audit", "/ui/operations/audit"), ("Settings", "/ui/operations/settings"),
         ("Organizations", "/ui/organizations"),

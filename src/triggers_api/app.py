@@ -164,7 +164,7 @@ class App:
                     organization_depth=settings.max_organization_queue_depth,
                 ),
                 disk_is_full=lambda: self.disk is not None and self.disk.full,
-                elsewhere=self._in_buffer,
+                elsewhere=self.buffer,
                 metrics=metrics,
             )
             self.monitor = Monitor(

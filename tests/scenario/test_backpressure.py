@@ -19,6 +19,8 @@ def post(service: Service, run: Run, *, key: str = API_KEY, **fields: Any) -> An
 
 def look(service: Service, run: Run) -> dict[str, Any]:
     """What readiness says of the queue, after a look at it."""
+    if service.app.buffer is not None:
+        run(service.app.buffer.watch.run_once())
     run(service.app.monitor.run_once())
     answer = run(service.call("GET", "/readyz"))
     assert answer.status == 200

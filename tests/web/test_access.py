@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from tests.conftest import Run
+from tests.conftest import Run, own_organization
 from tests.web.conftest import Browser
 
-from triggers_api.testing import ADMIN_KEY, API_KEY
+from triggers_api.testing import ADMIN_KEY, API_KEY, Service
 
 
 def test_the_first_address_leads_browsers_to_the_page_and_shows_others_the_reference(
@@ -78,3 +80,44 @@ def test_after_logging_out_the_old_cookie_is_good_for_nothing(run: Run, operator
     assert operator.cookies == {}
     operator.cookies = kept
     assert run(operator.get("/ui/")).status == 303
+
+
+def test_logging_in_begins_another_session_whatever_cookie_was_there(
+    run: Run, operator: Browser
+) -> None:
+    before, word = dict(operator.cookies), operator.csrf
+    run(operator.log_in(ADMIN_KEY))
+    assert operator.cookies.keys() == before.keys()
+    assert operator.cookies != before
+    assert operator.csrf != word
+    refused = run(operator.post("/ui/logout", csrf=word))
+    assert refused.status == 403
+
+
+def test_what_was_signed_for_one_thing_opens_no_other(
+    run: Run, service: Service, operator: Browser, new_browser: Callable[[], Browser]
+) -> None:
+    link = run(service.call("POST", "/api/portal-links")).json["url"]
+    token = link.partition("#")[2]
+    ((name, session),) = operator.cookies.items()
+    stranger = new_browser()
+    for place in (name, name.replace("triggers", "triggers-portal")):
+        for value in (token, session):
+            stranger.cookies = {place: value}
+            if (place, value) != (name, session):
+                assert run(stranger.get("/ui/")).status == 303
+                assert run(stranger.get("/ui/portal/")).status == 401
+    stranger.cookies = {}
+    for path in ("/ui/open", "/ui/portal/open"):
+        assert run(stranger.post(path, token=session)).status == 401
+    assert run(stranger.post("/ui/open", token=token)).status == 401
+    assert run(stranger.post("/ui/login", key=token)).status == 401
+
+
+def test_an_operator_who_looks_at_one_organization_still_finds_the_switches(
+    run: Run, operator: Browser, member: Browser, service: Service
+) -> None:
+    within = run(operator.get(f"/ui/org/{run(own_organization(service))}/events"))
+    assert b'href="/ui/operations"' in within.body
+    assert b'href="/ui/organizations"' in within.body
+    assert b"operations" not in run(member.get("/ui/events")).body

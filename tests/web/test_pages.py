@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 import pytest
-from tests.conftest import Enter, MakeService, Run
+from tests.conftest import Enter, MakeService, Run, own_organization
 from tests.web.conftest import Browser, browsing
 
 from triggers_api.testing import ADMIN_KEY, Service
@@ -186,6 +186,24 @@ def test_every_button_is_a_documented_call(service: Service) -> None:
             assert (action.method, re.sub(r"\{\w+\}", "{}", action.route)) in documented, (
                 action.name
             )
+
+
+def test_what_is_not_there_is_said_on_a_page_from_which_one_goes_on(
+    run: Run, operator: Browser, member: Browser, browser: Browser, service: Service
+) -> None:
+    of = f"/ui/org/{run(own_organization(service))}"
+    nothing = "0" * 32
+    for who, path in (
+        (operator, f"{of}/events/evt_{nothing}"), (operator, f"{of}/deliveries/dlv_{nothing}/curl/1"),
+        (operator, f"/ui/org/org_{nothing}/events"), (operator, f"{of}/nowhere"),
+        (operator, "/ui/events"),
+        (member, f"/ui/events/evt_{nothing}"), (member, of), (member, "/ui/operations"),
+    ):  # fmt: skip
+        answer = run(who.get(path))
+        assert (answer.status, b"There is no such" in answer.body) == (404, True), path
+        assert b'<nav aria-label="Views">' in answer.body, path
+        assert b"req_" in answer.body, path
+    assert run(browser.get(f"/ui/events/evt_{nothing}")).status == 303
 
 
 def test_what_cannot_be_undone_asks_first_also_without_javascript(

@@ -38,7 +38,8 @@ def shown(run: Run, browser: Browser, path: str) -> str:
 
 
 def as_text(answer: Answer) -> str:
-    text = re.sub(r"<(script|style|svg)\b.*?</\1>", "", answer.body.decode(), flags=re.DOTALL)
+    text = answer.body.decode().replace("<wbr>", "")
+    text = re.sub(r"<(script|style|svg)\b.*?</\1>", "", text, flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
 
 
@@ -331,6 +332,46 @@ def test_a_switch_is_turned_with_a_reason_and_for_a_while(
     for form in ({"switch": "nothing"}, {"switch": "batch_size", "value": "many"}):
         assert run(operator.post("/ui/do/turn-switch", **form)).status in {200, 422}
     assert clock() > 0
+
+
+def test_a_switch_is_turned_for_one_organization_and_for_one_subscription(
+    service: Service, run: Run, operator: Browser, base: str, receiver: Receiver
+) -> None:
+    whose = base.removeprefix("/ui/org/")
+    made = run(service.subscribe(receiver.url, ["held.*"], description="The archive"))
+
+    def turned() -> list[tuple[str, str, str | None]]:
+        found = run(service.call("GET", "/api/admin/switches", key=ADMIN_KEY)).json["data"]
+        return [
+            (each["switch"], each["value"], each["subscription_id"])
+            for each in found
+            if each["organization_id"] == whose
+        ]
+
+    path = f"/ui/operations/of/{whose}"
+    assert "as the service has it" in shown(run, operator, path)
+    asked = f"/ui/do/turn-switch?switch=processing&organization_id={whose}"
+    assert "as the service has it" in shown(run, operator, asked)
+    form = {"switch": "processing", "organization_id": whose, "reason": "Too much at once"}
+    answer = run(operator.post("/ui/do/turn-switch", value="paused", **form))
+    assert answer.status == 303, answer
+    assert turned() == [("processing", "paused", None)]
+    assert "Too much at once" in shown(run, operator, path)
+    told = as_text(run(operator.post("/ui/do/turn-switch", preview="yes", value="paused", **form)))
+    assert f"/api/admin/controls?organization_id={whose}" in told
+    assert run(operator.post("/ui/do/turn-switch", value="", **form)).status == 303
+    assert turned() == []
+    of = f"{base}/subscriptions/{made['id']}"
+    assert "Switch…" in shown(run, operator, of)
+    form = {"switch": "delivery", "organization_id": whose, "subscription_id": made["id"]}
+    question = shown(run, operator, f"{base}/do/turn-switch?{urlencode(form)}")
+    assert "Turn delivery to The archive" in question
+    assert run(operator.post(f"{base}/do/turn-switch", value="paused", **form)).status == 303
+    assert turned() == [("delivery", "paused", made["id"])]
+    assert "The archive" in shown(run, operator, "/ui/operations")
+    assert run(operator.post(f"{base}/do/turn-switch", value="", **form)).status == 303
+    assert turned() == []
+    assert run(operator.get(f"/ui/operations/of/org_{'0' * 32}")).status == 404
 
 
 def test_the_service_is_drained_and_takes_events_in_again(

@@ -36,8 +36,8 @@ class IngestBuffer(Protocol):
     """What may stand between ingest and the store."""
 
     @property
-    def depth(self) -> int:
-        """How many events wait there."""
+    def takes(self) -> bool:
+        """Whether events go there now, and not past it."""
 
     @property
     def remark(self) -> str | None:
@@ -131,7 +131,7 @@ class Ingest:
         event = self._event(organization_id, event_id, draft, wanted)
         storing = self._append((event,), mode)
         if wanted is None and _waits(draft):
-            self._room.came(organization_id, 1)
+            self._room.came(organization_id, 1, elsewhere=self._goes_into_buffer(mode))
         return event, storing
 
     async def accept_all(
@@ -146,7 +146,8 @@ class Ingest:
             made = zip(self._store.ids.several(ids.EVENT, len(drafts)), drafts, strict=True)
             events = [self._event(organization_id, *each, None) for each in made]
             storing = self._append(events, mode)
-            self._room.came(organization_id, sum(map(_waits, drafts)))
+            waiting = sum(map(_waits, drafts))
+            self._room.came(organization_id, waiting, elsewhere=self._goes_into_buffer(mode))
             return events, storing
         routed: list[tuple[int, Sequence[Subscription] | None]] = []
         since = perf_counter()
@@ -177,6 +178,9 @@ class Ingest:
         if mode is IngestMode.SYNC:
             return self._buffer.append_past(events)
         return self._buffer.append(events)
+
+    def _goes_into_buffer(self, mode: IngestMode) -> bool:
+        return self._buffer is not None and self._buffer.takes and mode is not IngestMode.SYNC
 
     def note_duplicate(self, organization_id: str, first: FirstEvent) -> None:
         """Count and log an event that was not stored because it is there already."""

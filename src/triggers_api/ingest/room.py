@@ -5,9 +5,9 @@ process a limit is exact, for several it may be exceeded by what the others took
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import structlog
@@ -56,6 +56,29 @@ class _Waiting:
         return max(self.counted + self.came - self.left, 0)
 
 
+class Elsewhere(Protocol):
+    """Where accepted events may wait before they are in the store."""
+
+    @property
+    def depth(self) -> int:
+        """How many do, as of a moment ago, with all that this process has put there since."""
+
+    @property
+    def oldest_age_s(self) -> float:
+        """For how long the oldest one has, as of a moment ago."""
+
+    async def depths_of(self, organization_ids: Collection[str]) -> Mapping[str, int]:
+        """How many of each organization do; 0 is left out, as is what cannot be found out."""
+
+
+class _Nowhere:
+    depth = 0
+    oldest_age_s = 0.0
+
+    async def depths_of(self, _: Collection[str]) -> Mapping[str, int]:
+        return {}
+
+
 class Room:
     """Asked before anything is stored."""
 
@@ -67,7 +90,7 @@ class Room:
         limits: RoomLimits,
         disk_is_full: Callable[[], bool],
         metrics: Metrics,
-        elsewhere: Callable[[], int] = lambda: 0,
+        elsewhere: Elsewhere | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """Set up.
@@ -78,7 +101,7 @@ class Room:
             limits: what may wait.
             disk_is_full: whether what is left of the disk is kept for what was accepted.
             metrics: is told who is refused, and why.
-            elsewhere: how many events wait before the store, as of a moment ago.
+            elsewhere: where events wait before the store; ``None`` where they do nowhere.
             clock: seconds on a clock that never goes back.
         """
         self._store = store
@@ -86,12 +109,13 @@ class Room:
         self._limits = limits
         self._disk_is_full = disk_is_full
         self._metrics = metrics
-        self._elsewhere = elsewhere
+        self._elsewhere: Elsewhere = elsewhere or _Nowhere()
         self._clock = clock
         self._stats: QueueStats | None = None
         self._depth = 0
         self._oldest_age_s = 0.0
         self._came = 0
+        self._came_elsewhere = 0
         self._left = 0
         self._organizations: dict[str, _Waiting] = {}
         self._count_at = 0.0
@@ -113,7 +137,7 @@ class Room:
                 "the disk is nearly full; what is left is for what was accepted",
                 retry_after_s=_DISK_RETRY_S,
             )
-        depth, limits = self._depth + self._came - self._left + self._elsewhere(), self._limits
+        depth, limits = self._present_depth, self._limits
         # A batch that is larger than the limit is let in when nothing waits, or it never would be.
         if depth + count > limits.depth and depth > 0:
             self._metrics.ingest_refused.labels("depth").inc()
@@ -121,9 +145,10 @@ class Room:
                 f"more events wait to be routed than may wait ({limits.depth})",
                 retry_after_s=retry_after_s(depth + count - limits.depth, self.drain.per_second),
             )
-        if limits.age_s and self._oldest_age_s > limits.age_s:
+        oldest_age_s = self._present_age_s
+        if limits.age_s and oldest_age_s > limits.age_s:
             self._metrics.ingest_refused.labels("age").inc()
-            late = overdue(self._depth, self._oldest_age_s, limits.age_s)
+            late = overdue(depth, oldest_age_s, limits.age_s)
             raise Overloaded(
                 f"an event has waited to be routed for longer than one may wait ({limits.age_s:g} s)",
                 retry_after_s=retry_after_s(late, self.drain.per_second),
@@ -157,9 +182,20 @@ class Room:
             return self._limits.organization_depth
         return organization.max_queue_depth
 
-    def came(self, organization_id: str, count: int) -> None:
-        """So many events were put into the queue."""
-        self._came += count
+    @property
+    def _present_depth(self) -> int:
+        return self._depth + self._came - self._left + self._elsewhere.depth
+
+    @property
+    def _present_age_s(self) -> float:
+        return max(self._oldest_age_s, self._elsewhere.oldest_age_s)
+
+    def came(self, organization_id: str, count: int, *, elsewhere: bool = False) -> None:
+        """So many events were put into the queue, or to where they wait before it."""
+        if elsewhere:
+            self._came_elsewhere += count
+        else:
+            self._came += count
         if self._most_of(organization_id):
             waiting = self._organizations.get(organization_id)
             if waiting is None:
@@ -181,13 +217,15 @@ class Room:
         Raises:
             Unavailable: the store could not say.
         """
-        came, left = self._came, self._left
+        came, left, elsewhere = self._came, self._left, self._came_elsewhere
         stats = await self._store.stats()
         if stats is not self._stats:
-            self.drain.observe(self._clock(), stats.depth, came=came, left=left)
+            depth = stats.depth + self._elsewhere.depth
+            self.drain.observe(self._clock(), depth, came=came + elsewhere, left=left)
             self._stats, self._depth, self._oldest_age_s = stats, stats.depth, stats.oldest_age_s
             self._came -= came
             self._left -= left
+            self._came_elsewhere -= elsewhere
             self._metrics.queue_drain_rate.set(self.drain.per_second)
         await self._count_organizations()
         self._tell()
@@ -200,13 +238,14 @@ class Room:
         limits = {each: self._most_of(each) for each in self._organizations}
         before = Counter({key: each.came for key, each in self._organizations.items()})
         gone = Counter({key: each.left for key, each in self._organizations.items()})
-        depths = await self._store.organization_depths(
-            {key: most for key, most in limits.items() if most}
-        )
+        limited = {key: most for key, most in limits.items() if most}
+        # Before the store: what goes there meanwhile is counted twice rather than not at all.
+        elsewhere = await self._elsewhere.depths_of(limited)
+        depths = await self._store.organization_depths(limited)
         self._count_at = self._clock() + (self._clock() - now) * _REST
         for key, most in limits.items():
             waiting = self._organizations[key]
-            waiting.counted = depths.get(key, 0)
+            waiting.counted = depths.get(key, 0) + elsewhere.get(key, 0)
             waiting.came -= before[key]
             waiting.left -= gone[key]
             if waiting.depth <= NEARLY * most:
@@ -219,9 +258,9 @@ class Room:
         """Why nothing is taken in at the moment: ``depth``, ``age`` or ``disk``; ``None`` if it is."""
         if self._disk_is_full():
             return "disk"
-        if self._depth + self._came - self._left + self._elsewhere() >= self._limits.depth:
+        if self._present_depth >= self._limits.depth:
             return "depth"
-        if self._limits.age_s and self._oldest_age_s > self._limits.age_s:
+        if self._limits.age_s and self._present_age_s > self._limits.age_s:
             return "age"
         return None
 
@@ -231,8 +270,8 @@ class Room:
         if self.refusing is not None:
             return "critical"
         limits = self._limits
-        near = self._depth + self._elsewhere() > NEARLY * limits.depth or (
-            limits.age_s and self._oldest_age_s > NEARLY * limits.age_s
+        near = self._depth + self._elsewhere.depth > NEARLY * limits.depth or (
+            limits.age_s and self._present_age_s > NEARLY * limits.age_s
         )
         return "warning" if near else "normal"
 
@@ -244,7 +283,8 @@ class Room:
         if level == was:
             return
         self._was = level
-        depth, oldest_age_s = self._depth, round(self._oldest_age_s, 3)
+        depth = self._depth + self._elsewhere.depth
+        oldest_age_s = round(self._present_age_s, 3)
         if level == "critical":
             log.error("ingest is refused", reason=refusing, depth=depth, oldest_age_s=oldest_age_s)
         elif was == "critical":

@@ -23,11 +23,15 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         text: what will happen, to how many rows, in one sentence.
+        title: above it; by default what is on the action's button.
+        button: on the button that does it; by default the same.
         rows: how many, where that is a number.
         context: for the template of the action's fields.
     """
 
     text: str
+    title: str = ""
+    button: str = ""
     rows: int | None = None
     context: dict[str, Any] = {}
 

@@ -227,9 +227,16 @@ class Page:
         ids = sorted((each.subscription.id for each in records), reverse=True)[:most]
         return [(each, self.subscription_name(each)) for each in ids]
 
-    def subscription_name(self, subscription_id: str) -> str:
-        """What people call a subscription: its description, its host and path, or its id."""
-        record = self.context.directory.subscription(self.organization_id, subscription_id)
+    def subscription_name(self, subscription_id: str, organization_id: str | None = None) -> str:
+        """What people call a subscription: its description, its host and path, or its id.
+
+        Of another organization than the one that is looked at only for operators.
+        """
+        if organization_id is None:
+            organization_id = self.organization_id
+        else:
+            check_operator(self.visitor.principal)
+        record = self.context.directory.subscription(organization_id, subscription_id)
         if record is None:
             return subscription_id
         url = record.subscription.url
@@ -287,6 +294,12 @@ class Page:
         body = b'{"url": "https://example.com/hook", "event_types": ["*"]}'
         return self._curl_post("/api/subscriptions", body)
 
+    def curl_describe(self) -> str:
+        """How a type of events is described."""
+        body = b'{"description": "Somebody bought something", "example": {"id": 42}}'
+        call = Call("PUT", "/api/event-types/order.created", body=body)
+        return as_curl(call, self.site.base_url(self.request))
+
     def _curl_post(self, path: str, body: bytes) -> str:
         return as_curl(Call("POST", path, body=body), self.site.base_url(self.request))
 
@@ -304,13 +317,9 @@ class Page:
         Raises:
             NotFound: it has no such view here.
         """
-        here = self.view.of_everyone if self._of_everyone else self.view.of_organization
+        here = self.view.of_everyone if self.organization is None else self.view.of_organization
         if not here or not self._shows(self.view):
             raise NotFound("there is no such page here")
-
-    @property
-    def _of_everyone(self) -> bool:
-        return self.organization is None
 
     @property
     def navigation(self) -> list[NavigationEntry]:
@@ -324,11 +333,11 @@ class Page:
     def _shows(self, view: View) -> bool:
         if self.in_portal and not view.in_portal:
             return False
-        if view.operators_only and not self.is_operator:
-            return False
-        return view.of_organization or self._of_everyone
+        return self.is_operator or not view.operators_only
 
     def _entry(self, view: View) -> str:
+        if not view.of_organization:
+            return f"/ui/{view.name}"
         if self.organization is None and self.is_operator and not view.of_everyone:
             first = self.site.first_organization()
             return "/ui/" if first is None else f"/ui/org/{first.id}/{view.name}"

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 from triggers_api.errors import BadRequest, UnsupportedMediaType
 from triggers_api.http.body import Receive, read_body
 from triggers_api.http.wire import request_id
+from triggers_api.web.sessions import Visitor
 
 _FORM_LIMIT: Final = 2 << 20
 _FIELDS_LIMIT: Final = 2000
@@ -51,6 +52,8 @@ class BrowserRequest:
         self.headers: dict[str, str] = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
+        self.visitor: Visitor | None = None
+        """Who asks, once that is known."""
         client = scope.get("client")
         self.client: str = client[0] if client else ""
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -81,6 +82,7 @@ class Site:
         self._application = application
         self._is_local = local
         self._by_name = {view.name: view for view in VIEWS}
+        self._by_action = {action.name: view for view in VIEWS for action in view.actions}
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI's
         """Serve one request."""
@@ -149,9 +151,7 @@ class Site:
             check_origin(request, self.context.settings.public_url)
         in_portal = path.startswith(PORTAL + "/")
         base = PORTAL if in_portal else ROOT
-        parts = path.removeprefix(base + "/").split("/")
-        if parts[-1] == "":
-            parts.pop()
+        parts = _parts(path, base)
         found = await self.entrance.answer(request, base, parts)
         if found is not None:
             return found
@@ -159,6 +159,7 @@ class Site:
         visitor = None if cookie is None else await self.sessions.visitor(cookie)
         if visitor is None or (visitor.session.kind is Kind.PORTAL) is not in_portal:
             return self.entrance.closed(request, in_portal=in_portal, had_cookie=cookie is not None)
+        request.visitor = visitor
         return self._kept(request, visitor, await self._visit(request, visitor, base, parts))
 
     async def _visit(
@@ -178,7 +179,8 @@ class Site:
         organization, parts = self._looked_at(visitor, parts)
         name, rest = (parts[0], parts[1:]) if parts else ("", [])
         if name == "do" and len(rest) == 1:
-            page = Page(self, request, visitor, self._by_name[""], organization)
+            its_view = self._by_action.get(rest[0], self._by_name[""])
+            page = Page(self, request, visitor, its_view, organization)
             return await do(page, rest[0], request.query if form is None else form)
         view = self._by_name.get(name)
         handler = None if view is None else view.find(rest)
@@ -242,6 +244,9 @@ class Site:
                 problem = msgspec.json.decode(body)
         if request.is_refresh:
             return Answer(status=status, headers=(("hx-reswap", "none"),))
+        found = self._refused(request, status, problem)
+        if found is not None:
+            return found
         template, headers = "refused.html", []
         if request.by_htmx:
             template = "parts/problem.html"
@@ -257,6 +262,25 @@ class Site:
             in_portal=request.path.startswith(PORTAL + "/"),
         )
         return Answer(status=status, body=text.encode(), headers=headers)
+
+    def _refused(
+        self, request: BrowserRequest, status: int, problem: dict[str, Any]
+    ) -> Answer | None:
+        """A refusal on a page with its navigation; ``None`` where there can be none."""
+        visitor = request.visitor
+        if visitor is None or request.by_htmx or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return None
+        own = visitor.principal.organization_id
+        organization = None if own is None else self.context.directory.organization(own)
+        name = ""
+        base = PORTAL if request.path.startswith(PORTAL + "/") else ROOT
+        with suppress(NotFound, Unauthorized):
+            organization, (name, *_) = self._looked_at(visitor, [*_parts(request.path, base), ""])
+        if organization is None and not visitor.is_operator:
+            return None
+        view = self._by_name.get(name, self._by_name[""])
+        page = Page(self, request, visitor, view, organization)
+        return page.render("views/refused.html", status=status, refresh_s=None, problem=problem)
 
     # ── headers ───────────────────────────────────────────────────────────────────────────────
 
@@ -284,6 +308,12 @@ def _asset(path: str) -> Answer:
         media_type=found.media_type,
         headers=(("cache-control", "public, max-age=31536000, immutable"),),
     )
+
+
+def _parts(path: str, base: str) -> list[str]:
+    """What an address has behind its beginning, without a slash at its end."""
+    parts = path.removeprefix(base + "/").split("/")
+    return parts[:-1] if parts[-1] == "" else parts
 
 
 def _is_browser(scope: Any) -> bool:  # noqa: ANN401 - ASGI's

@@ -1,5 +1,7 @@
 """Chromium at the operator page of a service in a process of its own.
 
+The service stores with each engine that a file names in ``ENGINES``; by itself in SQLite.
+
 Playwright drives the Chromium of the system, never one of its own. What a page says in its console, and
 what the policy forbids it, is collected: a test that leaves something there fails.
 """
@@ -13,10 +15,9 @@ from typing import Any, Final
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
-from tests.cli.conftest import Endpoint, Serving, serving
+from tests.cli.conftest import KEY, Endpoint, Serving
+from tests.conftest import new_database
 from tests.external.conftest import Program
-
-__all__ = ["serving"]
 
 OPERATOR_KEY: Final = "a-key-of-the-operator"
 _FLAGS: Final = (
@@ -32,6 +33,30 @@ PATIENCE_MS: Final = 20_000
 expect.set_options(timeout=PATIENCE_MS)
 
 Visit = Callable[..., Page]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "serving" in metafunc.fixturenames:
+        engines = getattr(metafunc.module, "ENGINES", ("sqlite",))
+        metafunc.parametrize("engine", engines, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def serving(
+    engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Serving]:
+    """A service for the tests of a file, with the file's ``SETTINGS`` if it has any."""
+    folder = tmp_path_factory.mktemp("serving")
+    with new_database(engine, folder, request) as url:
+        serving = Serving(
+            folder,
+            TRIGGERS_API_KEY=KEY,
+            TRIGGERS_ADMIN_KEY=OPERATOR_KEY,
+            TRIGGERS_DATABASE_URL=url,
+            **getattr(request.module, "SETTINGS", {}),
+        )
+        yield serving
+        serving.close()
 
 
 @pytest.fixture(scope="module")

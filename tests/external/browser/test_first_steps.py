@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 from tests.cli.conftest import KEY, Endpoint, Serving
+from tests.conftest import ENGINES
 from tests.external.browser.conftest import (
     Trouble,
     Visit,
@@ -11,6 +12,8 @@ from tests.external.browser.conftest import (
     link_of,
     log_in,
 )
+
+__all__ = ["ENGINES"]
 
 SETTINGS = {"TRIGGERS_ALLOW_CIDRS": "127.0.0.0/8", "TRIGGERS_RETRY_SCHEDULE": "0.1"}
 

@@ -6,6 +6,7 @@ import re
 
 from playwright.sync_api import Page, expect
 from tests.cli.conftest import KEY, Endpoint, Serving
+from tests.conftest import ENGINES
 from tests.external.browser.conftest import (
     OPERATOR_KEY,
     Visit,
@@ -13,6 +14,8 @@ from tests.external.browser.conftest import (
     first_organization,
     log_in,
 )
+
+__all__ = ["ENGINES"]
 
 SETTINGS = {"TRIGGERS_ALLOW_CIDRS": "127.0.0.0/8", "TRIGGERS_RETRY_SCHEDULE": "0.1"}
 

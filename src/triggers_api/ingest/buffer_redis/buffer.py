@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -158,8 +158,29 @@ class Buffer:
 
     @property
     def depth(self) -> int:
-        """How many events wait, as of the last look."""
+        """How many events wait, as of the last look and what this process has done since."""
         return self.watch.look.length
+
+    @property
+    def oldest_age_s(self) -> float:
+        """For how long the oldest one has waited, as of the last look."""
+        return self.watch.look.oldest_age_s
+
+    async def depths_of(self, organization_ids: Collection[str]) -> Mapping[str, int]:
+        """How many of each organization wait; 0 is left out, and everything while Redis is away."""
+        if not organization_ids:
+            return {}
+        asked = tuple(organization_ids)
+        try:
+            found = await self._redis.execute("HMGET", self._names.depths, *asked)
+        except Unavailable as error:
+            self.watch.failed(error.detail)
+            return {}
+        return {
+            organization_id: int(depth)
+            for organization_id, depth in zip(asked, found, strict=True)
+            if depth is not None
+        }
 
     @property
     def takes(self) -> bool:

@@ -236,6 +236,7 @@ class Producer:
             return
         _, name, number, *held = answer
         self._watch.noted(name.decode(), number)
+        self._watch.came(sum(not each for each in held))
         if not any(held):
             _resolve(adding, [None] * len(held))
             return

@@ -136,6 +136,10 @@ class Watch:
         elif added > known.added:
             known.added = added
 
+    def came(self, count: int) -> None:
+        """So many were added by this process: they count before the next look."""
+        self.look = msgspec.structs.replace(self.look, length=self.look.length + count)
+
     def let_go(self, count: int) -> None:
         """So many that had been added are where they should be, and in Redis no longer."""
         if self._known is not None:

@@ -3,10 +3,10 @@
 import shlex
 from typing import Any, Final
 
+from triggers_api.errors import NotFound
 from triggers_api.model.delivery import OPEN, RETRYABLE, DeliveryStatus
 from triggers_api.web.actions import Action, Question
 from triggers_api.web.answer import Answer
-from triggers_api.web.calls import Refused
 from triggers_api.web.page import Page, View
 from triggers_api.web.request import Form
 from triggers_api.web.views.events import Detail
@@ -51,7 +51,7 @@ async def as_curl(page: Page, delivery_id: str, number: str) -> Answer:
     delivery = await page.api.get(f"/api/deliveries/{delivery_id}")
     attempt = next((each for each in delivery["attempts"] if str(each["number"]) == number), None)
     if attempt is None or attempt["request_headers"] is None:
-        raise Refused(404, {"title": "Not found", "detail": "the request is not on file"})
+        raise NotFound("the request is not on file")
     event = await page.api.get(f"/api/events/{delivery['event_id']}", Detail)
     payload = bytes(event.payload)
     text = _request(page.subscription_url(delivery["subscription_id"]), attempt, payload)
@@ -83,7 +83,8 @@ async def _ask_cancel(page: Page, form: Form) -> Question:
     tried = delivery["attempt_count"]
     return Question(
         text=f"This one delivery of {delivery['event_type']} ends here, after {tried} attempt(s). "
-        "An attempt in flight is not recalled, but changes nothing. It can be retried later."
+        "An attempt in flight is not recalled, but changes nothing. It can be retried later.",
+        title="Cancel the delivery",
     )
 
 

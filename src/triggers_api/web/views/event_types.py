@@ -92,7 +92,13 @@ def _sent(form: Form) -> dict[str, Any]:
 
 
 async def _ask_save(page: Page, form: Form) -> Question:
-    return Question(text="", context={"known": await _known(page, form), "modes": list(SchemaMode)})
+    known = await _known(page, form)
+    return Question(
+        text="",
+        title="" if known is None else f"Edit {known.name}",
+        button="Save",
+        context={"known": known, "modes": list(SchemaMode)},
+    )
 
 
 async def _ask_send(page: Page, form: Form) -> Question:
@@ -114,7 +120,8 @@ async def _ask_delete(page: Page, form: Form) -> Question:
     del page
     return Question(
         text=f"What is said of {form.get('name', '')} is deleted, and its events are not looked at any "
-        "more. The events stay."
+        "more. The events stay.",
+        title=f"Delete {form.get('name', '')}",
     )
 
 

@@ -43,6 +43,7 @@ async def _ask_seek(page: Page, form: Form) -> Question:
     return Question(
         text=f"{inbox['unacked']:,}{more} events wait there, {inbox['leased']:,} of them in somebody's "
         "hands. Leases end; all from there on is handed out (again), all before it counts as done.",
+        title=f"Seek in {inbox['name']}",
         rows=inbox["unacked"],
         context={"inbox": inbox},
     )
@@ -54,6 +55,7 @@ async def _ask_delete(page: Page, form: Form) -> Question:
     return Question(
         text=f"The inbox {inbox['name']} is deleted, with its place among the events: "
         f"{inbox['unacked']:,}{more} wait in it. The events stay.",
+        title=f"Delete {inbox['name']}",
         rows=inbox["unacked"],
     )
 

@@ -19,11 +19,12 @@ TABS: Final = (
     ("settings", "Settings"),
     ("verify", "Verify"),
 )
-_MODES: Final = {
-    "ingest": list(IngestMode),
-    "processing": list(Running),
-    "delivery": list(DeliveryMode),
+_MODES: Final[dict[str, list[str]]] = {
+    "ingest": [*IngestMode],
+    "processing": [*Running],
+    "delivery": [*DeliveryMode],
 }
+_SCOPE: Final = ("organization_id", "subscription_id")
 _NUMBERS: Final = ("concurrency", "batch_size", "min_poll_ms")
 _EXPIRES: Final = (
     ("", "until somebody turns it back"),
@@ -59,6 +60,28 @@ async def index(page: Page) -> Answer:
         modes=_MODES,
         numbers=_NUMBERS,
         refresh_s=1 if drain["draining"] and not drain["drained"] else 5,
+    )
+
+
+async def of_organization(page: Page, organization_id: str) -> Answer:
+    """The switches of one organization."""
+    controls, turned = await asyncio.gather(
+        page.operator_api.get("/api/admin/controls", organization_id=organization_id),
+        page.operator_api.get("/api/admin/switches"),
+    )
+    own = [
+        each
+        for each in turned["data"]
+        if each["organization_id"] == organization_id and each["subscription_id"] is None
+    ]
+    return _render(
+        page,
+        "views/switches-of.html",
+        "",
+        organization_id=organization_id,
+        controls=controls,
+        turned={each["switch"]: each for each in own},
+        modes=_MODES,
     )
 
 
@@ -118,16 +141,27 @@ def _why(form: Form) -> dict[str, Any]:
 
 
 async def _ask_turn(page: Page, form: Form) -> Question:
-    controls = await page.operator_api.get("/api/admin/controls")
+    scope = {each: form.filled(each) for each in _SCOPE}
+    controls = await page.operator_api.get("/api/admin/controls", **scope)
     name = form.get("switch", "")
-    if name not in controls or name not in {*_MODES, *_NUMBERS}:
+    if name not in {*_MODES, *_NUMBERS}:
         raise ValidationFailed.of("/switch", "unknown-field", "there is no such switch")
+    title = f"Turn {name.replace('_', ' ')}"
+    values: list[str] | None = _MODES.get(name)
+    whose = scope["organization_id"]
+    if whose is not None:
+        title += f" for {page.organization_name(whose)}"
+        values = ["", *(values or ())]
+    if whose is not None and scope["subscription_id"] is not None:
+        title = f"Turn {name} to {page.subscription_name(scope['subscription_id'], whose)}"
     return Question(
         text=_MEANS[name],
+        title=title,
         context={
             "name": name,
+            "scope": {each: value for each, value in scope.items() if value is not None},
             "now": controls[name],
-            "values": _MODES.get(name),
+            "values": values,
             "expires": _EXPIRES,
         },
     )
@@ -187,6 +221,7 @@ VIEW = View(
     icon="sliders",
     pages={
         "": index,
+        "of/{organization_id}": of_organization,
         "queues": queues,
         "quarantine": quarantine,
         "audit": audit,
@@ -204,6 +239,7 @@ VIEW = View(
             "PATCH",
             "/api/admin/controls",
             body=_turned,
+            query=_SCOPE,
             asks=_ask_turn,
             form="views/switch-form.html",
             done="Turned. It is in force everywhere within a second.",

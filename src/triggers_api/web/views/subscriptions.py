@@ -115,6 +115,10 @@ async def _subscription(page: Page, form: Form) -> dict[str, Any]:
     return found
 
 
+def _name(page: Page, subscription: dict[str, Any]) -> str:
+    return page.subscription_name(subscription["id"])
+
+
 def _choices() -> dict[str, Any]:
     return {"formats": list(PayloadFormat), "orderings": list(Ordering)}
 
@@ -126,13 +130,19 @@ async def _ask_new(page: Page, form: Form) -> Question:
 
 async def _ask_edit(page: Page, form: Form) -> Question:
     subscription = await _subscription(page, form)
-    return Question(text="", context={"subscription": subscription, **_choices()})
+    return Question(
+        text="",
+        title=f"Edit {_name(page, subscription)}",
+        button="Save",
+        context={"subscription": subscription, **_choices()},
+    )
 
 
 async def _ask_test(page: Page, form: Form) -> Question:
     subscription = await _subscription(page, form)
     return Question(
         text="One event is sent, once, to this subscription alone.",
+        title=f"Test {_name(page, subscription)}",
         context={"subscription": subscription},
     )
 
@@ -141,6 +151,7 @@ async def _ask_rotate(page: Page, form: Form) -> Question:
     subscription = await _subscription(page, form)
     return Question(
         text="A new secret is made, and shown once. Until the time is up requests carry both.",
+        title=f"Rotate the secret of {_name(page, subscription)}",
         context={"subscription": subscription},
     )
 
@@ -149,6 +160,7 @@ async def _ask_replay(page: Page, form: Form) -> Question:
     subscription = await _subscription(page, form)
     return Question(
         text="Each match gets one new delivery, as a job that can be stopped.",
+        title=f"Replay to {_name(page, subscription)}",
         context={"subscription": subscription, "statuses": _STATUSES},
     )
 
@@ -160,6 +172,7 @@ async def _ask_delete(page: Page, form: Form) -> Question:
     return Question(
         text=f"The subscription ends, and {count} deliveries that wait for it are cancelled. What was "
         "delivered stays on file.",
+        title=f"Delete {_name(page, subscription)}",
         rows=waiting["count"],
     )
 
