@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from triggers_api.model.organization import Organization
@@ -12,8 +13,9 @@ DAY_MS = 86_400_000
 NOW = Timestamp(1000 * DAY_MS)
 
 
-def organization(name: str = "org_a", **days: int) -> Organization:
-    return Organization(id=name, name="x", created_at=NOW, updated_at=NOW, **days)
+def organization(name: str = "org_a", days: dict[str, int] | None = None) -> Organization:
+    made = Organization(id=name, name="x", created_at=NOW, updated_at=NOW)
+    return msgspec.structs.replace(made, **(days or {}))
 
 
 def ages(events: int, deliveries: int, attempts: int, dead_letters: int) -> Ages:
@@ -40,12 +42,12 @@ def ages(events: int, deliveries: int, attempts: int, dead_letters: int) -> Ages
 def test_what_nobody_has_set_is_kept_for_as_long_as_that_to_which_it_belongs(
     days: RetentionDays, own: dict[str, int], expected: Ages
 ) -> None:
-    assert days.ages(organization(**own)) == expected
+    assert days.ages(organization(days=own)) == expected
 
 
 def test_only_organizations_for_which_something_else_holds_are_asked_for_by_name() -> None:
     days = RetentionDays(events=7)
-    given = [organization("org_a"), organization("org_b", retention_days=1)]
+    given = [organization("org_a"), organization("org_b", {"retention_days": 1})]
     found = days.cutoffs(given, now=NOW)
     assert found.default.events == NOW - 7 * DAY_MS
     assert {name: each.events for name, each in found.own.items()} == {"org_b": NOW - DAY_MS}
