@@ -182,25 +182,23 @@ def ingested(url: str, options: argparse.Namespace, *, seconds: float) -> Latenc
     return found
 
 
-def pruned(url: str, what: str) -> int:
-    """How many events, or deliveries, were deleted for their age, by the metrics."""
-    wanted = f'triggers_pruned_total{{kind="{KIND_OF[what]}"}}'
+def metric(url: str, sample: str) -> float:
+    """A number that the service tells."""
     with urllib.request.urlopen(f"{url}/metrics") as answer:  # noqa: S310 - our own
         for line in answer.read().decode().splitlines():
-            if line.startswith(wanted):
-                return int(float(line.rpartition(" ")[2]))
-    return 0
+            if line.startswith(f"{sample} "):
+                return float(line.rpartition(" ")[2])
+    return 0.0
 
 
 def until_routed(url: str) -> None:
     """What the last slice left is not this one's."""
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        with urllib.request.urlopen(f"{url}/health") as answer:  # noqa: S310 - our own
-            if not json.load(answer)["event_queue_length"]:
-                return
+    time.sleep(1)  # depths are looked at twice a second
+    while metric(url, "triggers_queue_depth"):
+        if time.monotonic() > deadline:
+            raise SystemExit("what came in is not routed")
         time.sleep(0.2)
-    raise SystemExit("what came in is not routed")
 
 
 def fill(folder: Path, database_url: str, events: int) -> None:
@@ -219,14 +217,15 @@ def fill(folder: Path, database_url: str, events: int) -> None:
 
 def measure(folder: Path, database_url: str, options: argparse.Namespace) -> float | None:
     """Slices of both, in turn; the ratio of the medians of their p99."""
+    went = f'triggers_pruned_total{{kind="{KIND_OF[options.what]}"}}'
     slices: dict[str, list[Latency]] = {"without": [], "beside": []}
     for what, ages in (("without", _FOR_EVER), ("beside", AGES[options.what])) * options.rounds:
         with serving(folder, database_url, ages) as url:
             ingested(url, options, seconds=_WARM_UP_S)
             until_routed(url)
-            before, at = pruned(url, options.what), time.monotonic()
+            before, at = metric(url, went), time.monotonic()
             took = ingested(url, options, seconds=options.seconds)
-            per_s = (pruned(url, options.what) - before) / (time.monotonic() - at)
+            per_s = (metric(url, went) - before) / (time.monotonic() - at)
         slices[what].append(took)
         found = {
             "per_s": round(took.count / options.seconds),

@@ -252,7 +252,8 @@ def test_every_setting_has_the_default_of_the_contract() -> None:
 def test_the_tables_of_this_test_know_every_setting() -> None:
     assert list(DEFAULTS) == list(OTHERS) == NAMES
     numbers = {name for name, default in DEFAULTS.items() if type(default) in {int, float}}
-    assert set(BOUNDS) == numbers | {"db_pool_size", "retry_schedule"}
+    unset = {f"{what}_retention_days" for what in ("delivery", "attempt", "dead_letter")}
+    assert set(BOUNDS) == numbers | {"db_pool_size", "retry_schedule"} | unset
 
 
 @pytest.mark.parametrize("row", table(), ids=lambda row: row.name)
@@ -321,6 +322,9 @@ def other(name: str) -> str:
     """A second value for what has no default."""
     return {
         "db_pool_size": "11",
+        "delivery_retention_days": "11",
+        "attempt_retention_days": "11",
+        "dead_letter_retention_days": "11",
         "allow_cidrs": "10.0.0.0/8",
         "ingest_mode": "async",
         "delivery": "running",

@@ -25,7 +25,7 @@ from typing import Final, Protocol, Self
 import msgspec
 
 from triggers_api.model.attempt import AttemptDetails
-from triggers_api.model.audit import Entry
+from triggers_api.model.audit import Deed, Entry
 from triggers_api.model.controls import Controls, Switches
 from triggers_api.model.delivery import (
     Attempt,
@@ -1660,6 +1660,9 @@ class Store(Protocol):
 
         What one call looks at is bounded, as for :meth:`events`.
         """
+
+    async def note(self, deed: Deed) -> None:
+        """Write down that somebody had the service do what it would have done by itself."""
 
     async def prune_audit(self, before: Timestamp, limit: int) -> int:
         """Delete up to ``limit`` entries of before a moment, the oldest first; returns how many."""

@@ -1704,6 +1704,10 @@ class PostgresStore:
             lambda db: self._audit.page(db, organization, wanted, page)
         )
 
+    async def note(self, deed: Deed) -> None:
+        by = present_actor()
+        await self._write(lambda db: self._audit.note(db, by, deed))
+
     async def prune_audit(self, before: Timestamp, limit: int) -> int:
         return await self._write(lambda db: self._audit.prune(db, before, limit))
 

@@ -17,7 +17,7 @@ import structlog
 from triggers_api.errors import OutcomeUnknown, StartError, StoreUnavailable, Unavailable
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
-from triggers_api.model.audit import by_hand
+from triggers_api.model.audit import Deed, by_hand
 from triggers_api.model.controls import Switches
 from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
 from triggers_api.model.erasure import Erasure
@@ -1428,6 +1428,10 @@ class SqliteStore:
     ) -> AuditPage:
         organization = None if organization_id is None else self._organization(organization_id)
         return await self._readers.run(lambda db: self._audit.page(db, organization, wanted, page))
+
+    async def note(self, deed: Deed) -> None:
+        by = present_actor()
+        await self._write("note", lambda db: self._audit.note(db, by, deed))
 
     async def prune_audit(self, before: Timestamp, limit: int) -> int:
         return await self._write("prune_audit", lambda db: self._audit.prune(db, before, limit))
