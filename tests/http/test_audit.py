@@ -25,7 +25,7 @@ NOBODYS_CHANGE: Final = {
 }  # fmt: skip
 """What takes events in, hands them out, and has the service do now what it does anyway.
 
-A repair writes an entry for each check by which it mended something, and here there is nothing to be mended.
+A repair writes an entry for each check by which it mended something; here there is nothing to mend.
 A link to a portal is signed, and stored nowhere: what is changed with it is told as its key's.
 """
 
