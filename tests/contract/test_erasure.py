@@ -51,6 +51,10 @@ def settle_in(world: World, name: str) -> str:
             assert outcome.attempt is not None
             attempt = msgspec.structs.replace(outcome.attempt, response_body=CANARY)
             world.settle(msgspec.structs.replace(outcome, attempt=attempt))
+    traced = msgspec.structs.replace(
+        world.event(organization), trace=CANARY.encode().ljust(25)[:25]
+    )
+    assert world.append(traced) == [None]
     aside = world.event(organization, "aside", payload, aside=CANARY)
     assert world.append(aside) == [None]
     described = EventType(
@@ -112,7 +116,7 @@ def test_nothing_of_an_erased_organization_is_in_any_table(world: World) -> None
     assert erase(world, organization) > 3
     assert holding(world, CANARY) == set()
     (done,) = world.run(world.store.erasures())
-    assert (done.organization_id, done.events, done.deliveries) == (organization, 11, 4)
+    assert (done.organization_id, done.events, done.deliveries) == (organization, 12, 4)
     assert done.finished_at == world.clock()
 
 

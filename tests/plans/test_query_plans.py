@@ -383,6 +383,7 @@ PLANS: Final = {
         "SEARCH inbox_items USING PRIMARY KEY (cursor=? AND event_id=?)",
         "SEARCH inboxes USING PRIMARY KEY (organization_id=?)",
     ],
+    "erase_traces": ["SEARCH event_traces USING INTEGER PRIMARY KEY (rowid=?)"],
     "prune_payloads": ["SEARCH event_payloads USING INTEGER PRIMARY KEY (rowid=?)"],
     "prune_failures": ["SEARCH event_failures USING INTEGER PRIMARY KEY (rowid=?)"],
     "prune_events": ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"],
