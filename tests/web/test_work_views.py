@@ -362,7 +362,7 @@ def test_a_switch_is_turned_for_one_organization_and_for_one_subscription(
     assert run(operator.post("/ui/do/turn-switch", value="", **form)).status == 303
     assert turned() == []
     of = f"{base}/subscriptions/{made['id']}"
-    assert "Switch…" in shown(run, operator, of)
+    assert "Delivery switch…" in shown(run, operator, of)
     form = {"switch": "delivery", "organization_id": whose, "subscription_id": made["id"]}
     question = shown(run, operator, f"{base}/do/turn-switch?{urlencode(form)}")
     assert "Turn delivery to The archive" in question

@@ -88,7 +88,7 @@ def world(serving: Serving, endpoint_of_all: Endpoint) -> World:
             f"{of}/do/send-event?type=order.created", "/ui/operations", "/ui/operations/queues",
             "/ui/operations/quarantine", "/ui/operations/audit", "/ui/operations/settings",
             "/ui/operations/verify?now=yes", "/ui/do/turn-switch?switch=delivery", "/ui/organizations",
-            f"/ui/operations/of/{of.removeprefix('/ui/org/')}", f"{of}/events/evt_{'0' * 32}",
+            f"/ui/operations/of/{of.removeprefix('/ui/org/')}",
         ),
     )  # fmt: skip
 
