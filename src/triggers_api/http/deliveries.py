@@ -66,7 +66,10 @@ async def list_deliveries(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> DeliveryPage:
-    """Newest first; ``since`` and ``until`` are about ``created_at``."""
+    """Newest first; ``since`` and ``until`` are about ``created_at``.
+
+    With a ``status`` that few have, a page may be short, or empty, and go on with its ``next_cursor``.
+    """
     wanted = DeliveryFilter(
         status=status,
         subscription_id=subscription_id,
