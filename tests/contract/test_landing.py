@@ -10,9 +10,8 @@ import msgspec
 import pytest
 from tests.contract.conftest import SHARED_ENGINES, MakeEngine, SharedEngine, maker_of
 
-from triggers_api.model.audit import by_hand
 from triggers_api.model.event import EventStatus, FirstEvent, NewEvent
-from triggers_api.store.base import AuditFilter, EventFilter, Landed, LandingStore, Page
+from triggers_api.store.base import EventFilter, Landed, LandingStore, Page
 
 if TYPE_CHECKING:
     from tests.contract.conftest import FrozenClock, World
@@ -221,14 +220,3 @@ def test_all_land_or_none(world: World, organization: str) -> None:
         land(world, good, bad)
     assert stored(world, organization) == []
     assert land(world, good) == [Landed(good.id)]
-
-
-def test_what_is_done_to_something_that_is_not_in_the_store_is_in_the_audit_log(
-    world: World, organization: str
-) -> None:
-    event = world.event(organization)
-    deed = by_hand("event.released", organization, event.id, kept_in="redis")
-    world.run(cast("LandingStore", world.store).note(deed))
-    page = world.run(world.store.audit(organization, AuditFilter(), EVERYTHING))
-    (entry,) = [each for each in page if each.action == "event.released"]
-    assert entry.resource.id == event.id

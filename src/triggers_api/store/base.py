@@ -1662,7 +1662,13 @@ class Store(Protocol):
         """
 
     async def note(self, deed: Deed) -> None:
-        """Write down that somebody had the service do what it would have done by itself."""
+        """Write down what somebody did that changed nothing in the store.
+
+        They had the service do what it would have done by itself, or it was done elsewhere.
+
+        Raises:
+            Unavailable: it is not written.
+        """
 
     async def prune_audit(self, before: Timestamp, limit: int) -> int:
         """Delete up to ``limit`` entries of before a moment, the oldest first; returns how many."""
@@ -1709,13 +1715,6 @@ class LandingStore(Store, Protocol):
             StoreUnavailable: nothing was stored.
             StorageFull: nothing was stored.
             OutcomeUnknown: the answer was lost; repeat it.
-        """
-
-    async def note(self, deed: Deed) -> None:
-        """Write into the audit log what is done to something that is not in the store.
-
-        Raises:
-            Unavailable: it is not written.
         """
 
     async def first_events(self, events: Sequence[NewEvent]) -> Mapping[str, FirstEvent]:

@@ -506,10 +506,6 @@ class PostgresStore:
             return landed
         raise StoreUnavailable("others are landing the same events again and again")
 
-    async def note(self, deed: Deed) -> None:
-        by = present_actor()
-        await self._write(lambda db: self._audit.note(db, by, deed))
-
     async def first_events(self, events: Sequence[NewEvent]) -> Mapping[str, FirstEvent]:
         return await self._queue.first_events(events, self.now())
 
