@@ -3,9 +3,13 @@
 
     .venv/bin/python scripts/measure_retention.py [--events 1000000] [--database-url postgresql://…]
 
-Fills a database with old events, each routed and delivered once, and measures the latency of events that
-come in at a steady rate: without retention, and while the old ones are deleted. A database that is given
-is one that nobody has used yet. With --folder it is kept, and --filled measures it.
+Fills a database with old events, each routed and delivered once, and measures ingest with 64 connections
+in a closed loop, in slices in turn: without retention, and while the old ones are deleted. The last line
+has the medians and the ratio of the two p99; above 1.5 the exit code is 4. With --rate events come in at
+a steady rate instead. --what deliveries has the deliveries deleted and the events kept.
+
+A database that is given is one that nobody has used yet. With --folder it is kept, and --filled measures
+it. The server has a core of its own where there are two, the loader another one.
 """
 
 from __future__ import annotations
@@ -25,14 +29,28 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import apsw
 import asyncpg
+
+from triggers_api.bench.http1 import event_requests, payloads
+from triggers_api.bench.loader import Plan, doubles, run_load
+from triggers_api.bench.machine import Watch, choose_cores, on_core
+from triggers_api.bench.statistics import Latency, latency_of, median_latency
 
 KEY: Final = "a-key-for-the-measurement"
 ADMIN: Final = "a-key-for-its-operator"
 PAYLOAD: Final = b'{"text":"' + b"x" * 480 + b'"}'
 DAY_MS: Final = 86_400_000
+MOST: Final = 1.5
+"""As many times as long as without may the p99 of ingest be."""
+MISSED: Final = 4
+AGES: Final = {
+    "events": {"TRIGGERS_RETENTION_DAYS": "7"},
+    "deliveries": {"TRIGGERS_RETENTION_DAYS": "0", "TRIGGERS_DELIVERY_RETENTION_DAYS": "7"},
+}
+KIND_OF: Final = {"events": "event", "deliveries": "delivery"}
+_FOR_EVER: Final = {"TRIGGERS_RETENTION_DAYS": "0"}
+_WARM_UP_S: Final = 2.0
 _AT_ONCE: Final = 50_000
 
 _COUNTED: Final = (
@@ -107,7 +125,7 @@ async def fill_database(url: str, events: int, first: int) -> None:
 
 
 @contextmanager
-def serving(folder: Path, database_url: str, *, days: int) -> Iterator[str]:
+def serving(folder: Path, database_url: str, ages: dict[str, str]) -> Iterator[str]:
     """The service, with its retention; its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -118,12 +136,14 @@ def serving(folder: Path, database_url: str, *, days: int) -> Iterator[str]:
         "TRIGGERS_ADMIN_KEY": ADMIN,
         "TRIGGERS_PORT": str(port),
         "TRIGGERS_RATE_LIMIT": "0",
-        "TRIGGERS_RETENTION_DAYS": str(days),
-        "TRIGGERS_LOG_LEVEL": "warning",
+        "TRIGGERS_MAX_QUEUE_DEPTH": "100000000",
+        "TRIGGERS_LOG_LEVEL": "error",
+        **ages,
     }
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "triggers_api", "serve"]
-    process = subprocess.Popen(command, env=environ, cwd=folder, stdout=subprocess.DEVNULL)
+    with on_core(choose_cores().server):
+        process = subprocess.Popen(command, env=environ, cwd=folder, stdout=subprocess.DEVNULL)
     try:
         for _ in range(600):
             with suppress(OSError), urllib.request.urlopen(f"{url}/readyz"):  # noqa: S310 - our own
@@ -135,43 +155,56 @@ def serving(folder: Path, database_url: str, *, days: int) -> Iterator[str]:
         process.wait()
 
 
-async def latencies(url: str, *, rate: float, seconds: float) -> list[float]:
-    """Milliseconds from when each event was to be sent to its answer, at a steady rate."""
-    took: list[float] = []
-    body = b'{"type":"order.created","payload":%b}' % PAYLOAD
-    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-    connector = aiohttp.TCPConnector(limit=64)
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+def ingested(url: str, options: argparse.Namespace, *, seconds: float) -> Latency:
+    """Events come in for so long, each of another payload; how long they took."""
+    port = int(url.rpartition(":")[2])
+    requests = event_requests(
+        host=f"127.0.0.1:{port}",
+        path="/api/events",
+        key=KEY,
+        event_type="order.created",
+        payloads=payloads(len(PAYLOAD), count=64, seed=0),
+        dedup=False,
+    )
+    plan = Plan(
+        host="127.0.0.1",
+        port=port,
+        requests=requests,
+        connections=64,
+        seed=0,
+        seconds=seconds,
+        rate=options.rate,
+    )
+    load = run_load(plan, watch=Watch(None), progress=lambda _: None)
+    found = latency_of(doubles(load.latencies))
+    if set(load.statuses) != {202} or load.lost or found is None:
+        raise SystemExit(f"refused or lost: {load.statuses}, {load.lost}")
+    return found
 
-        async def post(due: float) -> None:
-            async with session.post(f"{url}/api/events", data=body) as answer:
-                await answer.read()
-                if answer.status != 202:
-                    raise SystemExit(f"refused: {answer.status}")
-            took.append((time.perf_counter() - due) * 1000)
 
-        began = time.perf_counter()
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(round(rate * seconds)):
-                due = began + number / rate
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                tasks.create_task(post(due))
-    return sorted(took)
-
-
-def pruned(url: str) -> int:
-    """How many events were deleted for their age, by the metrics."""
+def metric(url: str, sample: str) -> float:
+    """A number that the service tells."""
     with urllib.request.urlopen(f"{url}/metrics") as answer:  # noqa: S310 - our own
         for line in answer.read().decode().splitlines():
-            if line.startswith('triggers_pruned_total{kind="event"}'):
-                return int(float(line.rpartition(" ")[2]))
-    return 0
+            if line.startswith(f"{sample} "):
+                return float(line.rpartition(" ")[2])
+    return 0.0
+
+
+def until_routed(url: str) -> None:
+    """What the last slice left is not this one's."""
+    deadline = time.monotonic() + 120
+    time.sleep(1)  # depths are looked at twice a second
+    while metric(url, "triggers_queue_depth"):
+        if time.monotonic() > deadline:
+            raise SystemExit("what came in is not routed")
+        time.sleep(0.2)
 
 
 def fill(folder: Path, database_url: str, events: int) -> None:
     """Old events, once the service has made its tables."""
     path = folder / "triggers.db"
-    with serving(folder, database_url, days=0):
+    with serving(folder, database_url, _FOR_EVER):
         pass
     began = time.monotonic()
     first = int(time.time() * 1000) - 30 * DAY_MS
@@ -182,30 +215,48 @@ def fill(folder: Path, database_url: str, events: int) -> None:
     print(f"filled with {events:,} events in {time.monotonic() - began:.0f} s", flush=True)
 
 
-def measure(folder: Path, database_url: str, options: argparse.Namespace) -> None:
-    """Both, in turn."""
-    for what, days in (("without", 0), ("beside", 7)) * options.rounds:
-        with serving(folder, database_url, days=days) as url:
-            asyncio.run(latencies(url, rate=options.rate, seconds=2))
-            before, at = pruned(url), time.monotonic()
-            took = asyncio.run(latencies(url, rate=options.rate, seconds=options.seconds))
-            per_s = (pruned(url) - before) / (time.monotonic() - at)
+def measure(folder: Path, database_url: str, options: argparse.Namespace) -> float | None:
+    """Slices of both, in turn; the ratio of the medians of their p99."""
+    went = f'triggers_pruned_total{{kind="{KIND_OF[options.what]}"}}'
+    slices: dict[str, list[Latency]] = {"without": [], "beside": []}
+    for what, ages in (("without", _FOR_EVER), ("beside", AGES[options.what])) * options.rounds:
+        with serving(folder, database_url, ages) as url:
+            ingested(url, options, seconds=_WARM_UP_S)
+            until_routed(url)
+            before, at = metric(url, went), time.monotonic()
+            took = ingested(url, options, seconds=options.seconds)
+            per_s = (metric(url, went) - before) / (time.monotonic() - at)
+        slices[what].append(took)
         found = {
-            "p50_ms": round(took[len(took) // 2], 2),
-            "p99_ms": round(took[int(len(took) * 0.99)], 2),
-            "max_ms": round(took[-1], 1),
+            "per_s": round(took.count / options.seconds),
+            "p50_ms": took.p50,
+            "p99_ms": took.p99,
+            "max_ms": took.max,
             "pruned_per_s": round(per_s),
         }
         print(what, json.dumps(found), flush=True)
+        if what == "beside" and not per_s:
+            print("nothing was left to be deleted: fill it with more", flush=True)
+            return None
+    without, beside = median_latency(slices["without"]), median_latency(slices["beside"])
+    if without is None or beside is None:
+        return None
+    ratio = beside.p99 / without.p99
+    medians = {"without_p99_ms": without.p99, "beside_p99_ms": beside.p99, "ratio": round(ratio, 2)}
+    print("medians", json.dumps(medians), "target at most", MOST, flush=True)
+    return ratio
 
 
 def main() -> None:
     """As the module says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--rate", type=float, default=300.0, help="events a second")
+    parser.add_argument("--what", choices=sorted(AGES), default="events")
+    parser.add_argument(
+        "--rate", type=float, help="events a second; without it, as fast as it goes"
+    )
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--database-url")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--filled", action="store_true", help="measure what is there")
@@ -215,8 +266,13 @@ def main() -> None:
         url = options.database_url or f"sqlite:///{folder / 'triggers.db'}"
         if not options.filled:
             fill(folder, url, options.events)
+        ratio: float | None = 0.0
         if options.rounds:
-            measure(folder, url, options)
+            with on_core(choose_cores().loader):
+                ratio = measure(folder, url, options)
+    if ratio is None:
+        sys.exit(1)
+    sys.exit(MISSED if ratio > MOST else 0)
 
 
 if __name__ == "__main__":

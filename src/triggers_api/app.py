@@ -59,7 +59,7 @@ from triggers_api.operate.monitor import Monitor
 from triggers_api.operate.outbox import Outbox
 from triggers_api.operate.peers import PeerWatch
 from triggers_api.operate.reaper import Reaper
-from triggers_api.operate.retention import AuditRetention, EventRetention, Retention
+from triggers_api.operate.retention import AuditRetention, JobRetention, Retention, days_of
 from triggers_api.operate.rollups import RollupWriter
 from triggers_api.operate.sessions import EndedSessions
 from triggers_api.operate.switches import SwitchKeeper
@@ -243,24 +243,24 @@ class App:
             stack.push_async_callback(self._finish_deliveries)
             self.sessions = EndedSessions(store, directory)
             self.expiry = Expiry(store, directory)
-            self.jobs = JobRunner(store, directory, metrics=metrics)
+            self.jobs = JobRunner(store, directory, metrics=metrics, days=days_of(settings))
             self.indexer = Indexer(store, metrics=metrics)
             stack.push_async_callback(self._finish_indexing)
             self.outbox = Outbox(store, directory, metrics=metrics)
             self.reaper = Reaper(store, metrics=metrics, sweep_s=settings.sweep_s)
             self.retention = Retention(
-                store, metrics=metrics, attempt_days=settings.attempt_retention_days
+                store,
+                directory,
+                metrics=metrics,
+                days=days_of(settings),
+                clock=time.monotonic,
+            )
+            self.job_retention = JobRetention(
+                store, metrics=metrics, days=settings.job_retention_days
             )
             self.eraser = Eraser(store, clock=time.monotonic)
             self.audit_retention = AuditRetention(
                 store, metrics=metrics, days=settings.audit_retention_days
-            )
-            self.event_retention = EventRetention(
-                store,
-                directory,
-                metrics=metrics,
-                days=settings.retention_days,
-                clock=time.monotonic,
             )
             self.limits = self._shared_limiter(stack)
             self._build_http()
@@ -450,7 +450,7 @@ class App:
             self.switches,
             self.reaper,
             self.retention,
-            self.event_retention,
+            self.job_retention,
             self.audit_retention,
             self.eraser,
             self.key_uses,

@@ -396,13 +396,31 @@ class Settings:
         7,
         _whole(0, 36_500),
         "Days that an event is kept after the last thing that happened to it, with its payload, "
-        "deliveries and attempts; an organization may have its own. 0 means for ever.",
+        "deliveries and attempts. 0 means for ever. An organization may have days of its own, for each.",
     )
-    attempt_retention_days: int = _setting(
+    delivery_retention_days: int | None = _setting(
+        None,
+        _whole(0, 36_500),
+        "Days that deliveries which succeeded, or were skipped or cancelled, are kept; at the longest "
+        "with their event. Without it as `retention_days`.",
+    )
+    attempt_retention_days: int | None = _setting(
+        None,
+        _whole(0, 36_500),
+        "Days that attempts of finished deliveries are kept: requests, answers, timings; at the longest "
+        "with their delivery. Without it as their delivery.",
+    )
+    dead_letter_retention_days: int | None = _setting(
+        None,
+        _whole(0, 36_500),
+        "Days that dead letters are kept, and their events with them however short `retention_days` is. "
+        "0 means for ever. Without it as `retention_days`.",
+    )
+    job_retention_days: int = _setting(
         30,
         _whole(0, 36_500),
-        "Days that attempts of finished deliveries are kept: requests, answers, timings; 0 means for "
-        "ever.",
+        "Days that replays and purges are listed once they are finished; 0 means for ever, up to 1000 "
+        "of an organization.",
     )
     audit_retention_days: int = _setting(
         365,

@@ -50,7 +50,7 @@ def test_a_healthy_machine_without_a_database_is_well_and_stays_as_it_is(
     assert ended.code == 0
     assert set(found) == {
         "python", "sqlite", "file system", "free space", "fsync", "database", "port", "egress",
-        "leases",
+        "leases", "retention",
     }  # fmt: skip
     assert {about for about, (level, _) in found.items() if level == "fail"} == set()
     assert found["database"] == ("ok", f"{tmp_path}/triggers.db will be made at the first start")
@@ -165,3 +165,14 @@ def test_settings_that_do_not_fit_are_misuse(tmp_path: Path) -> None:
     assert (ended.code, ended.out) == (2, "")
     ended = triggers("doctor", "--database-url", "mysql://x", folder=tmp_path)
     assert (ended.code, ended.out) == (2, "")
+
+
+def test_days_that_are_without_effect_are_told_of(doctor: Doctor) -> None:
+    given = {"TRIGGERS_RETENTION_DAYS": "7", "TRIGGERS_DELIVERY_RETENTION_DAYS": "30"}
+    level, text = findings(doctor("--port", "0", **given))["retention"]
+    assert level == "warn"
+    assert text.startswith("deliveries go with their event after 7 days")
+    level, text = findings(doctor("--port", "0", TRIGGERS_DEAD_LETTER_RETENTION_DAYS="0"))[
+        "retention"
+    ]
+    assert (level, text) == ("ok", "events 7 days, deliveries 7 days, dead letters for ever")

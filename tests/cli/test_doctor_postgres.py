@@ -31,7 +31,7 @@ SERVER: Final = {
     "schema", "pooler", "notices",
 }  # fmt: skip
 ALL: Final = len(migrations.load(schema.PACKAGE))
-MACHINE: Final = {"python", "port", "egress", "leases"}
+MACHINE: Final = {"python", "port", "egress", "leases", "retention"}
 NOWHERE: Final = "postgresql://me:CANARY@127.0.0.1:1/events"
 
 Doctor = Callable[..., Ended]

@@ -70,7 +70,8 @@ FLOW: Final = {
     "append", "beat", "claim_deliveries", "claim_farewells", "claim_for_session", "claim_job",
     "claim_probes", "claim_queue", "fan_out", "forget_notices", "lease_index", "log_out",
     "note_key_uses", "prune_attempts",
-    "prune_audit", "prune_events", "prune_index", "prune_inboxes", "pull_inbox", "reap", "release",
+    "prune_audit", "prune_dead_letters", "prune_deliveries", "prune_events", "prune_index",
+    "prune_inboxes", "prune_jobs", "pull_inbox", "reap", "release",
     "prune_rollups", "prune_traces", "replace_part", "save_part", "save_rollups", "settle_farewell",
     "settle_inbox",
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from tests.contract.retention import cutoffs
 
 from triggers_api.model.delivery import DeliveryStatus
 from triggers_api.model.job import Selection
@@ -138,7 +139,7 @@ def test_a_letter_that_is_opened_again_or_purged_or_pruned_leaves_its_group(
         ("404", 1), ("500", 2),
     ]  # fmt: skip
     clock.advance(seconds=86_400)
-    world.run(world.store.prune_events(clock(), own={}, after=None, limit=100))
+    world.run(world.store.prune_events(cutoffs(clock()), after=None, limit=100))
     assert groups(world, organization) == []
 
 

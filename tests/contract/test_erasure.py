@@ -51,6 +51,10 @@ def settle_in(world: World, name: str) -> str:
             assert outcome.attempt is not None
             attempt = msgspec.structs.replace(outcome.attempt, response_body=CANARY)
             world.settle(msgspec.structs.replace(outcome, attempt=attempt))
+    traced = msgspec.structs.replace(
+        world.event(organization), trace=CANARY.encode().ljust(25)[:25]
+    )
+    assert world.append(traced) == [None]
     aside = world.event(organization, "aside", payload, aside=CANARY)
     assert world.append(aside) == [None]
     described = EventType(
@@ -112,7 +116,7 @@ def test_nothing_of_an_erased_organization_is_in_any_table(world: World) -> None
     assert erase(world, organization) > 3
     assert holding(world, CANARY) == set()
     (done,) = world.run(world.store.erasures())
-    assert (done.organization_id, done.events, done.deliveries) == (organization, 11, 4)
+    assert (done.organization_id, done.events, done.deliveries) == (organization, 12, 4)
     assert done.finished_at == world.clock()
 
 
@@ -138,7 +142,7 @@ def test_others_keep_all_that_is_theirs(world: World) -> None:
     for table, rows in before.items():
         left = [repr(row) for row in world.engine.execute(f"SELECT * FROM {table}")]
         assert 0 < len(left) < len(rows) or table in {"jobs", "event_types", "attempts"}, table
-    assert len(world.run(world.store.events(other, EventFilter(), Page(limit=100)))) == 11
+    assert len(world.run(world.store.events(other, EventFilter(), Page(limit=100)))) == 12
     assert world.run(world.store.events(mine, EventFilter(), Page(limit=100))) == []
     assert {each.organization_id for each in log(world)} == {other, None}
 
@@ -170,7 +174,7 @@ def test_one_that_is_cut_off_goes_on_where_it_was(world: World) -> None:
             break
     assert holding(world, CANARY) == set()
     (done,) = world.run(world.store.erasures())
-    assert (done.events, done.deliveries) == (11, 4)
+    assert (done.events, done.deliveries) == (12, 4)
 
 
 def test_it_begins_when_every_process_has_heard_of_the_end(world: World) -> None:

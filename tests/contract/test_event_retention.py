@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from tests.contract.retention import cutoffs
 
 from triggers_api.errors import InvalidState
 from triggers_api.model.delivery import DeliveryStatus
@@ -18,7 +19,7 @@ from triggers_api.store.base import (
     FailedEvent,
     OrganizationAccount,
     Page,
-    PrunedEvents,
+    Pruned,
     RoutedEvent,
 )
 
@@ -36,8 +37,8 @@ def swept(
     days: float = 7,
     own: Mapping[str, float] | None = None,
     limit: int = 100,
-    pieces: list[PrunedEvents] | None = None,
-) -> PrunedEvents:
+    pieces: list[Pruned] | None = None,
+) -> Pruned:
     """A whole sweep: what it deleted, and each of its pieces in ``pieces``."""
     pieces = [] if pieces is None else pieces
     now = world.clock()
@@ -45,8 +46,10 @@ def swept(
     while True:
         pruned = world.run(
             world.store.prune_events(
-                now.after(seconds=-days * DAY_S),
-                own={name: now.after(seconds=-n * DAY_S) for name, n in (own or {}).items()},
+                cutoffs(
+                    now.after(seconds=-days * DAY_S),
+                    {name: now.after(seconds=-n * DAY_S) for name, n in (own or {}).items()},
+                ),
                 after=position,
                 limit=limit,
             )
@@ -55,7 +58,7 @@ def swept(
         position = pruned.position
         world.assert_balanced()
         if position is None:
-            return PrunedEvents(
+            return Pruned(
                 events=sum(each.events for each in pieces),
                 deliveries=sum(each.deliveries for each in pieces),
                 attempts=sum(each.attempts for each in pieces),
@@ -96,10 +99,10 @@ def test_an_event_goes_when_it_is_older_than_its_days_and_not_before(
 ) -> None:
     event_id = delivered(world, organization, subscription)
     clock.advance(seconds=7 * DAY_S)
-    assert swept(world) == PrunedEvents()
+    assert swept(world) == Pruned()
     assert left(world, organization) == {event_id}
     clock.advance(seconds=0.001)
-    assert swept(world) == PrunedEvents(events=1, deliveries=1, attempts=1)
+    assert swept(world) == Pruned(events=1, deliveries=1, attempts=1)
     assert world.run(world.store.event(organization, event_id)) is None
     assert left(world, organization) == set()
     listed = world.run(world.store.deliveries(organization, DeliveryFilter(), EVERYTHING))
@@ -167,7 +170,7 @@ def test_what_is_not_finished_is_kept_however_old_it_is(
             world.settle(world.outcome(world.claimed(limit=1)))
             clock.advance(seconds=9 * DAY_S)
     before = rows(world)
-    assert swept(world) == PrunedEvents()
+    assert swept(world) == Pruned()
     assert left(world, organization) == {event_id}
     assert rows(world) == before
     assert books(world, organization).accepted == 1
@@ -183,7 +186,7 @@ def test_the_days_are_counted_from_the_last_thing_that_happened(
     world.route(world.claim_queue())
     world.settle(world.outcome(world.claimed(), "dead"))
     clock.advance(seconds=6 * DAY_S)
-    assert swept(world) == PrunedEvents()
+    assert swept(world) == Pruned()
     replayed = world.new_delivery(subscription)
     world.run(world.store.replay_event(organization, late.id, [replayed]))
     world.settle(world.outcome(world.claimed()))
@@ -191,7 +194,7 @@ def test_the_days_are_counted_from_the_last_thing_that_happened(
     assert swept(world).events == 1
     assert left(world, organization) == {late.id}
     clock.advance(seconds=6 * DAY_S)
-    assert swept(world) == PrunedEvents(events=1, deliveries=2, attempts=2)
+    assert swept(world) == Pruned(events=1, deliveries=2, attempts=2)
 
 
 def test_an_organization_has_its_own_days_and_others_theirs(
@@ -245,10 +248,8 @@ def test_a_sweep_in_pieces_deletes_what_one_at_once_would(
     delivered(world, organization, subscription)
     clock.advance(seconds=8 * DAY_S)
     kept |= set(world.queued(organization))
-    pieces: list[PrunedEvents] = []
-    assert swept(world, limit=limit, pieces=pieces) == PrunedEvents(
-        events=13, deliveries=1, attempts=1
-    )
+    pieces: list[Pruned] = []
+    assert swept(world, limit=limit, pieces=pieces) == Pruned(events=13, deliveries=1, attempts=1)
     assert len(pieces) >= (13 + 6) // limit
     assert all(piece.events <= limit for piece in pieces)
     assert left(world, organization) | left(world, other) == kept
@@ -257,14 +258,14 @@ def test_a_sweep_in_pieces_deletes_what_one_at_once_would(
 def test_more_organizations_than_a_piece_goes_into_are_all_swept(
     world: World, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for engine in ("sqlite.event_verbs", "postgres.store"):
+    for engine in ("sqlite.retention_verbs", "postgres.store"):
         monkeypatch.setattr(f"triggers_api.store.{engine}._ORGANIZATIONS_AT_ONCE", 2)
     owners = [world.organization(f"number {number}") for number in range(5)]
     for owner in owners:
         world.queued(owner)
     world.route(world.claim_queue())
     clock.advance(seconds=8 * DAY_S)
-    pieces: list[PrunedEvents] = []
+    pieces: list[Pruned] = []
     assert swept(world, pieces=pieces).events == 5
     assert len(pieces) >= 3
 
@@ -286,8 +287,8 @@ def test_a_delivery_that_is_opened_again_during_the_sweep_keeps_its_event(
         except InvalidState:
             return False
 
-    async def main() -> tuple[PrunedEvents, list[bool]]:
-        sweep = asyncio.create_task(store.prune_events(before, own={}, after=None, limit=100))
+    async def main() -> tuple[Pruned, list[bool]]:
+        sweep = asyncio.create_task(store.prune_events(cutoffs(before), after=None, limit=100))
         answers = await asyncio.gather(*[retried(each.id) for each in claimed])
         return await sweep, answers
 
@@ -345,7 +346,7 @@ def test_what_lies_open_of_an_event_is_not_hidden_by_what_was_purged(
     assert delivery.status is DeliveryStatus.SUCCEEDED
     again = world.new_delivery(subscription)
     world.run(world.store.replay_event(organization, event_id, [again]))
-    assert swept(world) == PrunedEvents()
+    assert swept(world) == Pruned()
     assert world.claimed().id == again.id
 
 
@@ -356,12 +357,12 @@ def test_a_crash_after_a_piece_leaves_whole_events_and_books_that_balance(
         delivered(world, organization, subscription)
     clock.advance(seconds=8 * DAY_S)
     before = clock().after(seconds=-7 * DAY_S)
-    first = world.run(world.store.prune_events(before, own={}, after=None, limit=2))
+    first = world.run(world.store.prune_events(cutoffs(before), after=None, limit=2))
     assert first.events == 2
     world.run(world.engine.crash())
     world.assert_balanced()
     assert len(left(world, organization)) == 3
-    assert swept(world) == PrunedEvents(events=3, deliveries=3, attempts=3)
+    assert swept(world) == Pruned(events=3, deliveries=3, attempts=3)
 
 
 def test_nobody_is_hindered_by_a_fan_out_at_the_same_time(
@@ -377,13 +378,13 @@ def test_nobody_is_hindered_by_a_fan_out_at_the_same_time(
         for number, event in enumerate(claim.events)
     ]
 
-    async def main() -> PrunedEvents:
-        sweep = asyncio.create_task(store.prune_events(before, own={}, after=None, limit=100))
+    async def main() -> Pruned:
+        sweep = asyncio.create_task(store.prune_events(cutoffs(before), after=None, limit=100))
         assert list(await store.fan_out(claim.token, routed)) == []
         return await sweep
 
     # They were decided a moment ago.
-    assert world.run(main()) == PrunedEvents()
+    assert world.run(main()) == Pruned()
     assert len(left(world, organization)) == 20
     assert len(world.claim_deliveries().deliveries) == 10
     world.assert_balanced()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 from tests.contract.conftest import PATIENCE_S, FrozenClock, World
+from tests.contract.retention import cutoffs
 
 from triggers_api.errors import InvalidState, MalformedValue
 from triggers_api.model.inbox import (
@@ -780,8 +781,10 @@ def test_an_inbox_does_not_hold_old_events_and_nothing_is_left_in_it_of_those_th
     now = clock()
     pruned = world.run(
         world.store.prune_events(
-            now.after(seconds=-7 * 86_400),
-            own={other.organization: now.after(seconds=-30 * 86_400)},
+            cutoffs(
+                now.after(seconds=-7 * 86_400),
+                {other.organization: now.after(seconds=-30 * 86_400)},
+            ),
             after=None,
             limit=100,
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 from tests.contract.conftest import SHARED_ENGINES, MakeEngine, SharedEngine, maker_of
+from tests.contract.retention import cutoffs
 from tests.rooms import rooms
 
 from triggers_api.errors import NotFound
@@ -750,7 +751,7 @@ def test_while_one_sweeps_old_events_it_is_over_for_the_other_and_all_go(
     async def sweep(store: Store) -> int:
         deleted, position = 0, None
         while True:
-            pruned = await store.prune_events(before, own={}, after=position, limit=3)
+            pruned = await store.prune_events(cutoffs(before), after=position, limit=3)
             deleted += pruned.events
             position = pruned.position
             if position is None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from triggers_api.model import ids
 from triggers_api.model.delivery import DeliveryStatus, Origin
 from triggers_api.model.job import MOST_OPEN, Job, JobKind, Selection
+from triggers_api.model.retention import RetentionDays
 from triggers_api.model.subscription import SubscriptionStatus
 from triggers_api.operate import jobs
 from triggers_api.operate.jobs import JobRunner, Search, count_at_once
@@ -195,10 +196,10 @@ def run_job(world: World, organization: str, job: Job) -> tuple[int, Job]:
     async def run() -> tuple[int, Job]:
         directory = Directory(world.store, forced={})
         await directory.refresh()
-        search = Search(world.store, directory)
+        search = Search(world.store, directory, days=RetentionDays(events=0))
         total, _, at_end = await count_at_once(search, organization, job)
         assert at_end
-        runner = JobRunner(world.store, directory, metrics=Metrics())
+        runner = JobRunner(world.store, directory, metrics=Metrics(), days=RetentionDays(events=0))
         await world.store.create_job(organization, job, most_open=MOST_OPEN)
         for _ in range(200):
             await runner.run_once()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.contract.retention import cutoffs
 
 from triggers_api.model.delivery import DeliveryDetail
 from triggers_api.model.timestamp import Timestamp
@@ -22,8 +23,8 @@ def swept(world: World, before: Timestamp, *, limit: int = 100) -> list[int]:
     deleted: list[int] = []
     position = None
     while True:
-        pruned = world.run(world.store.prune_attempts(before, after=position, limit=limit))
-        deleted.append(pruned.deleted)
+        pruned = world.run(world.store.prune_attempts(cutoffs(before), after=position, limit=limit))
+        deleted.append(pruned.attempts)
         position = pruned.position
         if position is None:
             return deleted
@@ -166,9 +167,9 @@ def test_sweeps_at_once_delete_each_attempt_once(
 
     async def at_once() -> list[int]:
         found = await asyncio.gather(
-            *(world.store.prune_attempts(moment, after=None, limit=100) for _ in range(8))
+            *(world.store.prune_attempts(cutoffs(moment), after=None, limit=100) for _ in range(8))
         )
-        return [each.deleted for each in found]
+        return [each.attempts for each in found]
 
     first = sum(world.run(at_once()))
     # What one held, another one went past.

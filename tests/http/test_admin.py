@@ -22,7 +22,8 @@ from triggers_api.testing import ADMIN_KEY, API_KEY, Answer, FrozenClock, Receiv
 
 ORGANIZATION: Final = {
     "id", "name", "webhook_url", "rate_limit", "rate_burst", "max_queue_depth",
-    "retention_days", "created_at",
+    "retention_days", "delivery_retention_days", "attempt_retention_days",
+    "dead_letter_retention_days", "created_at",
     "updated_at",
 }  # fmt: skip
 CONTROLS: Final = {

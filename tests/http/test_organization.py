@@ -36,6 +36,7 @@ def test_an_organization_sees_itself(service: Service, run: Run) -> None:
     shown = run(service.call("GET", PATH)).json
     assert set(shown) == {
         "id", "name", "webhook_url", "rate_limit", "rate_burst", "retention_days",
+        "delivery_retention_days", "attempt_retention_days", "dead_letter_retention_days",
         "max_queue_depth", "created_at", "updated_at",
     }  # fmt: skip
     assert (shown["name"], shown["webhook_url"]) == ("default", None)

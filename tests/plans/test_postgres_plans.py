@@ -431,6 +431,14 @@ PLANS: Final = {
         "events_pkey (id <, id >, organization_id =)", EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE,
         DELIVERIES_OF_EVENT,
     ],
+    "hold_old_deliveries": [
+        "deliveries_pkey (id <, id >, organization_id =)", EVENT_BY_ID, EVENT_IN_QUEUE,
+        DELIVERY_BY_ID,
+    ],
+    "hold_old_dead_letters": [
+        "dead_letters_pkey (delivery_id <, delivery_id >, organization_id =)", DELIVERY_BY_ID,
+        EVENT_BY_ID, EVENT_IN_QUEUE,
+    ],
     "prune_events": [
         EVENT_BY_ID, EVENT_IN_QUEUE, EVENT_STATE, DELIVERIES_OF_EVENT, ATTEMPTS, DEAD_LETTER,
         "events by place", "event_states by place", "deliveries by place", "attempts by place",

@@ -352,12 +352,38 @@ PLANS: Final = {
         "SEARCH e USING INDEX events_organization (organization_id=? AND rowid>? AND rowid<?)",
         "SEARCH d USING INDEX deliveries_once (event_id=?)",
     ],
+    "next_owner_of_deliveries": [
+        "SEARCH deliveries USING COVERING INDEX deliveries_organization (organization_id>?)"
+    ],
+    "next_owner_of_dead_letters": [
+        "SEARCH deliveries USING COVERING INDEX deliveries_dead (organization_id>?)"
+    ],
+    "old_deliveries": [
+        "SEARCH d USING INDEX deliveries_organization (organization_id=? AND rowid>? AND rowid<?)",
+        "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "old_dead_letters": [
+        "SEARCH d USING INDEX deliveries_dead (organization_id=? AND rowid>? AND rowid<?)",
+        "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "still_finished": [BY_ID],
+    "attempts_to_prune": [
+        "SEARCH a USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+        "SEARCH d USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+    ],
+    "prune_attempts": [
+        "SEARCH attempts USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "jobs_from": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid>?)"],
+    "prune_jobs": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "still_old": [EVENT, "SEARCH d USING INDEX deliveries_once (event_id=?)"],
     "deliveries_of_events": ["SEARCH deliveries USING COVERING INDEX deliveries_once (event_id=?)"],
     "prune_items_of_events": [
         "SEARCH inbox_items USING PRIMARY KEY (cursor=? AND event_id=?)",
         "SEARCH inboxes USING PRIMARY KEY (organization_id=?)",
     ],
+    "erase_traces": ["SEARCH event_traces USING INTEGER PRIMARY KEY (rowid=?)"],
     "prune_payloads": ["SEARCH event_payloads USING INTEGER PRIMARY KEY (rowid=?)"],
     "prune_failures": ["SEARCH event_failures USING INTEGER PRIMARY KEY (rowid=?)"],
     "prune_events": ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"],

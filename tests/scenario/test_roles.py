@@ -106,7 +106,7 @@ def test_the_parts_of_each_role_are_those_of_its_readiness(process: Process, eng
     work = {
         "reaper",
         "retention",
-        "event retention",
+        "job retention",
         "audit retention",
         "eraser",
         "processor",

@@ -71,7 +71,10 @@ DEFAULTS: Final[dict[str, object]] = {
     "lease_s": 45.0,
     "sweep_s": 300.0,
     "retention_days": 7,
-    "attempt_retention_days": 30,
+    "delivery_retention_days": None,
+    "attempt_retention_days": None,
+    "dead_letter_retention_days": None,
+    "job_retention_days": 30,
     "audit_retention_days": 365,
     "max_process_attempts": 5,
     "ingest_mode": None,
@@ -119,7 +122,10 @@ BOUNDS: Final[dict[str, tuple[str, str, str, str]]] = {
     "lease_s": ("0.101", "86400", "0.09", "86400.1"),  # more than the least timeout
     "sweep_s": ("0.1", "86400", "0.09", "86400.1"),
     "retention_days": ("0", "36500", "-1", "36501"),
+    "delivery_retention_days": ("0", "36500", "-1", "36501"),
     "attempt_retention_days": ("0", "36500", "-1", "36501"),
+    "dead_letter_retention_days": ("0", "36500", "-1", "36501"),
+    "job_retention_days": ("0", "36500", "-1", "36501"),
     "audit_retention_days": ("0", "36500", "-1", "36501"),
     "max_process_attempts": ("1", "1000", "0", "1001"),
     "shutdown_grace_s": ("0", "3600", "-1", "3600.1"),
@@ -202,7 +208,10 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "lease_s": ("60", 60.0),
     "sweep_s": ("1.5", 1.5),
     "retention_days": ("30", 30),
+    "delivery_retention_days": ("3", 3),
     "attempt_retention_days": ("7", 7),
+    "dead_letter_retention_days": ("90", 90),
+    "job_retention_days": ("0", 0),
     "audit_retention_days": ("30", 30),
     "max_process_attempts": ("7", 7),
     "ingest_mode": ("sync", IngestMode.SYNC),
@@ -243,7 +252,8 @@ def test_every_setting_has_the_default_of_the_contract() -> None:
 def test_the_tables_of_this_test_know_every_setting() -> None:
     assert list(DEFAULTS) == list(OTHERS) == NAMES
     numbers = {name for name, default in DEFAULTS.items() if type(default) in {int, float}}
-    assert set(BOUNDS) == numbers | {"db_pool_size", "retry_schedule"}
+    unset = {f"{what}_retention_days" for what in ("delivery", "attempt", "dead_letter")}
+    assert set(BOUNDS) == numbers | {"db_pool_size", "retry_schedule"} | unset
 
 
 @pytest.mark.parametrize("row", table(), ids=lambda row: row.name)
@@ -312,6 +322,9 @@ def other(name: str) -> str:
     """A second value for what has no default."""
     return {
         "db_pool_size": "11",
+        "delivery_retention_days": "11",
+        "attempt_retention_days": "11",
+        "dead_letter_retention_days": "11",
         "allow_cidrs": "10.0.0.0/8",
         "ingest_mode": "async",
         "delivery": "running",

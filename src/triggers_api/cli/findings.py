@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from triggers_api.cli.finding import Finding
 from triggers_api.deliver.egress import Egress
+from triggers_api.model.retention import without_effect
+from triggers_api.operate.retention import days_of
 from triggers_api.settings import Settings
 from triggers_api.store.connect import is_postgres, sqlite_path
 
@@ -24,6 +26,7 @@ def examine(settings: Settings, *, deep: bool) -> Iterator[Finding]:
         "leases",
         f"{settings.lease_s:g} s, more than a delivery's {settings.delivery_timeout_s:g} s",
     )
+    yield _retention(settings)
 
 
 def _database(settings: Settings, *, deep: bool) -> Iterator[Finding]:
@@ -36,6 +39,23 @@ def _database(settings: Settings, *, deep: bool) -> Iterator[Finding]:
 
     path = sqlite_path(settings.database_url).resolve()
     return sqlite_findings.examine(path, settings, deep=deep)
+
+
+def _retention(settings: Settings) -> Finding:
+    ages = days_of(settings).ages()
+    if idle := without_effect(ages):
+        return Finding(
+            "warn",
+            "retention",
+            f"{' and '.join(idle)} go with their event after {ages.events} days, before their own "
+            "days are over",
+        )
+    events, deliveries, dead = (
+        f"{days} days" if days else "for ever"
+        for days in (ages.events, ages.deliveries, ages.dead_letters)
+    )
+    text = f"events {events}, deliveries {deliveries}, dead letters {dead}"
+    return Finding("ok", "retention", text)
 
 
 def _port(settings: Settings) -> Finding:

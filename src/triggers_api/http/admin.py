@@ -41,6 +41,9 @@ class NewOrganization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     rate_burst: Positive | None = None
     max_queue_depth: Count | None = None
     retention_days: Days | None = None
+    delivery_retention_days: Days | None = None
+    attempt_retention_days: Days | None = None
+    dead_letter_retention_days: Days | None = None
 
 
 class OrganizationCreated(msgspec.Struct, frozen=True):
@@ -59,6 +62,9 @@ class OrganizationLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     rate_burst: Positive | UnsetType | None = UNSET
     max_queue_depth: Count | UnsetType | None = UNSET
     retention_days: Days | UnsetType | None = UNSET
+    delivery_retention_days: Days | UnsetType | None = UNSET
+    attempt_retention_days: Days | UnsetType | None = UNSET
+    dead_letter_retention_days: Days | UnsetType | None = UNSET
 
 
 class OrganizationPage(msgspec.Struct, frozen=True):
@@ -91,6 +97,9 @@ async def create_organization(
         rate_burst=data.rate_burst,
         max_queue_depth=data.max_queue_depth,
         retention_days=data.retention_days,
+        delivery_retention_days=data.delivery_retention_days,
+        attempt_retention_days=data.attempt_retention_days,
+        dead_letter_retention_days=data.dead_letter_retention_days,
         created_at=now,
         updated_at=now,
     )

@@ -30,6 +30,7 @@ from triggers_api.model.organization import Scope
 from triggers_api.model.text import is_type_pattern
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.operate.jobs import Search, SubscriptionGone, count_at_once, told_finished
+from triggers_api.operate.retention import days_of
 from triggers_api.store.directory import Principal
 
 log = structlog.get_logger(__name__)
@@ -341,7 +342,8 @@ async def _begin(context: Context, principal: Principal, organization_id: str, j
 
 async def _counted(context: Context, organization_id: str, job: Job) -> tuple[Job, str | None]:
     """A dry run as far as it comes at once, which is to its end unless there is very much."""
-    search = Search(context.store, context.directory)
+    days = days_of(context.settings)
+    search = Search(context.store, context.directory, days=days)
     try:
         total, position, at_end = await count_at_once(search, organization_id, job)
     except SubscriptionGone:

@@ -9,6 +9,7 @@ from litestar.params import QueryParameter
 
 from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.request import check_action
+from triggers_api.model.audit import queue_worked
 from triggers_api.model.controls import DeliveryMode
 from triggers_api.model.organization import Scope
 from triggers_api.model.timestamp import Timestamp
@@ -155,6 +156,7 @@ async def get_queues(context: NamedDependency[Context], limit: Shown = 20) -> Qu
 @post("/process", summary="Route a batch now", status_code=200, guards=[check_action])
 async def process(context: NamedDependency[Context]) -> Turned:
     """One turn of the processor, in the process that answers, also while processing is paused."""
+    await context.store.note(queue_worked("process"))
     return await context.process()
 
 
@@ -166,6 +168,7 @@ async def process(context: NamedDependency[Context]) -> Turned:
 )
 async def requeue_stuck(context: NamedDependency[Context]) -> Reaped:
     """Frees what is held by leases that ran out, as the sweep does every `sweep_s` seconds."""
+    await context.store.note(queue_worked("requeue"))
     return await context.store.reap()
 
 

@@ -243,6 +243,12 @@ FIELDS: Final = {
     "result": "true, false or failed.",
     "results": "One for each item, in their order.",
     "retention_days": "Days for which finished events are kept; 0 for ever, null as the service has it.",
+    "delivery_retention_days": "Days for which deliveries that succeeded, or were skipped or cancelled, "
+    "are kept, at the longest with their event; 0 for that, null as the service has it.",
+    "attempt_retention_days": "Days for which attempts are kept, at the longest with their delivery; 0 "
+    "for that, null as the service has it.",
+    "dead_letter_retention_days": "Days for which dead letters are kept, and their events with them; 0 "
+    "for ever, null as the service has it.",
     "retry_schedule": "Seconds before each retry, at most 50; [] is a single attempt.",
     "retryable": "The same request may succeed later.",
     "revoked_at": "When it was revoked.",

@@ -304,6 +304,16 @@ def secrets_sealed(count: int) -> Deed:
     )
 
 
+def queue_worked(how: str) -> Deed:
+    """Of work on what waits that an operator asked for, written down before it is done."""
+    return Deed(
+        action=f"queue.{how}_requested",
+        resource_type="queue",
+        resource_id="service",
+        organization_id=None,
+    )
+
+
 def records_repaired(check: str, count: int) -> Deed:
     """Of records that were mended."""
     return Deed(

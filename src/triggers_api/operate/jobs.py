@@ -17,6 +17,7 @@ from triggers_api.errors import Unavailable
 from triggers_api.model import ids
 from triggers_api.model.filter import EventView
 from triggers_api.model.job import Job, JobKind, Replay, Selection, Then, next_due
+from triggers_api.model.retention import RetentionDays, moments
 from triggers_api.model.routing import Candidate
 from triggers_api.model.subscription import MATCHING
 from triggers_api.model.text import glob_matches
@@ -63,9 +64,11 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 class Search:
     """Finds what a job is about, by the subscriptions as they are now."""
 
-    def __init__(self, store: Store, directory: Directory) -> None:
+    def __init__(self, store: Store, directory: Directory, *, days: RetentionDays) -> None:
+        """``days``: for how long it is known who has had an event."""
         self._store = store
         self._directory = directory
+        self._days = days
 
     async def look(
         self, organization_id: str, job: Job, after: str | None, *, most: int, page: int = _PAGE
@@ -103,12 +106,14 @@ class Search:
         self, organization_id: str, selection: Selection, after: str | None, most: int, page: int
     ) -> Found:
         candidates = self._candidates(organization_id, selection)
+        known_since = self._known_since(organization_id) if selection.missed else 0
         walked = await self._store.walk_events(organization_id, selection, after, page)
         asking = [
             (event, wanting)
             for event in walked
             if event.routed
             and not event.delivered
+            and ids.received_ms(event.id) >= known_since
             and (selection.type is None or glob_matches(selection.type, event.type))
             and (wanting := [each for each in candidates if _wants(each, event)])
         ]
@@ -126,6 +131,11 @@ class Search:
             position=walked[-1].id if walked else after,
             at_end=len(walked) < page,
         )
+
+    def _known_since(self, organization_id: str) -> int:
+        """Of events from before it nobody can tell who missed them: deliveries of them may be gone."""
+        organization = self._directory.organization(organization_id)
+        return moments(self._days.ages(organization), now=self._store.now()).deliveries
 
     def _candidates(self, organization_id: str, selection: Selection) -> list[Candidate]:
         """Who may want events. One that is asked for by its id is taken as it is."""
@@ -199,10 +209,12 @@ class JobRunner:
 
     name = "jobs"
 
-    def __init__(self, store: Store, directory: Directory, *, metrics: Metrics) -> None:
+    def __init__(
+        self, store: Store, directory: Directory, *, metrics: Metrics, days: RetentionDays
+    ) -> None:
         self._store = store
         self._directory = directory
-        self._search = Search(store, directory)
+        self._search = Search(store, directory, days=days)
         self._metrics = metrics
         self.worked = False
         """Whether the last turn did something."""

@@ -25,7 +25,7 @@ from typing import Final, Protocol, Self
 import msgspec
 
 from triggers_api.model.attempt import AttemptDetails
-from triggers_api.model.audit import Entry
+from triggers_api.model.audit import Deed, Entry
 from triggers_api.model.controls import Controls, Switches
 from triggers_api.model.delivery import (
     Attempt,
@@ -60,6 +60,7 @@ from triggers_api.model.notice import Notice
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
 from triggers_api.model.quota import QuotaAsk, QuotaGrant
+from triggers_api.model.retention import Cutoffs
 from triggers_api.model.rollup import Rollup
 from triggers_api.model.search import Asked, Condition
 from triggers_api.model.statistics import SubscriptionStats
@@ -555,30 +556,24 @@ class Reaped(msgspec.Struct, frozen=True):
     mended: int = 0
 
 
-class Pruned(msgspec.Struct, frozen=True):
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
     """What one piece of a sweep for old rows deleted.
-
-    ``position`` is where the next piece begins, ``None`` at the end.
-    """
-
-    deleted: int
-    position: str | None
-
-
-class PrunedEvents(msgspec.Struct, frozen=True, kw_only=True):
-    """What one piece of a sweep for old events deleted.
 
     Attributes:
         events: how many.
-        deliveries: of these events.
-        attempts: of these deliveries.
+        deliveries: how many, those of the events included.
+        attempts: how many, those of the deliveries included.
+        jobs: how many.
         position: where the next piece begins, ``None`` at the end.
+        elsewhere: another process is at it, and nothing was done.
     """
 
     events: int = 0
     deliveries: int = 0
     attempts: int = 0
+    jobs: int = 0
     position: str | None = None
+    elsewhere: bool = False
 
 
 class OrganizationAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -1145,41 +1140,41 @@ class Store(Protocol):
             InvalidState: it is finished.
         """
 
-    async def prune_attempts(self, before: Timestamp, *, after: str | None, limit: int) -> Pruned:
-        """Delete attempts from before a moment whose deliveries are finished.
+    # ── retention ─────────────────────────────────────────────────────────────────────────────
+    #
+    # A sweep is made piece by piece: ``after`` is the position that the last piece returned, ``None``
+    # begins with the first organization; ``limit`` is how many rows to look at, about. Where several
+    # processes share the store one of them deletes events or deliveries at a time; the answer of another
+    # one is ``elsewhere``.
 
-        A delivery keeps its count of attempts. Attempts of one that is open are kept, however old.
-
-        Args:
-            before: the moment.
-            after: the position that the last call returned; ``None`` begins with the oldest.
-            limit: how many attempts to look at, about.
-        """
-
-    async def prune_events(
-        self,
-        before: Timestamp,
-        *,
-        own: Mapping[str, Timestamp],
-        after: str | None,
-        limit: int,
-    ) -> PrunedEvents:
+    async def prune_events(self, cutoffs: Cutoffs, *, after: str | None, limit: int) -> Pruned:
         """Delete events to which all that was to happen had happened before a moment.
 
         One that waits to be routed, was set aside, or has a delivery that is not finished is kept,
-        however old it is, and so is one of whose deliveries one was finished since. With an event go its
-        payload, deliveries and attempts, and its dedup_id is free. The books lose it in the same
-        transaction, and count it as pruned.
-
-        Where several processes share the store one of them sweeps at a time; for another one the sweep
-        is over at once.
-
-        Args:
-            before: the moment.
-            own: that of some organizations, by id.
-            after: the position that the last call returned; ``None`` begins with the first organization.
-            limit: how many events to look at, about.
+        however old it is; so is one of whose deliveries one was finished since, or is dead and to be
+        kept still. With an event go its payload, deliveries and attempts, and its dedup_id is free. The
+        books lose it in the same transaction, and count it as pruned.
         """
+
+    async def prune_deliveries(self, cutoffs: Cutoffs, *, after: str | None, limit: int) -> Pruned:
+        """Delete deliveries that succeeded, or were skipped or cancelled, before a moment.
+
+        Their attempts go with them. Their events stay, and stay routed; the books lose the deliveries.
+        """
+
+    async def prune_dead_letters(
+        self, cutoffs: Cutoffs, *, after: str | None, limit: int
+    ) -> Pruned:
+        """Delete deliveries that died before a moment, in the same way."""
+
+    async def prune_attempts(self, cutoffs: Cutoffs, *, after: str | None, limit: int) -> Pruned:
+        """Delete attempts from before a moment whose deliveries are finished.
+
+        A delivery keeps its count of attempts. Attempts of one that is open are kept, however old.
+        """
+
+    async def prune_jobs(self, before: Timestamp, *, after: str | None, limit: int) -> Pruned:
+        """Delete jobs that were finished before a moment."""
 
     async def stats(self) -> QueueStats:
         """Depths: up to 100,000 rows of a kind exact and at most 1 s old.
@@ -1665,6 +1660,9 @@ class Store(Protocol):
 
         What one call looks at is bounded, as for :meth:`events`.
         """
+
+    async def note(self, deed: Deed) -> None:
+        """Write down that somebody had the service do what it would have done by itself."""
 
     async def prune_audit(self, before: Timestamp, limit: int) -> int:
         """Delete up to ``limit`` entries of before a moment, the oldest first; returns how many."""

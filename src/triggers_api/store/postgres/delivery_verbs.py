@@ -38,7 +38,7 @@ from triggers_api.store.postgres.health_verbs import Endpoint, HealthVerbs
 from triggers_api.store.postgres.notice_verbs import write_notices
 from triggers_api.store.postgres.quarantine_verbs import reveal
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs
-from triggers_api.store.postgres.tables import SQL, first_at, number, text
+from triggers_api.store.postgres.tables import SQL, number, text
 from triggers_api.store.questions import (
     LANES_AT_ONCE,
     Ahead,
@@ -465,20 +465,6 @@ class DeliveryVerbs:
         """Have lines that stand still go on, some lines at a time; returns how many stood still."""
         mended, self._line = await lines.mend(db, self._line, most=_LINES_AT_ONCE, now=now)
         return mended
-
-    async def prune_attempts(
-        self,
-        db: Connection,
-        *,
-        organization: UUID,
-        after: tuple[UUID, int],
-        before: Timestamp,
-        limit: int,
-    ) -> Any:  # noqa: ANN401 - a row
-        """Delete old attempts; how many, how many were looked at, and the last one of these."""
-        return await db.fetchrow(
-            SQL["prune_attempts"], organization, *after, first_at(before), limit, before
-        )
 
     async def free(
         self, db: Connection, *, now: Timestamp, workers: Sequence[int] = ()

@@ -43,6 +43,7 @@ from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.peers import SILENT_MS
 from triggers_api.model.postings import Part
+from triggers_api.model.retention import Cutoffs, Moments
 from triggers_api.model.rollup import Rollup
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
@@ -83,7 +84,6 @@ from triggers_api.store.base import (
     PendingNotice,
     ProbeClaim,
     Pruned,
-    PrunedEvents,
     Pulled,
     QueueClaim,
     QueueStats,
@@ -102,6 +102,7 @@ from triggers_api.store.cipher import Cipher
 from triggers_api.store.clock import StoreClock
 from triggers_api.store.connect import StoreOptions
 from triggers_api.store.notice import News, Notice
+from triggers_api.store.postgres import retention_verbs as retention
 from triggers_api.store.postgres import schema
 from triggers_api.store.postgres.audit_verbs import AuditVerbs
 from triggers_api.store.postgres.clock import DatabaseClock
@@ -962,62 +963,83 @@ class PostgresStore:
         self.wake_deliveries(everywhere=True)
         return found
 
-    async def prune_attempts(self, before: Timestamp, *, after: str | None, limit: int) -> Pruned:
-        organization, delivery, number = (after or _FROM_THE_FIRST).split("-")
-        place = UUID(delivery), int(number)
-        organizations = await self._sessions.read(
-            lambda db: db.fetch(SQL["organizations_from"], organization, _ORGANIZATIONS_AT_ONCE + 1)
-        )
-        deleted, left = 0, limit
-        for (owner,) in organizations[:_ORGANIZATIONS_AT_ONCE]:
-            if owner.hex != organization:
-                place = FIRST, 0
-            gone, looked_at, *last = await self._write(
-                partial(
-                    self._deliveries.prune_attempts,
-                    organization=owner,
-                    after=place,
-                    before=before,
-                    limit=left,
-                )
-            )
-            deleted += gone
-            if looked_at == left:
-                return Pruned(deleted, f"{owner.hex}-{last[0].hex}-{last[1]}")
-            left -= looked_at
-        if len(organizations) > _ORGANIZATIONS_AT_ONCE:
-            return Pruned(deleted, f"{organizations[-1][0].hex}-{FIRST.hex}-0")
-        return Pruned(deleted, None)
+    async def prune_events(self, cutoffs: Cutoffs, *, after: str | None, limit: int) -> Pruned:
+        def prune(
+            owner: UUID, moments: Moments, place: UUID, left: int
+        ) -> Callable[[Connection], Awaitable[retention.Gone | None]]:
+            return lambda db: retention.prune_events(db, owner, moments, after=place, limit=left)
 
-    async def prune_events(
-        self, before: Timestamp, *, own: Mapping[str, Timestamp], after: str | None, limit: int
-    ) -> PrunedEvents:
-        organization, event = (after or f"{FIRST.hex}-{FIRST.hex}").split("-")
-        place = UUID(event)
-        moments = {UUID(each[4:]): moment for each, moment in own.items()}
-        organizations = await self._sessions.read(
-            lambda db: db.fetch(SQL["organizations_from"], organization, _ORGANIZATIONS_AT_ONCE + 1)
+        return await self._swept(
+            "prune_events", prune, cutoffs, lambda each: each.events, after=after, limit=limit
         )
-        total = PrunedEvents()
-        for (owner,) in organizations[:_ORGANIZATIONS_AT_ONCE]:
-            found = await self._hot(
-                "prune_events",
-                partial(
-                    self._events.prune,
-                    organization=owner,
-                    after=place if owner.hex == organization else FIRST,
-                    before=moments.get(owner, before),
-                    limit=limit,
-                ),
-                atomic=True,
+
+    async def prune_deliveries(self, cutoffs: Cutoffs, *, after: str | None, limit: int) -> Pruned:
+        def prune(
+            owner: UUID, moments: Moments, place: UUID, left: int
+        ) -> Callable[[Connection], Awaitable[retention.Gone | None]]:
+            before = moments.deliveries
+            return lambda db: retention.prune_deliveries(
+                db, owner, before, dead=False, after=place, limit=left
             )
+
+        return await self._swept(
+            "prune_deliveries",
+            prune,
+            cutoffs,
+            lambda each: each.deliveries,
+            after=after,
+            limit=limit,
+        )
+
+    async def prune_dead_letters(
+        self, cutoffs: Cutoffs, *, after: str | None, limit: int
+    ) -> Pruned:
+        def prune(
+            owner: UUID, moments: Moments, place: UUID, left: int
+        ) -> Callable[[Connection], Awaitable[retention.Gone | None]]:
+            before = moments.dead_letters
+            return lambda db: retention.prune_deliveries(
+                db, owner, before, dead=True, after=place, limit=left
+            )
+
+        return await self._swept(
+            "prune_deliveries",
+            prune,
+            cutoffs,
+            lambda each: each.dead_letters,
+            after=after,
+            limit=limit,
+        )
+
+    async def _swept(
+        self,
+        verb: str,
+        prune: Callable[
+            [UUID, Moments, UUID, int], Callable[[Connection], Awaitable[retention.Gone | None]]
+        ],
+        cutoffs: Cutoffs,
+        moment: Callable[[Moments], Timestamp],
+        *,
+        after: str | None,
+        limit: int,
+    ) -> Pruned:
+        """One piece of a sweep, organization by organization."""
+        organization, row = (after or f"{FIRST.hex}-{FIRST.hex}").split("-")
+        organizations = await self._organizations_from(organization)
+        total = Pruned()
+        for (owner,) in organizations[:_ORGANIZATIONS_AT_ONCE]:
+            moments = cutoffs.own.get(text(ids.ORGANIZATION, owner), cutoffs.default)
+            if not moment(moments):
+                continue
+            place = UUID(row) if owner.hex == organization else FIRST
+            found = await self._hot(verb, prune(owner, moments, place, limit), atomic=True)
             if found is None:
-                return total
+                return msgspec.structs.replace(total, elsewhere=True)
             seen, last, gone = found
-            total = PrunedEvents(
-                events=total.events + gone[0],
-                deliveries=total.deliveries + gone[1],
-                attempts=total.attempts + gone[2],
+            total = Pruned(
+                events=total.events + gone.events,
+                deliveries=total.deliveries + gone.deliveries,
+                attempts=total.attempts + gone.attempts,
             )
             if last is not None and seen == limit:
                 return msgspec.structs.replace(total, position=f"{owner.hex}-{last.hex}")
@@ -1026,6 +1048,47 @@ class PostgresStore:
             following = organizations[-1][0]
             return msgspec.structs.replace(total, position=f"{following.hex}-{FIRST.hex}")
         return total
+
+    async def _organizations_from(self, organization: str) -> list[Record]:
+        return await self._sessions.read(
+            lambda db: db.fetch(SQL["organizations_from"], organization, _ORGANIZATIONS_AT_ONCE + 1)
+        )
+
+    async def prune_attempts(self, cutoffs: Cutoffs, *, after: str | None, limit: int) -> Pruned:
+        organization, delivery, number = (after or _FROM_THE_FIRST).split("-")
+        organizations = await self._organizations_from(organization)
+        deleted, left = 0, limit
+        for (owner,) in organizations[:_ORGANIZATIONS_AT_ONCE]:
+            moments = cutoffs.own.get(text(ids.ORGANIZATION, owner), cutoffs.default)
+            if not moments.attempts:
+                continue
+            place = (UUID(delivery), int(number)) if owner.hex == organization else (FIRST, 0)
+            gone, looked_at, delivered, attempted = await self._write(
+                partial(
+                    retention.prune_attempts,
+                    organization=owner,
+                    before=moments.attempts,
+                    after=place,
+                    limit=left,
+                )
+            )
+            deleted += gone
+            if looked_at == left:
+                return Pruned(attempts=deleted, position=f"{owner.hex}-{delivered.hex}-{attempted}")
+            left -= looked_at
+        following = None
+        if len(organizations) > _ORGANIZATIONS_AT_ONCE:
+            following = f"{organizations[-1][0].hex}-{FIRST.hex}-0"
+        return Pruned(attempts=deleted, position=following)
+
+    async def prune_jobs(self, before: Timestamp, *, after: str | None, limit: int) -> Pruned:
+        organization, job = (after or f"{FIRST.hex}-{FIRST.hex}").split("-")
+        place = UUID(organization), UUID(job)
+        deleted, last = await self._write(
+            lambda db: retention.prune_jobs(db, before, after=place, limit=limit), atomic=True
+        )
+        position = None if last is None else f"{last[0].hex}-{last[1].hex}"
+        return Pruned(jobs=deleted, position=position)
 
     async def stats(self) -> QueueStats:
         at = time.monotonic()
@@ -1640,6 +1703,10 @@ class PostgresStore:
         return await self._sessions.read(
             lambda db: self._audit.page(db, organization, wanted, page)
         )
+
+    async def note(self, deed: Deed) -> None:
+        by = present_actor()
+        await self._write(lambda db: self._audit.note(db, by, deed))
 
     async def prune_audit(self, before: Timestamp, limit: int) -> int:
         return await self._write(lambda db: self._audit.prune(db, before, limit))

@@ -9,7 +9,6 @@ from typing import Any, Final
 import apsw
 
 from triggers_api.errors import InvalidState
-from triggers_api.model import ids
 from triggers_api.model.attempt import AttemptDetails
 from triggers_api.model.delivery import (
     OPEN,
@@ -379,18 +378,6 @@ class DeliveryVerbs(Tables):
             attempt.response_body,
             None if details is None else bodies.encode(details),
         )
-
-    def prune_attempts(
-        self, db: apsw.Connection, before: Timestamp, after: int, limit: int
-    ) -> tuple[int, int | None]:
-        """Delete old attempts; returns how many, and the number to go on behind."""
-        rows = list(
-            db.execute(SQL["attempts_to_prune"], (after, ids.first_sequence(before), limit))
-        )
-        gone = [number for number, is_open in rows if not is_open]
-        if gone:
-            db.execute(SQL["prune_attempts"], (numbers(gone),))
-        return len(gone), rows[-1][0] if len(rows) == limit else None
 
     def free(self, db: apsw.Connection, *, ran_out: int, now: int) -> tuple[int, int]:
         """Free events and deliveries whose lease ran out by a moment; returns how many of each."""

@@ -136,7 +136,7 @@ class ErasureVerbs(Tables):
         db.execute(SQL["prune_items_of_events"], (organization, going))
         db.execute(SQL["purge_attempts"], (numbers(sent),))
         db.execute(SQL["purge_deliveries"], (numbers(sent),))
-        for name in ("prune_payloads", "prune_failures", "prune_events"):
+        for name in ("erase_traces", "prune_payloads", "prune_failures", "prune_events"):
             db.execute(SQL[name], (numbers(events),))
         db.execute(SQL["count_accepted"], (organization, -len(events), -len(sent)))
         db.execute(SQL["note_erased"], (organization, len(events), len(sent)))

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 
 import apsw
+import msgspec
 import structlog
 
 from triggers_api.errors import OutcomeUnknown, StartError, StoreUnavailable, Unavailable
 from triggers_api.failpoints import Failpoints
 from triggers_api.model import ids
-from triggers_api.model.audit import by_hand
+from triggers_api.model.audit import Deed, by_hand
 from triggers_api.model.controls import Switches
 from triggers_api.model.delivery import Delivery, DeliveryDetail, NewDelivery, without_attempts
 from triggers_api.model.erasure import Erasure
@@ -27,6 +28,7 @@ from triggers_api.model.inbox import Inbox, InboxAction, InboxCounts, InboxOutco
 from triggers_api.model.job import Job, Selection
 from triggers_api.model.organization import ApiKey, KeyRecord, Organization
 from triggers_api.model.postings import Part
+from triggers_api.model.retention import Cutoffs, Moments
 from triggers_api.model.rollup import Rollup
 from triggers_api.model.statistics import SubscriptionStats
 from triggers_api.model.subscription import Subscription, SubscriptionRecord
@@ -64,7 +66,6 @@ from triggers_api.store.base import (
     PendingNotice,
     ProbeClaim,
     Pruned,
-    PrunedEvents,
     Pulled,
     QueueClaim,
     QueueStats,
@@ -107,6 +108,7 @@ from triggers_api.store.sqlite.quarantine_verbs import QuarantineVerbs
 from triggers_api.store.sqlite.queue_verbs import GonePast, QueueVerbs
 from triggers_api.store.sqlite.readers import Readers
 from triggers_api.store.sqlite.record_reads import RecordReads
+from triggers_api.store.sqlite.retention_verbs import OldRows, RetentionVerbs
 from triggers_api.store.sqlite.rollup_verbs import RollupVerbs
 from triggers_api.store.sqlite.search_verbs import SearchVerbs
 from triggers_api.store.sqlite.secret import found_secret, kept_secret, secret_path
@@ -174,6 +176,7 @@ class SqliteStore:
         self._health = HealthVerbs(keys, self._settings, policy=health, draw=random.random)
         self._deliveries = DeliveryVerbs(keys, self._settings, self._health, passed)
         self._events = EventVerbs(keys, self._audit)
+        self._retention = RetentionVerbs(keys)
         self._quarantine = QuarantineVerbs(keys, gone_past)
         self._records = RecordReads(keys)
         self._search = SearchVerbs(keys, self._records)
@@ -760,34 +763,74 @@ class SqliteStore:
         self._delivery_notice.give()
         return found
 
-    async def prune_attempts(self, before: Timestamp, *, after: str | None, limit: int) -> Pruned:
-        deleted, position = await self._write(
-            "prune_attempts",
-            lambda db: self._deliveries.prune_attempts(db, before, int(after or 0), limit),
-        )
-        return Pruned(deleted, None if position is None else str(position))
-
-    async def prune_events(
-        self, before: Timestamp, *, own: Mapping[str, Timestamp], after: str | None, limit: int
-    ) -> PrunedEvents:
-        organization, event = (int(part) for part in (after or "0-0").split("-"))
-        moments = {self._organization(each): moment for each, moment in own.items()}
+    async def prune_events(self, cutoffs: Cutoffs, *, after: str | None, limit: int) -> Pruned:
+        own = self._moments(cutoffs)
         old = await self._readers.run(
-            lambda db: self._events.old(
-                db, before, moments, organization=organization, after=event, limit=limit
+            lambda db: self._retention.old_events(
+                db, cutoffs.default, own, place=_place(after), limit=limit
             )
         )
-        events = deliveries = attempts = 0
-        if old.found:
-            events, deliveries, attempts = await self._write(
-                "prune_events", lambda db: self._events.prune(db, old)
-            )
-        return PrunedEvents(
-            events=events,
-            deliveries=deliveries,
-            attempts=attempts,
-            position=None if old.position is None else "{}-{}".format(*old.position),
+        return await self._pruned(
+            "prune_events", old, lambda db: self._retention.prune_events(db, old)
         )
+
+    async def prune_deliveries(self, cutoffs: Cutoffs, *, after: str | None, limit: int) -> Pruned:
+        return await self._prune_deliveries(cutoffs, after=after, limit=limit, dead=False)
+
+    async def prune_dead_letters(
+        self, cutoffs: Cutoffs, *, after: str | None, limit: int
+    ) -> Pruned:
+        return await self._prune_deliveries(cutoffs, after=after, limit=limit, dead=True)
+
+    async def _prune_deliveries(
+        self, cutoffs: Cutoffs, *, after: str | None, limit: int, dead: bool
+    ) -> Pruned:
+        own = self._moments(cutoffs)
+        old = await self._readers.run(
+            lambda db: self._retention.old_deliveries(
+                db, cutoffs.default, own, dead=dead, place=_place(after), limit=limit
+            )
+        )
+        return await self._pruned(
+            "prune_deliveries",
+            old,
+            lambda db: self._retention.prune_deliveries(db, old, dead=dead),
+        )
+
+    async def _pruned(
+        self, verb: str, old: OldRows, prune: Callable[[apsw.Connection], Pruned]
+    ) -> Pruned:
+        pruned = await self._write(verb, prune) if old.found else Pruned()
+        position = None if old.position is None else "{}-{}".format(*old.position)
+        return msgspec.structs.replace(pruned, position=position)
+
+    def _moments(self, cutoffs: Cutoffs) -> dict[int, Moments]:
+        return {self._organization(each): moments for each, moments in cutoffs.own.items()}
+
+    async def prune_attempts(self, cutoffs: Cutoffs, *, after: str | None, limit: int) -> Pruned:
+        own = self._moments(cutoffs)
+        found, position = await self._readers.run(
+            lambda db: self._retention.old_attempts(
+                db, cutoffs.default, own, after=int(after or 0), limit=limit
+            )
+        )
+        deleted = 0
+        if found:
+            deleted = await self._write(
+                "prune_attempts", lambda db: self._retention.prune_attempts(db, found)
+            )
+        return Pruned(attempts=deleted, position=None if position is None else str(position))
+
+    async def prune_jobs(self, before: Timestamp, *, after: str | None, limit: int) -> Pruned:
+        found, position = await self._readers.run(
+            lambda db: self._retention.old_jobs(db, before, after=int(after or 0), limit=limit)
+        )
+        deleted = 0
+        if found:
+            deleted = await self._write(
+                "prune_jobs", lambda db: self._retention.prune_jobs(db, found)
+            )
+        return Pruned(jobs=deleted, position=None if position is None else str(position))
 
     async def stats(self) -> QueueStats:
         moment = self._loop.time()
@@ -1386,6 +1429,10 @@ class SqliteStore:
         organization = None if organization_id is None else self._organization(organization_id)
         return await self._readers.run(lambda db: self._audit.page(db, organization, wanted, page))
 
+    async def note(self, deed: Deed) -> None:
+        by = present_actor()
+        await self._write("note", lambda db: self._audit.note(db, by, deed))
+
     async def prune_audit(self, before: Timestamp, limit: int) -> int:
         return await self._write("prune_audit", lambda db: self._audit.prune(db, before, limit))
 
@@ -1410,6 +1457,12 @@ def _files(path: Path) -> list[tuple[int, int] | None]:
         else:
             found.append((status.st_dev, status.st_ino))
     return found
+
+
+def _place(position: str | None) -> tuple[int, int]:
+    """An organization, and a row of it."""
+    organization, row = (position or "0-0").split("-")
+    return int(organization), int(row)
 
 
 def _token() -> int:

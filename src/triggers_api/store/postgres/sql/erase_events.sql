@@ -21,6 +21,9 @@ queued AS (
 standing AS (
     DELETE FROM event_states AS s USING item AS i WHERE s.organization_id = $1 AND s.event_id = i.id
 ),
+traced AS (
+    DELETE FROM event_traces AS t USING item AS i WHERE t.event_id = i.id
+),
 gone AS (
     DELETE FROM events AS e USING item AS i WHERE e.organization_id = $1 AND e.id = i.id
     RETURNING e.id

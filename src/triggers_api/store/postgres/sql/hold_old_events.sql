@@ -24,7 +24,7 @@ ripe AS MATERIALIZED (
         LIMIT 1
     ) AS t ON true
     CROSS JOIN LATERAL (
-        SELECT coalesce(bool_or(d.status IN (2, 4) OR d.status_at >= $5), false) AS lives
+        SELECT coalesce(bool_or(d.status IN (2, 4) OR d.status_at >= $5 OR d.status = 6 AND d.status_at >= $6), false) AS lives
         FROM deliveries AS d
         WHERE d.organization_id = $1 AND d.event_id = s.id
     ) AS d

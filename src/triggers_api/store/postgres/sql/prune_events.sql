@@ -1,5 +1,5 @@
 -- $2: events that are held. Those go to which all that was to happen happened before $3: each was decided, and
--- what it was delivered by is finished. $4: which row of the accounts to count in. One of which nothing tells what
+-- what it was delivered by is finished; what is dead is kept from $5 on. $4: which row of the accounts to count in. One of which nothing tells what
 -- became of it stays: it is what the books do not balance by.
 WITH old AS MATERIALIZED (
     SELECT e.id, e.xid, e.place_in_table
@@ -24,7 +24,7 @@ WITH old AS MATERIALIZED (
     ) AS s ON true
     CROSS JOIN LATERAL (
         SELECT coalesce(bool_or(d.origin = 0), false) AS routed,
-               coalesce(bool_or(d.status IN (2, 4) OR d.status_at >= $3), false) AS lives
+               coalesce(bool_or(d.status IN (2, 4) OR d.status_at >= $3 OR d.status = 6 AND d.status_at >= $5), false) AS lives
         FROM deliveries AS d
         WHERE d.organization_id = $1 AND d.event_id = e.id
     ) AS d

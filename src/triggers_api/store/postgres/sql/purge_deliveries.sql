@@ -1,4 +1,4 @@
--- $2: ids of dead ones that are held; $3: when each was made, which is when its event was routed where
+-- $2: ids of finished ones that are held; $3: when each was made, which is when its event was routed where
 -- routing made it: with its deliveries gone an event's state has to say that.
 WITH item AS MATERIALIZED (
     SELECT i.id, i.made_at FROM unnest($2::uuid[], $3::bigint[]) AS i (id, made_at)
@@ -8,6 +8,7 @@ alive AS (
 ),
 tried AS (
     DELETE FROM attempts AS a USING item AS i WHERE a.organization_id = $1 AND a.delivery_id = i.id
+    RETURNING 1
 ),
 gone AS (
     DELETE FROM deliveries AS d USING item AS i WHERE d.organization_id = $1 AND d.id = i.id
@@ -23,4 +24,4 @@ counted AS (
     SELECT $1, $4::smallint, 0, -count(*) FROM gone HAVING count(*) > 0
     ON CONFLICT (organization_id, slot) DO UPDATE SET deliveries = a.deliveries + excluded.deliveries
 )
-SELECT count(*) FROM gone
+SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM tried)

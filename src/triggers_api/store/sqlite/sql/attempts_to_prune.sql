@@ -1,5 +1,5 @@
--- In the order of their ending, and whether something may still happen to their deliveries.
-SELECT a.id, d.due_at IS NOT NULL
+-- In the order of their ending, with whose they are, and whether nothing more may happen to their deliveries.
+SELECT a.id, d.organization_id, d.due_at IS NULL
 FROM attempts AS a
 LEFT JOIN deliveries AS d ON d.id = a.delivery_id
 WHERE a.id > ?1 AND a.id < ?2
