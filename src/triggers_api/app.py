@@ -203,6 +203,7 @@ class App:
                 metrics=metrics,
                 tracing=self._tracing,
                 left=self.room.left,
+                taken_in=lambda: self.room.taken_in,
             )
             self.dispatcher = Dispatcher(
                 store,

@@ -121,6 +121,8 @@ class Room:
         self._count_at = 0.0
         self._was = "normal"
         self.drain = DrainRate()
+        self.taken_in = 0
+        """Events that this process has taken in so far."""
 
     # ── requests ──────────────────────────────────────────────────────────────────────────────
 
@@ -192,6 +194,7 @@ class Room:
 
     def came(self, organization_id: str, count: int, *, elsewhere: bool = False) -> None:
         """So many events were put into the queue, or to where they wait before it."""
+        self.taken_in += count
         if elsewhere:
             self._came_elsewhere += count
         else:

@@ -15,6 +15,7 @@ from triggers_api.model.controls import Running
 from triggers_api.model.delivery import NewDelivery
 from triggers_api.model.event import QueuedEvent
 from triggers_api.model.filter import EventView
+from triggers_api.process.pace import Pace
 from triggers_api.store.base import FailedEvent, QueueClaim, RoutedEvent, Store
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
@@ -92,6 +93,7 @@ class Processor:
         route: Route | None = None,
         left: Callable[[str], None] | None = None,
         tracing: Tracing | None = None,
+        taken_in: Callable[[], int] = lambda: 0,
     ) -> None:
         """Set up.
 
@@ -103,6 +105,7 @@ class Processor:
             route: is asked for each event, by default the directory's subscriptions.
             left: is told the organization of each event that was routed.
             tracing: writes down the routing of events that belong to a trace.
+            taken_in: how many events this process has taken in so far, which a backlog gives way to.
         """
         self._tracing = tracing
         self._store = store
@@ -112,6 +115,7 @@ class Processor:
         self._route = route or self._ask_directory
         self._left = left
         self._pause_s = 0.0
+        self._pace = Pace(taken_in)
         self._turning = asyncio.Lock()
         self._unstored: list[tuple[int, Sequence[Sequence[RoutedEvent]]]] = []
         self.claimed = 0
@@ -127,7 +131,9 @@ class Processor:
             controls = self._directory.controls
             if controls.processing is Running.PAUSED:
                 return longest_s
-            turned = await self._turn()
+            limit = self._pace.limit(controls.batch_size or settings.batch_size)
+            began = perf_counter()
+            turned = await self._turn(limit)
         self.claimed = turned.claimed
         shortest_s = (controls.min_poll_ms or settings.min_poll_ms) / 1000
         if turned.unfinished:
@@ -135,18 +141,22 @@ class Processor:
         if not turned.claimed:
             return self._back_off(shortest_s, longest_s)
         self._pause_s = shortest_s
-        limit = controls.batch_size or settings.batch_size
-        return 0.0 if turned.claimed == limit else shortest_s
+        if turned.claimed < limit:
+            return shortest_s
+        # Not returned: whoever waits for that is woken by the next event.
+        await asyncio.sleep(self._pace.rest_s(limit, perf_counter() - began))
+        return 0.0
 
     async def by_hand(self) -> Turned:
         """One turn because somebody asks for it, also while processing is paused."""
         async with self._turning:
             await self._store_unstored()
-            return await self._turn()
+            return await self._turn(
+                self._directory.controls.batch_size or self._settings.batch_size
+            )
 
-    async def _turn(self) -> Turned:
+    async def _turn(self, limit: int) -> Turned:
         settings, controls = self._settings, self._directory.controls
-        limit = controls.batch_size or settings.batch_size
         in_order_of = self._directory.ordered
         claim = await self._store.claim_queue(
             limit,
