@@ -24,7 +24,7 @@ def test_an_empty_service_has_nothing_in_its_queues(operator: Operator) -> None:
     shown = operator.ask("GET", "/queues").json
     assert shown["events"] == {
         "depth": 0, "leased": 0, "stuck": 0, "oldest_age_s": 0.0, "scheduled": 0, "level": "normal",
-        "buffered": 0, "buffer_pending": 0,
+        "buffered": 0, "buffer_pending": 0, "buffer_poisoned": 0,
     }  # fmt: skip
     assert shown["deliveries"] == {"waiting": 0, "leased": 0, "breakers_open": 0}
     assert (shown["organizations"], shown["subscriptions"]) == ([], [])

@@ -116,6 +116,7 @@ class Room:
         self._oldest_age_s = 0.0
         self._came = 0
         self._came_elsewhere = 0
+        self._counted_elsewhere = 0
         self._left = 0
         self._organizations: dict[str, _Waiting] = {}
         self._count_at = 0.0
@@ -186,7 +187,9 @@ class Room:
 
     @property
     def _present_depth(self) -> int:
-        return self._depth + self._came - self._left + self._elsewhere.depth
+        # What has landed since the last count is not elsewhere any more, and not yet in that count.
+        elsewhere = max(self._elsewhere.depth, self._counted_elsewhere + self._came_elsewhere)
+        return self._depth + self._came - self._left + elsewhere
 
     @property
     def _present_age_s(self) -> float:
@@ -229,6 +232,7 @@ class Room:
             self._came -= came
             self._left -= left
             self._came_elsewhere -= elsewhere
+            self._counted_elsewhere = self._elsewhere.depth
             self._metrics.queue_drain_rate.set(self.drain.per_second)
         await self._count_organizations()
         self._tell()
