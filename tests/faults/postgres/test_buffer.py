@@ -6,7 +6,6 @@ What an operator destroys by hand is in ``tests/redis/test_failures.py``.
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -127,8 +126,7 @@ def test_an_api_that_is_killed_between_redis_and_its_answers_costs_no_event(
                 posting = asyncio.create_task(insist(fleet.front, fleet.history, requests))
                 for accepted in (300, 1000, 1700):
                     await fleet.history.wait_for_accepted(accepted)
-                    doomed.signal(signal.SIGKILL)
-                    await doomed.ended()
+                    doomed.kill()
                 await posting
             await fleet.repeat_unknown()
             await check(fleet, own_redis)
