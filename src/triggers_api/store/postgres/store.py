@@ -974,41 +974,36 @@ class PostgresStore:
         )
 
     async def prune_deliveries(self, cutoffs: Cutoffs, *, after: str | None, limit: int) -> Pruned:
-        def prune(
-            owner: UUID, moments: Moments, place: UUID, left: int
-        ) -> Callable[[Connection], Awaitable[retention.Gone | None]]:
-            before = moments.deliveries
-            return lambda db: retention.prune_deliveries(
-                db, owner, before, dead=False, after=place, limit=left
-            )
-
-        return await self._swept(
-            "prune_deliveries",
-            prune,
-            cutoffs,
-            lambda each: each.deliveries,
-            after=after,
-            limit=limit,
+        return await self._swept_deliveries(
+            cutoffs, lambda each: each.deliveries, dead=False, after=after, limit=limit
         )
 
     async def prune_dead_letters(
         self, cutoffs: Cutoffs, *, after: str | None, limit: int
     ) -> Pruned:
+        return await self._swept_deliveries(
+            cutoffs, lambda each: each.dead_letters, dead=True, after=after, limit=limit
+        )
+
+    async def _swept_deliveries(
+        self,
+        cutoffs: Cutoffs,
+        moment: Callable[[Moments], Timestamp],
+        *,
+        dead: bool,
+        after: str | None,
+        limit: int,
+    ) -> Pruned:
         def prune(
             owner: UUID, moments: Moments, place: UUID, left: int
         ) -> Callable[[Connection], Awaitable[retention.Gone | None]]:
-            before = moments.dead_letters
+            before = moment(moments)
             return lambda db: retention.prune_deliveries(
-                db, owner, before, dead=True, after=place, limit=left
+                db, owner, before, dead=dead, after=place, limit=left
             )
 
         return await self._swept(
-            "prune_deliveries",
-            prune,
-            cutoffs,
-            lambda each: each.dead_letters,
-            after=after,
-            limit=limit,
+            "prune_deliveries", prune, cutoffs, moment, after=after, limit=limit
         )
 
     async def _swept(

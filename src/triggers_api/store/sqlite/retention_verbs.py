@@ -3,7 +3,7 @@
 What writes is an operation's body: it runs in the writer's thread, inside a transaction.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 import apsw
@@ -46,23 +46,13 @@ class RetentionVerbs(Tables):
         limit: int,
     ) -> OldRows:
         """Look for events behind a place: an organization, and an event of it."""
-        organization, after = place
-        found: list[tuple[int, Moments, list[int]]] = []
-        for _ in range(_ORGANIZATIONS_AT_ONCE):
-            owner = _first(db.execute(SQL["next_owner"], (organization,)))
-            if owner is None:
-                return OldRows(found, None)
-            moments = own.get(owner, default)
+
+        def look(owner: int, moments: Moments, after: int, left: int) -> Iterable[tuple[int, bool]]:
             last = ids.first_sequence(moments.events)
-            asked = (owner, after if owner == organization else 0, last, moments.events, limit)
-            rows = list(db.execute(SQL["old_events"], (*asked, moments.dead_letters)))
-            if going := [number for number, goes in rows if goes]:
-                found.append((owner, moments, going))
-            if len(rows) == limit:
-                return OldRows(found, (owner, rows[-1][0]))
-            limit -= len(rows)
-            organization, after = owner + 1, 0
-        return OldRows(found, (organization, 0))
+            asked = (owner, after, last, moments.events, left, moments.dead_letters)
+            return db.execute(SQL["old_events"], asked)
+
+        return _walk(db, "next_owner", look, default, own, place=place, limit=limit)
 
     def old_deliveries(
         self,
@@ -75,24 +65,14 @@ class RetentionVerbs(Tables):
         limit: int,
     ) -> OldRows:
         """Look for deliveries behind a place, for dead ones or for those that ended otherwise."""
-        organization, after = place
         what = "dead_letters" if dead else "deliveries"
-        found: list[tuple[int, Moments, list[int]]] = []
-        for _ in range(_ORGANIZATIONS_AT_ONCE):
-            owner = _first(db.execute(SQL[f"next_owner_of_{what}"], (organization,)))
-            if owner is None:
-                return OldRows(found, None)
-            moments = own.get(owner, default)
+
+        def look(owner: int, moments: Moments, after: int, left: int) -> Iterable[tuple[int, bool]]:
             moment = moments.dead_letters if dead else moments.deliveries
-            asked = (owner, after if owner == organization else 0, ids.first_sequence(moment))
-            rows = list(db.execute(SQL[f"old_{what}"], (*asked, moment, limit)))
-            if going := [number for number, goes in rows if goes]:
-                found.append((owner, moments, going))
-            if len(rows) == limit:
-                return OldRows(found, (owner, rows[-1][0]))
-            limit -= len(rows)
-            organization, after = owner + 1, 0
-        return OldRows(found, (organization, 0))
+            asked = (owner, after, ids.first_sequence(moment), moment, left)
+            return db.execute(SQL[f"old_{what}"], asked)
+
+        return _walk(db, f"next_owner_of_{what}", look, default, own, place=place, limit=limit)
 
     def old_attempts(
         self,
@@ -163,6 +143,34 @@ class RetentionVerbs(Tables):
         """Delete finished jobs; how many."""
         db.execute(SQL["prune_jobs"], (numbers(found),))
         return db.changes()
+
+
+def _walk(
+    db: apsw.Connection,
+    next_owner: str,
+    look: Callable[[int, Moments, int, int], Iterable[tuple[int, bool]]],
+    default: Moments,
+    own: Mapping[int, Moments],
+    *,
+    place: tuple[int, int],
+    limit: int,
+) -> OldRows:
+    """Go from organization to organization; ``look`` gives each one's rows, and whether they may go."""
+    organization, after = place
+    found: list[tuple[int, Moments, list[int]]] = []
+    for _ in range(_ORGANIZATIONS_AT_ONCE):
+        owner = _first(db.execute(SQL[next_owner], (organization,)))
+        if owner is None:
+            return OldRows(found, None)
+        moments = own.get(owner, default)
+        rows = list(look(owner, moments, after if owner == organization else 0, limit))
+        if going := [number for number, goes in rows if goes]:
+            found.append((owner, moments, going))
+        if len(rows) == limit:
+            return OldRows(found, (owner, rows[-1][0]))
+        limit -= len(rows)
+        organization, after = owner + 1, 0
+    return OldRows(found, (organization, 0))
 
 
 def _purge(db: apsw.Connection, deliveries: list[int]) -> int:
