@@ -35,7 +35,9 @@ _REST: Final = 39.0
 _POLL_S: Final = 2.0
 _LONGEST_POLL_S: Final = 30.0
 _LOOK_SHARE: Final = 100.0
-"""A look for work that takes long is made less often: it takes a hundredth of the time."""
+"""A look for work that takes long is made less often: it takes a hundredth of the time. One that took
+long once, for a connection that was made or a machine that had other things to do, says nothing: the
+shorter one of the last two counts."""
 _FORGOTTEN_AFTER_S: Final = 60.0
 """Deletions of so long are taken out of a part together."""
 _PRUNED_AT_ONCE: Final = 20
@@ -54,6 +56,7 @@ class Indexer:
         self._token: int | None = None
         self._lease_again_at = 0.0
         self._prune_at = 0.0
+        self._looked_s = 0.0
 
     async def run_once(self) -> float:
         """Make or mend one part, if there is one to be made; returns the seconds until the next look."""
@@ -66,7 +69,7 @@ class Indexer:
         if not self._backlog:
             self._backlog = dict(await self._store.index_backlog(_COUNTED))
             self._metrics.unindexed.set(sum(self._backlog.values()))
-        looked_s = time.perf_counter() - began
+        before_s, self._looked_s = self._looked_s, time.perf_counter() - began
         organization_id = max(self._backlog, key=self._backlog.__getitem__, default=None)
         if organization_id is not None and self._backlog[organization_id] >= EVENTS_LIMIT:
             taken = await self._add(token, organization_id)
@@ -79,6 +82,7 @@ class Indexer:
         self._backlog = {}
         if await self._mend(token) or await self._prune(token):
             return 0.0
+        looked_s = min(before_s, self._looked_s)
         return min(max(_POLL_S, looked_s * _LOOK_SHARE), _LONGEST_POLL_S)
 
     async def _leased(self) -> int | None:
