@@ -26,7 +26,7 @@ from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 
 # Here, because tests of other folders use them too: once imported they are not rewritten.
 pytest.register_assert_rewrite(
-    *(f"tests.faults.{name}" for name in ("invariants", "rig", "scenarios", "server"))
+    *(f"tests.faults.{name}" for name in ("invariants", "rig", "scenarios", "server", "states"))
 )
 
 T = TypeVar("T")
