@@ -24,8 +24,8 @@ from triggers_api.model.delivery import DeliveryStatus
 from triggers_api.model.event import EventStatus, QueuedEvent
 from triggers_api.store.base import ClaimedDelivery, DeliveryFilter, EventFilter, Page
 from triggers_api.store.copying.copy import Copied, copy
-from triggers_api.testing import FrozenClock as ServiceClock
 from triggers_api.testing import ADMIN_KEY, Receiver, Service
+from triggers_api.testing import FrozenClock as ServiceClock
 
 StartCopy = Callable[[Path, str], Copying]
 
@@ -245,7 +245,9 @@ def test_what_is_finished_is_kept_there_for_the_days_of_its_organization(
         return found
 
     run(first_half())
-    assert run(copy(tmp_path / "triggers.db", database.url, now=clock(), advance=bool)).equal
+    assert run(
+        copy(tmp_path / "triggers.db", database.url, now=clock(), advance=lambda _: None)
+    ).equal
     # The events, the deliveries and the dead letters that are left after 1, 3, 5 and 7 days.
     assert run(second_half()) == [[2, 2, 1], [2, 1, 1], [1, 1, 1], [0, 0, 0]]
 
