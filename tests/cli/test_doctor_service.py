@@ -178,7 +178,7 @@ def test_processes_of_several_versions_are_told_apart(
 
     name = server_url.rpartition("/")[2]
     ((body,),) = postgres.execute("SELECT body FROM workers ORDER BY number LIMIT 1", database=name)
-    other = msgspec.json.decode(bytes(body)) | {"id": "old-1", "version": "0.0.9"}  # type: ignore[arg-type]
+    other = msgspec.json.decode(bytes(body)) | {"id": "old-1", "version": "0.0.9"}
     postgres.execute(
         "INSERT INTO workers SELECT max(number) + 1, 'old-1', "
         f"decode('{json.dumps(other).encode().hex()}', 'hex'), max(seen_at) + 60000 FROM workers",
