@@ -151,6 +151,24 @@ def test_a_sweep_for_old_events_rests_three_times_as_long_as_it_works(
     assert pruned_of(service)["event"] == 5
 
 
+def test_a_sweep_that_takes_hours_rests_less(
+    service: Service, run: Run, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggers_api.operate.retention.EVENTS_AT_ONCE", 1)
+    delivered(service, run, 4)
+    clock.advance(seconds=8 * DAY_S)
+    starts = (0.0, HOUR_S - 1, HOUR_S, 3 * HOUR_S, 3 * HOUR_S + 1)
+    ticks = iter([each + took for each in starts for took in (0.0, 0.4)])
+    part = Retention(
+        service.app.store,
+        service.app.directory,
+        metrics=service.app.metrics,
+        days=RetentionDays(events=7),
+        clock=lambda: next(ticks),
+    )
+    assert [run(part.run_once()) for _ in starts] == pytest.approx([1.2, 1.2, 0.4, 0.1, 0.1])
+
+
 def test_an_organization_s_own_days_are_in_force_at_once(
     service: Service, run: Run, clock: FrozenClock
 ) -> None:

@@ -25,8 +25,9 @@ _EVERY_S: Final = 3600.0
 _BREATH_S: Final = 0.05
 """Between two pieces, so that what is urgent does not queue up behind them."""
 _SHORTEST_BREATH_S: Final = 0.005
-_REST: Final = 3.0
-"""How many times as long as a piece took nothing is done after it."""
+_RESTS: Final = ((3 * _EVERY_S, 0.25), (_EVERY_S, 1.0), (0.0, 3.0))
+"""How many times as long as a piece took nothing is done after it, in a sweep that has taken so long.
+One that is not over after an hour deletes no faster than events come in, and would never be over."""
 _DAY_S: Final = 86_400.0
 
 
@@ -74,6 +75,7 @@ class Retention:
         self._days = days
         self._clock = clock
         self._now = Timestamp(0)
+        self._began = 0.0
         self._kinds: list[_Kind] = []
         self._position: str | None = None
         self._deleted = 0
@@ -82,7 +84,7 @@ class Retention:
         """One piece."""
         began = self._clock()
         if not self._kinds:
-            self._kinds, self._now = [*_Kind], self._store.now()
+            self._kinds, self._now, self._began = [*_Kind], self._store.now(), began
         cutoffs = self._days.cutoffs(self._directory.organizations(), now=self._now)
         if keeps_everything(cutoffs):
             self._kinds, self._position, self._deleted = [], None, 0
@@ -100,7 +102,9 @@ class Retention:
             self._kinds = [] if pruned.elsewhere else self._kinds[1:]
         if not self._kinds:
             return _EVERY_S
-        return max(_SHORTEST_BREATH_S, _REST * (self._clock() - began))
+        now = self._clock()
+        rest = next(times for since, times in _RESTS if now - self._began >= since)
+        return max(_SHORTEST_BREATH_S, rest * (now - began))
 
     async def _prune(self, kind: _Kind, cutoffs: Cutoffs) -> Pruned:
         after = self._position
