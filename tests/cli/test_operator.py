@@ -113,11 +113,24 @@ def test_modes_of_ingest_and_delivery(operate: Operate, serving: Serving) -> Non
         (["mode", "sync", "--for", "1h30m"], "ingest", "sync"),
         (["refuse", "--reason", "moving"], "ingest", "refuse"),
         (["mode", "async"], "ingest", "async"),
+        (["mode", "sync"], "ingest", "sync"),
+        (["mode", "default"], "ingest", "async"),
         (["skip"], "delivery", "skip"),
         (["resume", "delivery"], "delivery", "running"),
     ):
         assert operate(*arguments).code == 0
         assert ask(serving, "GET", "/controls")[switch] == value
+
+
+def test_an_organizations_mode_is_the_services_again(operate: Operate, serving: Serving) -> None:
+    organization = own(serving)
+    query = f"/controls?organization_id={organization}"
+    assert operate("mode", "async", "--organization", organization).code == 0
+    assert operate("mode", "sync").code == 0
+    assert ask(serving, "GET", query)["ingest"] == "async"
+    assert operate("mode", "default", "--organization", organization).code == 0
+    assert ask(serving, "GET", query)["ingest"] == "sync"
+    assert ask(serving, "GET", query)["turned"] == {}
 
 
 def test_one_organization_and_one_subscription_are_switched_alone(
@@ -316,6 +329,7 @@ def test_top_prints_once_where_nobody_watches(operate: Operate) -> None:
     assert "api,processor,dispatcher" in ended.out
     assert "switched    delivery is paused" in ended.out
     assert "events      0 to be routed" in ended.out
+    assert re.search(r"this minute \d+ events accepted.*, \d+ routed, deliveries: ", ended.out)
     assert set(json.loads(operate("top", "--json").out)) == {
         "health", "queues", "switches", "minutes",
     }  # fmt: skip

@@ -362,6 +362,31 @@ def test_what_changes_nothing_is_not_written_down(
     assert actions(world) == before
 
 
+def test_another_reason_for_a_switch_and_another_operator_are_written_down(
+    world: World, organization: str, clock: FrozenClock
+) -> None:
+    whose = Switches(organization_id=organization)
+
+    def turned(by: str, reason: str | None) -> Switches:
+        clock.advance(seconds=1)
+        changes = {"processing": Running.PAUSED}
+        return turn(whose, changes, at=clock(), by=by, reason=reason)
+
+    for by, reason in (
+        ("key_1", "a bad filter"),
+        ("key_1", "a bad filter"),
+        ("key_1", "they asked for it"),
+        ("key_2", "they asked for it"),
+    ):
+        world.run(world.store.save_switches(turned(by, reason)))
+    written = [each for each in entries(world) if each.resource.type == "controls"]
+    assert [(each.detail, fields(each)) for each in written] == [
+        ("a bad filter", {"processing": (None, "paused")}),
+        ("they asked for it", {"reason": ("a bad filter", "they asked for it")}),
+        ("they asked for it", {"updated_by": ("key_1", "key_2")}),
+    ]
+
+
 def test_turns_of_a_subscription_have_names_of_their_own(
     world: World, organization: str, subscription: str
 ) -> None:

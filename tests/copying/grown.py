@@ -36,11 +36,24 @@ PAYLOADS: Final = (
 
 HOUR: Final = 3600
 
+SETTINGS_OF_ONE: Final = {
+    "webhook_url": "https://acme.example/hook",
+    "rate_limit": 70,
+    "rate_burst": 9,
+    "max_queue_depth": 5000,
+    "retention_days": 30,
+    "delivery_retention_days": 3,
+    "attempt_retention_days": 1,
+    "dead_letter_retention_days": 0,
+}
+"""What the first organization has been given of its own."""
+
 
 def grow(world: World) -> list[str]:
     """Fill a store; the ids of its organizations."""
     store, clock = world.store, world.clock
-    acme, other, left = (world.organization(name) for name in ("Acme", "Other", "Left"))
+    acme = world.organization("Acme", **SETTINGS_OF_ONE)
+    other, left = (world.organization(name) for name in ("Other", "Left"))
     world.run(store.create_key(world.key(None, secret="operator", scopes=(Scope.ADMIN,))))
     revoked = world.key(acme, name="revoked")
     world.run(store.create_key(revoked))

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Enter, Run
 from tests.contract.conftest import FrozenClock, PostgresEngine, SqliteEngine, World
 from tests.copying.conftest import Copying, Database, Grown
-from tests.copying.grown import everything
+from tests.copying.grown import SETTINGS_OF_ONE, everything
 from tests.migrations.conftest import until
 from tests.servers.postgres import PostgresServer
 
@@ -24,8 +24,8 @@ from triggers_api.model.delivery import DeliveryStatus
 from triggers_api.model.event import EventStatus, QueuedEvent
 from triggers_api.store.base import ClaimedDelivery, DeliveryFilter, EventFilter, Page
 from triggers_api.store.copying.copy import Copied, copy
+from triggers_api.testing import ADMIN_KEY, Receiver, Service
 from triggers_api.testing import FrozenClock as ServiceClock
-from triggers_api.testing import Receiver, Service
 
 StartCopy = Callable[[Path, str], Copying]
 
@@ -196,6 +196,60 @@ def test_the_service_goes_on_with_the_same_keys_cursors_and_secrets(
     assert set(receiver.ids) == set(ids)
     for request in receiver.requests:
         request.verify(secret, now=int(request.headers["webhook-timestamp"]))
+
+
+def test_what_an_organization_was_given_of_its_own_comes_along(
+    grown: Grown, database: Database
+) -> None:
+    copied(grown, database)
+    acme, other, _ = grown.organizations
+    with asyncio.Runner() as runner:
+        engine = postgres(database, grown.clock)
+        store = runner.run(engine.open())
+        changes = runner.run(store.changes(0))
+        runner.run(store.close())
+    shown = {each.id: msgspec.structs.asdict(each) for each in changes.organizations}
+    assert {name: shown[acme][name] for name in SETTINGS_OF_ONE} == SETTINGS_OF_ONE
+    assert {shown[other][name] for name in SETTINGS_OF_ONE} == {None}
+
+
+def test_what_is_finished_is_kept_there_for_the_days_of_its_organization(
+    tmp_path: Path, database: Database, run: Run, enter: Enter
+) -> None:
+    clock = ServiceClock()
+    receiver = enter(Receiver())
+    receiver.replies(204, 500)
+    days = {"retention_days": 4, "delivery_retention_days": 2, "dead_letter_retention_days": 6}
+    kept = ("/api/events", "/api/deliveries", "/api/dead-letters")
+
+    async def first_half() -> None:
+        async with Service(tmp_path, clock=clock) as service:
+            own = (await service.call("GET", "/api/organization")).json["id"]
+            path = f"/api/admin/organizations/{own}"
+            assert (await service.call("PATCH", path, days, key=ADMIN_KEY)).status == 200
+            await service.subscribe(receiver.url, retry_schedule=[])
+            for number in range(2):
+                await service.send("order.created", number)
+                await service.drain()
+
+    async def second_half() -> list[list[int]]:
+        found = []
+        async with Service(tmp_path, clock=clock, database_url=database.url) as service:
+            for _ in range(4):
+                clock.advance(seconds=86_400 + 1)
+                while await service.app.retention.run_once() < 3600:
+                    pass
+                counts = [len((await service.call("GET", path)).json["data"]) for path in kept]
+                found.append(counts)
+                clock.advance(seconds=86_400)
+        return found
+
+    run(first_half())
+    assert run(
+        copy(tmp_path / "triggers.db", database.url, now=clock(), advance=lambda _: None)
+    ).equal
+    # The events, the deliveries and the dead letters that are left after 1, 3, 5 and 7 days.
+    assert run(second_half()) == [[2, 2, 1], [2, 1, 1], [1, 1, 1], [0, 0, 0]]
 
 
 # ── cut off ───────────────────────────────────────────────────────────────────────────────────────

@@ -222,12 +222,21 @@ def test_the_problem_on_the_page_is_what_the_service_answers(service: Service, r
 def listed_labels() -> dict[tuple[str, str], set[str]]:
     """The values of each metric's label that the page lists."""
     _, _, rest = (REFERENCE / "telemetry.md").read_text().partition("### Labels")
+    rest, _, _ = rest.partition("\n### ")
     rows = [re.split(r"`? \| `?", line.strip("| `")) for line in rest.splitlines()]
     return {
-        (row[0], row[1]): set(re.findall(r"`([a-z_ -]+)`", f"`{row[2]}`"))
+        (row[0], row[1]): set(re.findall(r"`([a-z0-9_. -]+)`", f"`{row[2]}`"))
         for row in rows
         if row[0].startswith("triggers_") and len(row) == 3
     }
+
+
+def test_every_label_of_a_metric_says_which_values_it_has() -> None:
+    rows = made("telemetry.md", "metrics").rows
+    labels = {
+        (row[0].strip("`"), label) for row in rows for label in re.findall("`([a-z_]+)`", row[2])
+    }
+    assert set(listed_labels()) == labels
 
 
 def listed_as(series: str) -> str:

@@ -23,8 +23,9 @@ class NoService(Exception):
 class Api:
     """The HTTP API, as a command line needs it."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, *, timeout_s: float = 30) -> None:
         self._url = url.rstrip("/")
+        self._timeout_s = timeout_s
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         # No proxy from the environment: the service is usually on this machine.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -43,21 +44,42 @@ class Api:
         Raises:
             NoService: no such service answers.
         """
+        status, answer = self._sent(method, path, body)
+        try:
+            return status, _decoded(answer)
+        except ValueError:
+            raise self._somebody_else() from None
+
+    def text(self, path: str) -> str:
+        """What is shown at a path, which is no JSON.
+
+        Raises:
+            NoService: no such service answers.
+        """
+        status, answer = self._sent("GET", path, None)
+        if status != 200:
+            raise self._somebody_else()
+        return answer.decode(errors="replace")
+
+    def _sent(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         request = urllib.request.Request(  # noqa: S310 - the user's own URL
             self._url + path, data=body, headers=self._headers, method=method
         )
         try:
             try:
-                with self._opener.open(request, timeout=30) as answer:
-                    return answer.status, _decoded(answer.read())
+                with self._opener.open(request, timeout=self._timeout_s) as answer:
+                    return answer.status, answer.read()
             except urllib.error.HTTPError as error:
                 with error:
-                    return error.code, _decoded(error.read())
+                    return error.code, error.read()
         except OSError as error:
             reason = getattr(error, "reason", error)
             raise NoService(f"no answer from {self._url}: {reason}") from None
         except (http.client.HTTPException, ValueError):
-            raise NoService(f"what answers at {self._url} is not this service") from None
+            raise self._somebody_else() from None
+
+    def _somebody_else(self) -> NoService:
+        return NoService(f"what answers at {self._url} is not this service")
 
 
 def _decoded(body: bytes) -> Any:  # noqa: ANN401 - JSON
@@ -69,7 +91,8 @@ def _decoded(body: bytes) -> Any:  # noqa: ANN401 - JSON
     return document
 
 
-def _url(_context: click.Context, _option: click.Parameter, value: str) -> str:
+def address(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    """A URL that begins as a service's does."""
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise click.BadParameter(f"{value!r} does not begin with http://host or https://host")
@@ -87,7 +110,7 @@ def url_option(command: F) -> F:
     """Adds ``--url``: which service."""
     return click.option(
         "--url", envvar="TRIGGERS_URL", default="http://127.0.0.1:8000", show_default=True,
-        callback=_url, help="The service. [env: TRIGGERS_URL]",
+        callback=address, help="The service. [env: TRIGGERS_URL]",
     )(command)  # fmt: skip
 
 

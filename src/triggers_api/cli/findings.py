@@ -3,23 +3,36 @@
 import platform
 import socket
 from collections.abc import Iterator
+from typing import Final
 
+from triggers_api.cli import service_findings
 from triggers_api.cli.finding import Finding
+from triggers_api.cli.service_findings import Look, look
 from triggers_api.deliver.egress import Egress
 from triggers_api.model.retention import without_effect
 from triggers_api.operate.retention import days_of
 from triggers_api.settings import Settings
 from triggers_api.store.connect import is_postgres, sqlite_path
 
+_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where it is asked, not bound
+"""Whom to ask who listens everywhere."""
 
-def examine(settings: Settings, *, deep: bool) -> Iterator[Finding]:
-    """Look at everything, one finding after the other; nothing is changed."""
+
+def examine(settings: Settings, *, url: str | None, deep: bool) -> Iterator[Finding]:
+    """Look at everything, one finding after the other; nothing is changed.
+
+    Args:
+        settings: of the service that is there, or that is to be.
+        url: where it answers; ``None``: at the settings' host and port, if it runs.
+        deep: also read through the whole file, and count what a running service has accepted.
+    """
     of_database = _database(settings, deep=deep)
     yield Finding(
         "ok", "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     )
     yield from of_database
-    yield _port(settings)
+    ours = _look_at_ours(settings)
+    yield _port(settings, is_ours=ours is not None)
     yield _egress(settings)
     yield Finding(
         "ok",
@@ -27,6 +40,18 @@ def examine(settings: Settings, *, deep: bool) -> Iterator[Finding]:
         f"{settings.lease_s:g} s, more than a delivery's {settings.delivery_timeout_s:g} s",
     )
     yield _retention(settings)
+    seen = ours if url is None else look(url)
+    if seen is not None:
+        yield from service_findings.examine(seen, settings.admin_key, deep=deep)
+    elif url is not None:
+        yield Finding("warn", "service", f"none answers at {url}")
+
+
+def _look_at_ours(settings: Settings) -> Look | None:
+    if not settings.port:
+        return None
+    host = _ANYWHERE.get(settings.host, settings.host)
+    return look(f"http://{f'[{host}]' if ':' in host else host}:{settings.port}")
 
 
 def _database(settings: Settings, *, deep: bool) -> Iterator[Finding]:
@@ -58,7 +83,9 @@ def _retention(settings: Settings) -> Finding:
     return Finding("ok", "retention", text)
 
 
-def _port(settings: Settings) -> Finding:
+def _port(settings: Settings, *, is_ours: bool) -> Finding:
+    if is_ours:
+        return Finding("ok", "port", f"{settings.host}:{settings.port} is the running service's")
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

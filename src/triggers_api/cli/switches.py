@@ -95,7 +95,7 @@ def resume(
 
 
 @click.command(name="mode")
-@click.argument("how", type=click.Choice(("async", "sync")))
+@click.argument("how", type=click.Choice(("async", "sync", "default")))
 @click.option("--organization", metavar="ID", help="Only of this one.")
 @turn_options
 @operator_options
@@ -108,9 +108,16 @@ def mode(
     admin_key: str,
     as_json: bool,  # noqa: FBT001 - click's
 ) -> None:
-    """Route events after their answer (async, 202) or before it (sync, 201); ends refuse, too."""
+    """Route events after their answer (async, 202) or before it (sync, 201); ends refuse, too.
+
+    `default` leaves it to what holds otherwise: an organization's to the service's, the service's to
+    async.
+    """
     answer = Operator(url, admin_key).turn(
-        {"ingest": how}, organization=organization, reason=reason, seconds=seconds
+        {"ingest": None if how == "default" else how},
+        organization=organization,
+        reason=reason,
+        seconds=seconds,
     )
     echo_controls(answer, as_json=as_json)
 

@@ -92,16 +92,19 @@ def _lines(look: _Look, before: _Look | None) -> Iterator[str]:
 
 
 def _minute(look: _Look) -> Iterator[str]:
-    """The last whole minute, where there is one."""
-    series = look.minutes["series"]
-    if len(series) < 2:
-        return
-    minute = series[-2]
+    """The last whole minute by the clock, and what there is of the present one."""
+    *whole, present = look.minutes["series"]
+    if whole:
+        yield f"last minute {_counted(whole[-1])}"
+    yield f"this minute {_counted(present)}"
+
+
+def _counted(minute: dict[str, Any]) -> str:
     deliveries = minute["deliveries"]
     ended = ", ".join(f"{count} {state}" for state, count in deliveries.items() if count)
     p95 = minute["ingest_ms"]["p95"]
-    yield (
-        f"last minute {minute['accepted']} events accepted"
+    return (
+        f"{minute['accepted']} events accepted"
         f"{'' if p95 is None else f' (p95 {p95:.1f} ms)'}, {minute['routed']} routed, "
         f"deliveries: {ended or 'none'}"
     )

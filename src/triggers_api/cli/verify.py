@@ -65,7 +65,7 @@ def command(
     if as_json:
         click.echo(json.dumps(found if repaired is None else {**found, "repaired": repaired}))
     else:
-        click.echo("\n".join(_lines(found, repaired)))
+        click.echo("\n".join([*_repairs(repaired), *verdict_lines(found)]))
     if not found["ok"]:
         sys.exit(WRONG)
 
@@ -82,12 +82,17 @@ async def _directly(
         return repaired, to_builtins(await verification.verify(store, deep=deep))
 
 
-def _lines(found: dict[str, Any], repaired: dict[str, Any] | None) -> Iterator[str]:
-    if repaired is not None:
-        for check, count in repaired["repaired"].items():
-            yield f"{check}: {count} repaired"
-        if repaired["freed"]:
-            yield f"{repaired['freed']} leases that had run out freed"
+def _repairs(repaired: dict[str, Any] | None) -> Iterator[str]:
+    if repaired is None:
+        return
+    for check, count in repaired["repaired"].items():
+        yield f"{check}: {count} repaired"
+    if repaired["freed"]:
+        yield f"{repaired['freed']} leases that had run out freed"
+
+
+def verdict_lines(found: dict[str, Any]) -> Iterator[str]:
+    """What ``GET /api/admin/verify`` found, in words, the verdict at the end."""
     for books in found["organizations"]:
         if not _balances(books):
             yield f"{books['organization_id']}: the books do not balance"

@@ -268,8 +268,11 @@ def inbox_deed(organization_id: str, before: Inbox | None, after: Inbox | None) 
 
 
 def switches_deed(before: Switches | None, after: Switches) -> Deed | None:
-    """Of switches of a scope that are turned, for good or for a while; ``None`` if none is."""
-    changes = _compared(_turned(before), _turned(after))
+    """Of switches of a scope that are turned, for good or for a while; ``None`` if nothing changed.
+
+    Who turns one to what it is already, or says why, changes what is shown of it.
+    """
+    changes = _compared(_turned(before), _turned(after)) or _compared(_said(before), _said(after))
     if not changes:
         return None
     return Deed(
@@ -291,6 +294,12 @@ def _turned(switches: Switches | None) -> dict[str, Any]:
         else {"value": turn.value, "expires_at": str(turn.expires_at)}
         for name, turn in switches.turns.items()
     }
+
+
+def _said(switches: Switches | None) -> dict[str, Any]:
+    if switches is None:
+        return {}
+    return {"reason": switches.reason, "updated_by": switches.updated_by}
 
 
 def secrets_sealed(count: int) -> Deed:
