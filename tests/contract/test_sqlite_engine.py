@@ -732,6 +732,12 @@ def test_a_full_disk_is_what_the_check_reports_until_there_is_room(
         owner.append(store, owner.event(store, b'"' + b"x" * 200_000 + b'"'))
     owner.on_writer(store, lambda db: db.pragma("max_page_count", 1 << 30))
     owner.run(store.check())
+    # It has found out, and tries no more.
+    log = Path(f"{owner.path}-wal")
+    size = log.stat().st_size
+    owner.run(store.check())
+    owner.on_writer(store, lambda _: None)
+    assert log.stat().st_size == size
 
 
 def test_many_rows_are_not_counted_again_before_twenty_times_that_long(
