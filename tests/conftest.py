@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import warnings
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 
 # Here, because tests of other folders use them too: once imported they are not rewritten.
 pytest.register_assert_rewrite(
-    *(f"tests.faults.{name}" for name in ("invariants", "rig", "scenarios", "server"))
+    *(f"tests.faults.{name}" for name in ("invariants", "rig", "scenarios", "server", "states"))
 )
 
 T = TypeVar("T")
@@ -70,12 +71,29 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
     """The loop that the service has in production."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with loop_of_production() as runner:
 
         def run(main: Coroutine[Any, Any, T], /, *, within_s: float = PATIENCE_S) -> T:
             return runner.run(asyncio.wait_for(main, within_s))
 
         yield run
+
+
+@contextmanager
+def loop_of_production() -> Iterator[asyncio.Runner]:
+    """At the end nothing may be left open in it.
+
+    uvloop closes what is left, and warns of it. Where a warning is an error it does not get to that
+    and waits for ever for what is left to end: so here warnings are errors afterwards.
+    """
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    try:
+        yield runner
+    finally:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            runner.close()
+        assert not told, [str(each.message) for each in told]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.contract.retention import cutoffs
+from tests.contract.retention import NEVER, cutoffs
 
 from triggers_api.model.delivery import DeliveryDetail
 from triggers_api.model.timestamp import Timestamp
@@ -157,6 +157,33 @@ def test_a_sweep_goes_through_every_organization_in_pieces_of_its_size(
     assert max(deleted) <= limit
     for organization, waiting in kept[1:]:
         assert numbers(world, organization, waiting) == [1]
+
+
+@pytest.mark.parametrize("limit", [1, 100])
+def test_an_organization_has_its_own_age_of_attempts_longer_or_shorter(
+    world: World, clock: FrozenClock, limit: int
+) -> None:
+    made = {}
+    for name in ("usual", "shorter", "longer", "for ever"):
+        organization = world.organization(name)
+        (made[organization],) = finished(world, organization, world.subscription(organization))
+    began = clock()
+    usual, shorter, longer, forever = made
+    given = {shorter: began.after(seconds=60), longer: began.after(seconds=-60), forever: NEVER}
+
+    def sweep(every: Timestamp) -> set[str]:
+        position, moments = None, cutoffs(every, given)
+        while True:
+            found = world.run(world.store.prune_attempts(moments, after=position, limit=limit))
+            position = found.position
+            if position is None:
+                return {each for each in made if numbers(world, each, made[each]) == [1, 2]}
+
+    clock.advance(seconds=DAY_S)
+    assert sweep(began) == {usual, longer, forever}
+    assert sweep(began.after(seconds=60)) == {longer, forever}
+    given[longer] = began.after(seconds=60)
+    assert sweep(began) == {forever}
 
 
 def test_sweeps_at_once_delete_each_attempt_once(

@@ -197,6 +197,24 @@ def test_only_its_owner_can_read_the_file_and_what_lies_beside_it(owner: Owner) 
         assert (owner.path.with_name(name).stat().st_mode & 0o777) == 0o600
 
 
+def test_the_key_and_who_owns_the_file_are_on_disk_before_anything_rests_on_them(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power cut leaves secrets that nobody can read, and a file that nobody looks over."""
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", note)
+    owner.open()
+    beside = (owner.path.with_name(f"triggers.db.{name}") for name in ("lock", "secret"))
+    assert synced == [path.stat().st_ino for path in (*beside, owner.path.parent)]
+    assert not owner.path.with_name("triggers.db.secret.new").exists()
+
+
 def test_a_folder_that_is_not_there_is_told(owner: Owner) -> None:
     owner.path = owner.path.parent / "missing" / "triggers.db"
     with pytest.raises(StartError, match=r"missing.*No such file"):
@@ -714,6 +732,12 @@ def test_a_full_disk_is_what_the_check_reports_until_there_is_room(
         owner.append(store, owner.event(store, b'"' + b"x" * 200_000 + b'"'))
     owner.on_writer(store, lambda db: db.pragma("max_page_count", 1 << 30))
     owner.run(store.check())
+    # It has found out, and tries no more.
+    log = Path(f"{owner.path}-wal")
+    size = log.stat().st_size
+    owner.run(store.check())
+    owner.on_writer(store, lambda _: None)
+    assert log.stat().st_size == size
 
 
 def test_many_rows_are_not_counted_again_before_twenty_times_that_long(
@@ -957,6 +981,50 @@ def test_a_program_that_locks_the_file_makes_the_store_unavailable_not_broken(
     assert owner.append(store, owner.event(store)) == [None]
     owner.run(store.check())
     assert owner.fatal == []
+
+
+def test_the_check_reports_a_lock_that_no_write_has_met_yet(
+    owner: Owner, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggers_api.store.sqlite.store._STALLED_S", 0.0)
+    foreign = apsw.Connection(str(owner.path))
+    foreign.execute("BEGIN IMMEDIATE")
+    owner.run(store.check())
+    with pytest.raises(StoreUnavailable, match="nothing could be written for"):
+        owner.run(store.check())
+    foreign.execute("ROLLBACK")
+    foreign.close()
+    owner.on_writer(store, lambda _: None)
+    owner.run(store.check())
+    assert owner.fatal == []
+
+
+def test_the_check_writes_nothing_and_is_no_commit(owner: Owner, store: SqliteStore) -> None:
+    owner.append(store, owner.event(store))
+    log = Path(f"{owner.path}-wal")
+    counted = store._metrics.registry.get_sample_value
+    before = log.read_bytes(), counted("triggers_commit_seconds_count")
+
+    async def looked() -> None:
+        await store.check()
+        assert store._writer.stalled_s > 0
+        await store._writer.submit(writer.LOOK, lambda _: None)
+
+    for _ in range(3):
+        owner.run(looked())
+    assert (log.read_bytes(), counted("triggers_commit_seconds_count")) == before
+
+
+def test_the_check_reports_a_file_system_that_was_made_read_only(
+    owner: Owner, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_it_is = os.statvfs(owner.path.parent)
+    read_only = os.statvfs_result((*as_it_is[:8], as_it_is.f_flag | os.ST_RDONLY, *as_it_is[9:]))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "statvfs", lambda _: read_only)
+        with pytest.raises(StoreUnavailable, match="read-only"):
+            owner.run(store.check())
+    owner.run(store.check())
 
 
 def test_a_reading_program_disturbs_nobody(owner: Owner, store: SqliteStore) -> None:

@@ -13,6 +13,7 @@ from tests.faults.endpoint import FLAKY_PATIENCE, Behaviour, Endpoint
 from tests.faults.history import History, Outcome, Request, Target, load
 from tests.faults.invariants import Dump, Invariants, Subscriber
 from tests.faults.server import PATIENCE_S, Server, until
+from tests.faults.states import SEEN_WITHIN_S
 
 from triggers_api.testing import ADMIN_KEY, API_KEY
 
@@ -98,6 +99,9 @@ class Rig(Run):
         )
         return self.server
 
+    async def _ready(self) -> bool:
+        return (await self.server.ready()).status == 200
+
     def dump(self) -> Dump:
         """The database as its files are now."""
         return invariants.dump(self.server.database, self.folder)
@@ -114,7 +118,7 @@ class Rig(Run):
         """
         await self.healed(within_s=within_s)
         invariants.balanced(await self.server.admin("GET", "/verify"))
-        assert (await self.server.ready()).status == 200
+        await until(self._ready, "the server is ready", within_s=SEEN_WITHIN_S)
         assert await self.server.stop() == 0
         found = self.dump()
         self.invariants.check(found, set_aside=set_aside)

@@ -42,6 +42,16 @@ class Volume:
         """Give the room back."""
         self._ballast.unlink()
 
+    def abort(self) -> None:
+        """What a kernel does with ext4 after an error: writes fail, also to files that are open."""
+        subprocess.run(["mount", "-o", "remount,abort", self.folder], check=True)
+
+    def mend(self) -> None:
+        """Make it writable after :meth:`abort`; nobody may have a file open on it."""
+        image = self.folder.with_suffix(".img")
+        subprocess.run(["umount", self.folder], check=True)
+        subprocess.run(["mount", "-o", "loop", image, self.folder], check=True)
+
     def make_read_only(self) -> None:
         """Nothing can be written to it from now on."""
         subprocess.run(["mount", "-o", "remount,ro", self.folder], check=True)

@@ -366,7 +366,10 @@ PLANS: Final = {
         "SEARCH d USING INDEX deliveries_dead (organization_id=? AND rowid>? AND rowid<?)",
         "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)",
     ],
-    "still_finished": [BY_ID],
+    "still_finished": [
+        "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH e EXISTS USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
     "attempts_to_prune": [
         "SEARCH a USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
         "SEARCH d USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",

@@ -277,6 +277,27 @@ def test_when_one_does_not_answer_none_that_rests_is_waited_for(
     run(scenario())
 
 
+@pytest.mark.parametrize("while_it_is", ["looked at", "closed"])
+def test_one_that_is_given_up_while_its_server_is_silent_is_not_left_open(
+    run: Run, pooled: Pooled, database: Database, while_it_is: str
+) -> None:
+    async def scenario() -> None:
+        async with database.proxy() as proxy:
+            pooled.url = proxy.url(database.url)
+            pool = pooled.make(size=3, overflow=0)
+            await use_all(pool, 3)
+            proxy.swallow()
+            pooled.hand.at += 2
+            waiting = asyncio.create_task(pid(pool) if while_it_is == "looked at" else pool.close())
+            await until(lambda: pool.idle < 3, "it is at it")
+            waiting.cancel()
+            await asyncio.wait((waiting,))
+            assert waiting.cancelled()
+            assert len(pooled.alive) == pool.idle
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("leave", ["BEGIN", "closed", "killed"])
 def test_one_that_is_not_as_it_was_is_not_kept(
     run: Run, pooled: Pooled, database: Database, leave: str

@@ -260,12 +260,15 @@ def test_a_part_that_keeps_crashing_is_counted_and_not_ready_until_it_recovers(
     run(until("failing"))
     status, shown = ready(service, run)
     assert (status, shown["checks"][part]) == (503, "failing")
+    seen = samples(service, run)
+    assert (seen["triggers_ready"], seen[f'triggers_check{{check="{part}"}}']) == (0, 0)
     assert run(service.call("GET", "/livez")).status == 200
     broken = False
     run(until("ok"))
     assert ready(service, run)[0] == 200
-    crashes = samples(service, run)
-    assert crashes[f'triggers_loop_crashes_total{{loop="{part}"}}'] >= 3
+    seen = samples(service, run)
+    assert (seen["triggers_ready"], seen[f'triggers_check{{check="{part}"}}']) == (1, 1)
+    assert seen[f'triggers_loop_crashes_total{{loop="{part}"}}'] >= 3
 
 
 # ── metrics ───────────────────────────────────────────────────────────────────────────────────────

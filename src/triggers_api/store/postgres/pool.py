@@ -126,9 +126,14 @@ class Pool:
             raise StoreUnavailable("the store is closed")
         while self._idle:
             kept = self._idle.pop()
-            if await self._is_fit(kept):
+            fit = False
+            try:
+                fit = await self._is_fit(kept)
+            finally:
+                if not fit:  # also when whoever wanted it has given up meanwhile
+                    self._end(kept)
+            if fit:
                 return kept
-            self._end(kept)
         now, generation = self._monotonic(), self._generation
         return _Kept(await self._connect(), now, now, generation)
 
@@ -180,6 +185,7 @@ class Pool:
                 async with asyncio.timeout(_LOOK_S):
                     await kept.connection.close()
         except FAILED:
-            # As at a look: one that does not answer speaks for all.
+            pass  # as at a look: one that does not answer speaks for all
+        finally:
             for kept in idle:
                 self._end(kept)

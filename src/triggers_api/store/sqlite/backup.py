@@ -28,6 +28,7 @@ from triggers_api.store.cipher import Cipher
 from triggers_api.store.sqlite import schema
 from triggers_api.store.sqlite.audit_verbs import AuditVerbs
 from triggers_api.store.sqlite.connection import open_reader, open_writer, plain
+from triggers_api.store.sqlite.durable import flush_folder, new_file
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.lock import OwnerLock, refuse_network_file_system
 from triggers_api.store.sqlite.record_reads import RecordReads
@@ -295,7 +296,7 @@ def _named(partial: Path, copy: Path) -> None:
         if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}:
             raise
         partial.rename(copy)  # where there are no links
-    _flush_folder(copy.parent)
+    flush_folder(copy.parent)
 
 
 def _flushed_sum(path: Path) -> str:
@@ -339,7 +340,7 @@ def _put_in_place(copy: Path, database: Path, *, now: Timestamp) -> tuple[list[P
             _write_new(kept, given)
             key = kept
         partial.replace(database)
-        _flush_folder(database.parent)
+        flush_folder(database.parent)
     finally:
         partial.unlink(missing_ok=True)
     return aside, key
@@ -376,25 +377,13 @@ def _renamed(path: Path, suffix: str) -> Path:
 
 def _write_new(path: Path, content: bytes | Path) -> None:
     """A new file, for its owner only, flushed."""
-    with _plainly(f"cannot write {path}"):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            if isinstance(content, bytes):
-                file.write(content)
-            else:
-                with content.open("rb") as source:
-                    while piece := source.read(_PIECE):
-                        file.write(piece)
-            file.flush()
-            os.fsync(descriptor)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with _plainly(f"cannot write {path}"), new_file(path) as file:
+        if isinstance(content, bytes):
+            file.write(content)
+        else:
+            with content.open("rb") as source:
+                while piece := source.read(_PIECE):
+                    file.write(piece)
 
 
 @contextmanager

@@ -44,6 +44,8 @@ class OwnerLock:
         """Whether the last owner, if any, closed the database in order."""
         try:
             self._write(f"{os.getpid()}\n")
+            # Or after a power cut it may say still that the owner before closed it.
+            os.fsync(self._descriptor)
         except OSError as error:
             os.close(self._descriptor)
             raise StartError(f"cannot write {path}: {error.strerror}") from None

@@ -1,14 +1,19 @@
-"""A secret beside the database, made once."""
+"""A secret beside the database, made once.
 
-import os
+It is on stable storage before anything is encrypted under a key that comes from it: that outlives a
+power cut, and would be worth nothing without it.
+"""
+
 import secrets
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from triggers_api.errors import StartError
+from triggers_api.store.sqlite.durable import flush_folder, new_file
 
-# Between the making of the file and the writing of it, another thread would find it empty.
+# Two threads would make two, and one of them go on with what is not kept.
 _ONE_AT_A_TIME: Final = threading.Lock()
 
 
@@ -36,18 +41,20 @@ def kept_secret(path: Path) -> bytes:
 
 
 def _kept_or_made(path: Path) -> bytes:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
+    with suppress(FileNotFoundError):
         kept = path.read_bytes().strip()
         if not kept:
-            raise StartError(f"{path} is empty; delete it and start again") from None
+            raise StartError(f"{path} is empty; delete it and start again")
         return kept
     made = secrets.token_hex(32).encode()
+    unnamed = path.with_name(f"{path.name}.new")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with new_file(unnamed) as file:
             file.write(made)
+        unnamed.replace(path)
+        flush_folder(path.parent)
     except OSError as error:
-        path.unlink()
+        with suppress(OSError):
+            unnamed.unlink(missing_ok=True)
         raise StartError(f"cannot write {path}: {error.strerror}") from None
     return made

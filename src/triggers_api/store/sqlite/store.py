@@ -116,13 +116,15 @@ from triggers_api.store.sqlite.settings_verbs import SettingsVerbs, write_farewe
 from triggers_api.store.sqlite.tables import SQL
 from triggers_api.store.sqlite.trace_verbs import TraceVerbs
 from triggers_api.store.sqlite.verify_verbs import VerifyVerbs
-from triggers_api.store.sqlite.writer import APPEND, Operation, Writer
+from triggers_api.store.sqlite.writer import APPEND, LOOK, Operation, Writer
 from triggers_api.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
+_STALLED_S: Final = 0.9
+"""When nothing was committed for so long, although something waits, readiness says so."""
 _STATS_KEPT_S: Final = 0.5
 _STATS_REST: Final = 20
 _COUNTED_OFTEN: Final = 100_000
@@ -316,12 +318,20 @@ class SqliteStore:
             log.critical("the database file was moved; ending the process", path=str(self._path))
             self._give_up(moved)
             raise moved
+        if os.statvfs(self._path.parent).f_flag & os.ST_RDONLY:
+            # By a kernel that met errors on it; the files stay open, and nothing can be written.
+            raise StoreUnavailable(f"the file system of {self._path} is read-only")
         refused = self._refused
         if refused is not None:
             # A transaction was refused; find out whether that still holds.
             await self._write("probe", lambda db: db.execute(SQL["probe"]))
             if self._refused is refused:
                 self._refused = None
+            return
+        stalled_s = self._writer.stalled_s
+        if stalled_s > _STALLED_S:
+            raise StoreUnavailable(f"nothing could be written for {stalled_s:.1f} s")
+        self._writer.look()
 
     async def close(self) -> None:
         if self._closed:
@@ -339,6 +349,8 @@ class SqliteStore:
     # What the writer reports (writer.WriterObserver).
 
     def committed(self, verbs: Counter[str], *, seconds: float) -> None:
+        if verbs.keys() == {LOOK}:
+            return
         self._metrics.commit_seconds.observe(seconds)
         self._metrics.commit_operations.observe(verbs.total())
         if APPEND in verbs:

@@ -34,6 +34,7 @@ Appends = Callable[
 ]
 
 APPEND: Final = "append"
+LOOK: Final = "look"
 
 _OPERATIONS_PER_COMMIT: Final = 1024
 _BYTES_PER_COMMIT: Final = 8 << 20
@@ -102,7 +103,8 @@ class Writer:
             appends: stores the events of all calls of a transaction together.
             observer: is told about commits.
             failpoints: ``<verb>.before_commit`` and ``<verb>.after_commit`` are passed.
-            after_commit: called in the thread with the number of pages in the write-ahead log.
+            after_commit: called in the thread with the number of pages in the write-ahead log, or 0
+                when nothing was written.
         """
         self._db = connection
         self._appends = appends
@@ -156,6 +158,22 @@ class Writer:
         future: asyncio.Future[Sequence[FirstEvent | None]] = self._loop.create_future()
         self._put(_Item(APPEND, future, events=events, size=size))
         return future
+
+    def look(self) -> None:
+        """Where nothing waits: take the lock and let go of it. Writes nothing, and waits for nothing;
+        that it cannot be done shows in :attr:`stalled_s`.
+
+        Raises:
+            StoreUnavailable: the store is closed or broken.
+        """
+        if not self._waiting:
+            # What it is refused for is told to the observer.
+            self.submit(LOOK, _nothing).add_done_callback(asyncio.Future.exception)
+
+    @property
+    def stalled_s(self) -> float:
+        """For how many seconds nothing has been committed or refused, although something waits."""
+        return time.monotonic() - self._progress_at if self._waiting else 0.0
 
     def _put(self, item: _Item) -> None:
         if self._broken is not None:
@@ -267,6 +285,7 @@ class Writer:
 
     def _transact(self, items: list[_Item]) -> None:
         db, failpoints = self._db, self._failpoints
+        self._wal_pages = 0  # until something is written
         db.execute("BEGIN IMMEDIATE")
         appends = [item for item in items if item.operation is None]
         if appends:
@@ -325,6 +344,10 @@ class Writer:
             else:
                 item.future.set_result(item.result)
         self._observer.committed(Counter([item.verb for item in items]), seconds=seconds)
+
+
+def _nothing(_: apsw.Connection) -> None:
+    pass
 
 
 def _refusal(error: apsw.Error) -> Unavailable | None:

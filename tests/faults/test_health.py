@@ -1,0 +1,198 @@
+"""What the embedded service says of a file that it cannot write to, and how soon."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import apsw
+import pytest
+from tests.faults.endpoint import healthy
+from tests.faults.history import Outcome
+from tests.faults.server import NotStarted, until
+from tests.faults.states import AWAY, FINE, SEEN_WITHIN_S, SLACK_S, all_say
+from tests.faults.volume import mounted
+
+if TYPE_CHECKING:
+    from tests.faults.rig import Rig
+
+MEGABYTE = 1 << 20
+START_AGAIN_S = 0.2
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(90)]
+
+
+async def red(rig: Rig, wanted: dict[str, object]) -> None:
+    took_s = await all_say([rig.server], wanted, within_s=SEEN_WITHIN_S + SLACK_S)
+    print(f"red after {took_s:.1f} s")  # noqa: T201
+    assert (await rig.server.call("GET", "/livez", key=None)).status == 200
+
+
+async def green(rig: Rig) -> None:
+    took_s = await all_say([rig.server], FINE, within_s=SEEN_WITHIN_S + SLACK_S)
+    print(f"green after {took_s:.1f} s")  # noqa: T201
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_file_that_another_program_has_locked_is_seen_within_2_s_and_so_is_the_end_of_it(
+    rig: Rig, *, asked: bool
+) -> None:
+    """Also by a service of which nobody asks anything."""
+
+    async def run() -> None:
+        async with rig:
+            await rig.server.start()
+            await rig.endpoint("healthy", healthy)
+            await rig.post(20)
+            await rig.healed()
+            await green(rig)
+            foreign = apsw.Connection(str(rig.server.database))
+            foreign.execute("BEGIN IMMEDIATE")
+            meanwhile = asyncio.create_task(rig.post(4 if asked else 0))
+            await red(rig, AWAY | {"store": "store-unavailable"})
+            refused = await meanwhile
+            assert all(request.outcome is Outcome.REFUSED for request in refused)
+
+            async def told() -> bool:
+                errors = "triggers_store_errors_total"
+                return await rig.server.metric(errors, code="store-unavailable") > 0
+
+            await until(told, "the refusal is counted")
+            await red(rig, AWAY | {"store": "store-unavailable"})
+            foreign.execute("ROLLBACK")
+            foreign.close()
+            await green(rig)
+            assert {request.outcome for request in await rig.post(20)} == {Outcome.ACCEPTED}
+            await rig.check_after_healing()
+
+    asyncio.run(run())
+
+
+def test_a_disk_without_room_is_seen_within_2_s_although_nobody_asks_anything(
+    rig: Rig, tmp_path: Path
+) -> None:
+    async def run() -> None:
+        with mounted("tmpfs", tmp_path, megabytes=24) as volume:
+            database = volume.folder / "triggers.db"
+            rig.serve(database_url=f"sqlite:///{database}", disk_reserve_mb=4)
+            rig.server.database = database
+            async with rig:
+                await rig.server.start()
+                await rig.endpoint("healthy", healthy)
+                await rig.post(20)
+                await rig.healed()
+                await green(rig)
+                volume.fill(spare=2 * MEGABYTE)
+                full = {"code": 503, "status": "not-ready", "disk": "storage-full"}
+                await red(rig, full | {"ready": 0, "disk ok": 0})
+                volume.free()
+                await green(rig)
+                await rig.post(20)
+                await rig.check_after_healing()
+
+    asyncio.run(run())
+
+
+@asynccontextmanager
+async def supervised(rig: Rig) -> AsyncIterator[list[str]]:
+    """Whenever the server ends it is started again; what it said that was not started is collected."""
+    refusals: list[str] = []
+
+    async def keep() -> None:
+        while True:
+            if rig.server.poll() is not None:
+                try:
+                    await rig.server.start()
+                except NotStarted as refused:
+                    refusals.append(refused.said)
+            await asyncio.sleep(START_AGAIN_S)
+
+    keeper = asyncio.create_task(keep())
+    try:
+        yield refusals
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+
+
+async def is_ready(rig: Rig) -> bool:
+    try:
+        return (await rig.server.ready()).status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+def test_a_file_system_that_turned_read_only_ends_the_process_until_it_is_writable_again(
+    rig: Rig, tmp_path: Path
+) -> None:
+    """After a failed write SQLite and the kernel may hold different things for the file."""
+
+    async def run() -> None:
+        with mounted("ext4", tmp_path, megabytes=24) as volume:
+            database = volume.folder / "triggers.db"
+            rig.serve(database_url=f"sqlite:///{database}", disk_reserve_mb=0)
+            rig.server.database = database
+            async with rig:
+                await rig.server.start()
+                await rig.endpoint("healthy", healthy)
+                await rig.post(20)
+                await rig.healed()
+                volume.abort()
+                lost = await rig.post(4)
+                assert Outcome.ACCEPTED not in {request.outcome for request in lost}
+                assert await rig.server.ended(within_s=SEEN_WITHIN_S) == 1
+                assert rig.server.said().splitlines()[-1].startswith("triggers: the disk failed")
+                async with supervised(rig) as refusals:
+                    await until(lambda: len(refusals) >= 2, "it is not started")
+                    assert not await is_ready(rig)
+                    assert "Traceback" not in refusals[-1]
+                    assert str(database) in refusals[-1]
+                    assert "Read-only file system" in refusals[-1]
+
+                    def writable() -> bool:
+                        # Not while a server that is being started has a file of it open.
+                        with suppress(OSError):
+                            volume.mend()
+                            return True
+                        return False
+
+                    await until(writable, "it is writable again")
+                    await until(lambda: is_ready(rig), "readiness is green", within_s=15)
+                    assert await rig.server.metric("triggers_ready") == 1
+                await rig.repeat_unknown()
+                await rig.check_after_healing(tracebacks=True)
+
+    asyncio.run(run())
+
+
+def test_a_file_that_was_moved_ends_the_process_within_2_s_and_is_used_when_it_is_back(
+    rig: Rig,
+) -> None:
+    async def run() -> None:
+        async with rig:
+            await rig.server.start()
+            await rig.endpoint("healthy", healthy)
+            await rig.post(20)
+            await rig.healed()
+            aside = rig.folder / "aside"
+            aside.mkdir()
+            names = [f"{rig.server.database.name}{suffix}" for suffix in ("", "-wal", "-shm")]
+            for name in names:
+                shutil.move(rig.folder / name, aside)
+            assert await rig.server.ended(within_s=SEEN_WITHIN_S + SLACK_S) == 1
+            assert rig.server.logged("the database file was moved; ending the process")
+            assert not await is_ready(rig)
+            for name in names:
+                shutil.move(aside / name, rig.folder)
+            await rig.server.start()
+            await green(rig)
+            await rig.post(20)
+            await rig.check_after_healing()
+
+    asyncio.run(run())
