@@ -87,6 +87,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FIRST_ORGANIZATION: Final = "default"
+_API_KEY: Final = "TRIGGERS_API_KEY"
+_ADMIN_KEY: Final = "TRIGGERS_ADMIN_KEY"
+"""What keys are called that the settings give."""
 _DOES: Final = {
     "all": ("api", "processor", "dispatcher"),
     "api": ("api",),
@@ -647,8 +650,18 @@ class App:
             updated_at=now,
         )
         keys = (
-            self._key(api_key, organization.id, "first key", ORGANIZATION_SCOPES),
-            self._key(admin_key, None, "operator", (Scope.ADMIN,)),
+            self._key(
+                api_key,
+                organization.id,
+                "first key" if settings.api_key is None else _API_KEY,
+                ORGANIZATION_SCOPES,
+            ),
+            self._key(
+                admin_key,
+                None,
+                "operator" if settings.admin_key is None else _ADMIN_KEY,
+                (Scope.ADMIN,),
+            ),
         )
         if await store.create_first_organization(organization, keys):
             self.first_keys = FirstKeys(organization.id, api_key, admin_key)
@@ -657,14 +670,10 @@ class App:
         settings, store = self.settings, self.store
         if settings.api_key is not None:
             await store.create_key(
-                self._key(
-                    settings.api_key, organization_id, "TRIGGERS_API_KEY", ORGANIZATION_SCOPES
-                )
+                self._key(settings.api_key, organization_id, _API_KEY, ORGANIZATION_SCOPES)
             )
         if settings.admin_key is not None:
-            await store.create_key(
-                self._key(settings.admin_key, None, "TRIGGERS_ADMIN_KEY", (Scope.ADMIN,))
-            )
+            await store.create_key(self._key(settings.admin_key, None, _ADMIN_KEY, (Scope.ADMIN,)))
 
     def _key(
         self, secret: str, organization_id: str | None, name: str, scopes: tuple[Scope, ...]

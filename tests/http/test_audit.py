@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import pytest
-from tests.conftest import Run, new_key, new_organization, own_organization
+from tests.conftest import MakeService, Run, new_key, new_organization, own_organization
 from tests.http.conftest import assert_problem
 
 from triggers_api.http.application import Application
@@ -245,3 +245,21 @@ def test_another_organization_cannot_be_asked_for(service: Service, run: Run) ->
         assert_problem(answer, 404, "not-found")
 
     run(main())
+
+
+def test_the_next_start_with_the_same_keys_changes_nothing(
+    make_service: MakeService, run: Run
+) -> None:
+    async def started() -> list[dict[str, Any]]:
+        async with make_service() as service:
+            return await log(service)
+
+    first = run(started())
+    names = {
+        change["after"]
+        for each in first
+        for change in each["changes"]
+        if (each["action"], change["field"]) == ("key.created", "name")
+    }
+    assert names == {"TRIGGERS_API_KEY", "TRIGGERS_ADMIN_KEY"}
+    assert run(started()) == first

@@ -58,7 +58,9 @@ def drain(
         time.sleep(_EVERY_S)
         state = operator.get(_PATH)
         if not state["draining"]:
-            click.echo("triggers: somebody ended the drain", err=True)
+            click.echo(
+                "triggers: the drain is over: somebody ended it, or its time was up", err=True
+            )
             sys.exit(REFUSED)
     said_now = "drained" if state["drained"] else "draining"
     echo(state, f"{said_now}: {_left(state)}", as_json=as_json)
