@@ -24,6 +24,7 @@ READ_THEIR_OWN_WRITES: Final = {
     # test_audit
     "test_every_route_that_changes_something_tells_who_did_it",
     # test_backpressure
+    "test_an_organization_whose_events_wait_for_too_long_is_refused_alone",
     "test_at_the_age_events_are_refused_until_the_oldest_is_routed",
     # test_batch
     "test_a_thousand_items_are_one_batch",

@@ -165,6 +165,7 @@ class App:
                     depth=settings.max_queue_depth,
                     age_s=settings.max_queue_age_s,
                     organization_depth=settings.max_organization_queue_depth,
+                    organization_age_s=settings.max_organization_queue_age_s,
                 ),
                 disk_is_full=lambda: self.disk is not None and self.disk.full,
                 elsewhere=self.buffer,

@@ -317,6 +317,12 @@ class Settings:
         "Events of one organization, scheduled ones included, that may wait to be routed: above it "
         "ingest is 503 for this organization, which may have a limit of its own. 0 means no limit.",
     )
+    max_organization_queue_age_s: float = _setting(
+        0.0,
+        _number(0, 31_536_000),
+        "Seconds that an event of one organization may wait to be routed: above it ingest is 503 for "
+        "this organization, which may have a limit of its own. 0 means any time.",
+    )
     disk_reserve_mb: int = _setting(
         64,
         _whole(0, 10**6),

@@ -41,6 +41,7 @@ SETTINGS_OF_ONE: Final = {
     "rate_limit": 70,
     "rate_burst": 9,
     "max_queue_depth": 5000,
+    "max_queue_age_s": 0.5,
     "retention_days": 30,
     "delivery_retention_days": 3,
     "attempt_retention_days": 1,

@@ -13,10 +13,8 @@ import pytest
 from tests.docs.pages import ROOT, code_blocks, code_spans, every_page, name_of
 
 PAGE: Final = ROOT / "docs" / "seed-tests.md"
-LATER_ISSUES: Final = range(5, 9)
 
 _NAMED: Final = re.compile(r"tests/[\w/]+\.py(?:::\w+)?")
-_LATER: Final = re.compile(r"\bissue (\d+), not yet(?:: ([^;|]*))?")
 _MAKE: Final = re.compile(r"`make ([a-z-]+)")
 
 
@@ -70,17 +68,12 @@ def faults(text: str) -> Iterator[str]:
     """What is wrong with the rows, in words."""
     for row in rows(text):
         where = f"line {row.line}"
-        named, later, made = (found.findall(row.shown) for found in (_NAMED, _LATER, _MAKE))
+        named, made = (found.findall(row.shown) for found in (_NAMED, _MAKE))
         if not row.asked:
             yield f"{where}: nothing is asked for"
-        if not (any("::" in each for each in named) or later or made):
+        if not (any("::" in each for each in named) or made):
             yield f"{where}: nothing shows it"
         yield from (f"{where}: {each} does not exist" for each in named if not exists(each))
-        for issue, reason in later:
-            if int(issue) not in LATER_ISSUES:
-                yield f"{where}: issue {issue} is not a later one"
-            if len(reason.split()) < 3:
-                yield f"{where}: issue {issue} has no reason"
         yield from (
             f"{where}: make {each} does not exist" for each in made if each not in targets()
         )
@@ -108,9 +101,6 @@ def test_each_founding_document_has_its_part() -> None:
         ("| a | |", "nothing shows it"),
         ("| | `make test` |", "nothing is asked for"),
         ("| a | `make nonsense` |", "does not exist"),
-        ("| a | issue 4, not yet: it is this one |", "not a later one"),
-        ("| a | issue 5, not yet |", "no reason"),
-        ("| a | issue 5, not yet: search |", "no reason"),
     ],
 )
 def test_a_row_that_shows_nothing_is_found_out(row: str, fault: str) -> None:

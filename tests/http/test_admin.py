@@ -21,7 +21,7 @@ from triggers_api.model.controls import DeliveryMode, IngestMode
 from triggers_api.testing import ADMIN_KEY, API_KEY, Answer, FrozenClock, Receiver, Service
 
 ORGANIZATION: Final = {
-    "id", "name", "webhook_url", "rate_limit", "rate_burst", "max_queue_depth",
+    "id", "name", "webhook_url", "rate_limit", "rate_burst", "max_queue_depth", "max_queue_age_s",
     "retention_days", "delivery_retention_days", "attempt_retention_days",
     "dead_letter_retention_days", "created_at",
     "updated_at",

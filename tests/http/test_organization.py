@@ -37,7 +37,7 @@ def test_an_organization_sees_itself(service: Service, run: Run) -> None:
     assert set(shown) == {
         "id", "name", "webhook_url", "rate_limit", "rate_burst", "retention_days",
         "delivery_retention_days", "attempt_retention_days", "dead_letter_retention_days",
-        "max_queue_depth", "created_at", "updated_at",
+        "max_queue_depth", "max_queue_age_s", "created_at", "updated_at",
     }  # fmt: skip
     assert (shown["name"], shown["webhook_url"]) == ("default", None)
     other_id, other_key = run(new_organization(service))

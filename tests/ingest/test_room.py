@@ -13,7 +13,7 @@ from triggers_api.ingest.room import Room, RoomLimits, worst
 from triggers_api.model.organization import Organization
 from triggers_api.model.pressure import LONGEST_RETRY_S
 from triggers_api.model.timestamp import Timestamp
-from triggers_api.store.base import QueueStats, Store
+from triggers_api.store.base import OrganizationBacklog, QueueStats, Store
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
 
@@ -28,6 +28,8 @@ class Queue:
         self.depth = 0
         self.age_s = 0.0
         self.depths: dict[str, int] = {}
+        self.ages: dict[str, float] = {}
+        self.age_limits: dict[str, float | None] = {}
         self.counted = 0
         self.limits: dict[str, int | None] = {}
         self.full = False
@@ -53,15 +55,23 @@ class Queue:
             deliveries_leased=0,
         )
 
-    async def organization_depths(self, limits: Mapping[str, int]) -> dict[str, int]:
+    async def organization_depths(
+        self, limits: Mapping[str, int]
+    ) -> dict[str, OrganizationBacklog]:
         self.counted += 1
-        return {each: self.depths.get(each, 0) for each in limits}
+        return {
+            each: OrganizationBacklog(
+                count=self.depths.get(each, 0), oldest_age_s=self.ages.get(each, 0.0)
+            )
+            for each in limits
+        }
 
     def organization(self, organization_id: str) -> Organization:
         return Organization(
             id=organization_id,
             name="Acme",
             max_queue_depth=self.limits.get(organization_id),
+            max_queue_age_s=self.age_limits.get(organization_id),
             created_at=Timestamp(0),
             updated_at=Timestamp(0),
         )
@@ -116,6 +126,44 @@ def test_a_batch_waits_until_it_fits_and_a_larger_one_until_nothing_waits(run: R
     queue.depth = 0
     run(queue.look())
     queue.post(count=500)
+
+
+def test_whose_oldest_event_waits_for_too_long_is_refused_and_nobody_else(
+    run: Run, log: Log
+) -> None:
+    queue = Queue(organization_age_s=60.0)
+    queue.age_limits[THEIRS] = 0.0
+    for each in (OURS, THEIRS):
+        queue.post(each)
+    queue.depth = 2
+    queue.depths, queue.ages = {OURS: 1, THEIRS: 1}, {OURS: 60.0, THEIRS: 999.0}
+    run(queue.look(60.0))
+    queue.post(OURS)
+    queue.ages[OURS] = 60.5
+    run(queue.look(60.0))
+    for _ in range(3):
+        with pytest.raises(Overloaded, match="one of your events has waited"):
+            queue.post(OURS)
+    queue.post(THEIRS)
+    assert queue.refused("organization") == 3
+    said = [line for line in log if line["event"].startswith("an event of an organization")]
+    assert [(each["organization_id"], each["threshold"]) for each in said] == [(OURS, 60.0)]
+    queue.depths, queue.ages = {OURS: 0, THEIRS: 1}, {}
+    run(queue.look(60.0))
+    queue.post(OURS)
+
+
+def test_an_organizations_own_age_comes_before_the_settings(run: Run) -> None:
+    queue = Queue(organization_age_s=60.0)
+    queue.age_limits[OURS] = 5.0
+    queue.post(OURS)
+    queue.depths, queue.ages = {OURS: 1}, {OURS: 6.0}
+    run(queue.look(60.0))
+    with pytest.raises(Overloaded, match=r"\(5 s\)"):
+        queue.post(OURS)
+    for _ in range(2):
+        queue.room.left(OURS)
+    queue.post(OURS)  # nothing of theirs waits any more, as far as this process knows
 
 
 def test_who_is_refused_is_told_to_wait_until_there_is_room_at_the_rate_of_now(run: Run) -> None:

@@ -111,6 +111,36 @@ def test_an_organization_with_a_limit_of_its_own_leaves_the_others_their_room(
         assert refused.status == 422, bad
 
 
+def test_an_organization_whose_events_wait_for_too_long_is_refused_alone(
+    enter: Enter, make_service: MakeService, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggers_api.ingest.room._REST", 0)
+    clock = FrozenClock()
+    service = enter(make_service(clock=clock, max_organization_queue_age_s=60))
+    organization_id, other = run(new_organization(service, max_queue_age_s=5))
+    for key in (API_KEY, other):
+        assert post(service, run, key=key).status == 202
+    clock.advance(seconds=6)
+    assert look(service, run)["refusing"] is None
+    assert post(service, run).status == 202
+    assert overloaded(post(service, run, key=other))
+    clock.advance(seconds=60)
+    look(service, run)
+    assert overloaded(post(service, run))
+    run(service.drain())
+    look(service, run)
+    assert [post(service, run, key=key).status for key in (API_KEY, other)] == [202, 202]
+    path = f"/api/admin/organizations/{organization_id}"
+    changed = run(service.call("PATCH", path, {"max_queue_age_s": 0}, key=ADMIN_KEY))
+    assert changed.json["max_queue_age_s"] == 0
+    clock.advance(seconds=3600)
+    look(service, run)
+    assert post(service, run, key=other).status == 202
+    for bad in (-1, "3", 31_536_001):
+        refused = run(service.call("PATCH", path, {"max_queue_age_s": bad}, key=ADMIN_KEY))
+        assert refused.status == 422, bad
+
+
 def test_every_refusal_is_counted_by_its_reason(
     enter: Enter, make_service: MakeService, run: Run
 ) -> None:

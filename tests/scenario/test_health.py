@@ -28,7 +28,7 @@ QUEUES: Final = {
 CONFIG: Final = {
     "role", "max_concurrent_events", "batch_size", "delivery_concurrency", "delivery_timeout_s",
     "lease_s", "rate_limit", "rate_burst", "max_queue_depth", "queue_warn_depth", "max_queue_age_s",
-    "max_organization_queue_depth", "disk_reserve_mb", "db_pool_size",
+    "max_organization_queue_depth", "max_organization_queue_age_s", "disk_reserve_mb", "db_pool_size",
     "db_max_overflow", "db_pool_wait_s", "db_pool_recycle_s", "redis_stream_max_length",
 }  # fmt: skip
 DURABILITY: Final = {

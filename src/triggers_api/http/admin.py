@@ -29,6 +29,7 @@ _MOST = 10**9
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=_MOST)]
+Age = Annotated[float, msgspec.Meta(ge=0, le=31_536_000)]
 Days = Annotated[int, msgspec.Meta(ge=0, le=36_500)]
 Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
@@ -40,6 +41,7 @@ class NewOrganization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     rate_limit: Count | None = None
     rate_burst: Positive | None = None
     max_queue_depth: Count | None = None
+    max_queue_age_s: Age | None = None
     retention_days: Days | None = None
     delivery_retention_days: Days | None = None
     attempt_retention_days: Days | None = None
@@ -61,6 +63,7 @@ class OrganizationLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     rate_limit: Count | UnsetType | None = UNSET
     rate_burst: Positive | UnsetType | None = UNSET
     max_queue_depth: Count | UnsetType | None = UNSET
+    max_queue_age_s: Age | UnsetType | None = UNSET
     retention_days: Days | UnsetType | None = UNSET
     delivery_retention_days: Days | UnsetType | None = UNSET
     attempt_retention_days: Days | UnsetType | None = UNSET
@@ -96,6 +99,7 @@ async def create_organization(
         rate_limit=data.rate_limit,
         rate_burst=data.rate_burst,
         max_queue_depth=data.max_queue_depth,
+        max_queue_age_s=data.max_queue_age_s,
         retention_days=data.retention_days,
         delivery_retention_days=data.delivery_retention_days,
         attempt_retention_days=data.attempt_retention_days,

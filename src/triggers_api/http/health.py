@@ -244,6 +244,7 @@ def _config(context: Context) -> dict[str, float | str | None]:
         "max_queue_depth": settings.max_queue_depth,
         "max_queue_age_s": settings.max_queue_age_s,
         "max_organization_queue_depth": settings.max_organization_queue_depth,
+        "max_organization_queue_age_s": settings.max_organization_queue_age_s,
         "disk_reserve_mb": settings.disk_reserve_mb,
         "queue_warn_depth": settings.queue_warn_depth,
         "db_pool_size": None if pool is None else pool.pool_size,

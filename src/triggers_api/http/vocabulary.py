@@ -84,6 +84,8 @@ FIELDS: Final = {
     "FilterSample.fault": "Why the filter had no answer for it.",
     "is_default": "It is as it is where nobody sets it.",
     "max_queue_depth": "Events that may wait to be routed; 0 for any, null as the service has it.",
+    "max_queue_age_s": "Seconds that an event may wait to be routed before others are refused; 0 for "
+    "any time, null as the service has it.",
     "refusing": "Why no event is taken in: depth, age or disk; null when they are.",
     "kept_in": "memory, postgresql or redis.",
     "limits": "Where rate limits are kept.",

@@ -14,7 +14,7 @@ import structlog
 
 from triggers_api.errors import Overloaded, StorageFull
 from triggers_api.model.pressure import DrainRate, overdue, retry_after_s
-from triggers_api.store.base import QueueStats, Store
+from triggers_api.store.base import OrganizationBacklog, QueueStats, Store
 from triggers_api.store.directory import Directory
 from triggers_api.telemetry.metrics import Metrics
 
@@ -25,6 +25,10 @@ NEARLY: Final = 0.8
 _REST: Final = 20
 """Counting what each organization has waiting takes at most about this part of the time."""
 _DISK_RETRY_S: Final = 5.0
+_LOOKED_AT: Final = 10_000
+"""So many events of an organization are looked through for the one that has waited longest, where
+nothing says how many may wait."""
+_NOTHING: Final = OrganizationBacklog()
 
 
 class RoomLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,20 +39,24 @@ class RoomLimits(msgspec.Struct, frozen=True, kw_only=True):
         age_s: seconds that the oldest of them may have waited; 0 for any.
         organization_depth: events of one organization that has no limit of its own, scheduled ones
             included; 0 for any number.
+        organization_age_s: seconds that the oldest due event of one organization that has no limit of
+            its own may have waited; 0 for any.
     """
 
     depth: int
     age_s: float = 0.0
     organization_depth: int = 0
+    organization_age_s: float = 0.0
 
 
 class _Waiting:
     """An organization's events, as they were counted last and what is known since then."""
 
-    __slots__ = ("came", "counted", "left", "refused")
+    __slots__ = ("came", "counted", "left", "oldest_age_s", "refused")
 
     def __init__(self) -> None:
         self.counted = self.came = self.left = 0
+        self.oldest_age_s = 0.0
         self.refused = False
 
     @property
@@ -156,12 +164,19 @@ class Room:
                 f"an event has waited to be routed for longer than one may wait ({limits.age_s:g} s)",
                 retry_after_s=retry_after_s(late, self.drain.per_second),
             )
-        if most := self._most_of(organization_id):
-            self._check_organization(organization_id, count, most)
+        most, age_s = self._limits_of(organization_id)
+        if most or age_s:
+            self._check_organization(organization_id, count, most, age_s)
 
-    def _check_organization(self, organization_id: str, count: int, most: int) -> None:
+    def _check_organization(
+        self, organization_id: str, count: int, most: int, age_s: float
+    ) -> None:
         waiting = self._organizations.get(organization_id)
-        if waiting is None or waiting.depth + count <= most or not waiting.depth:
+        if waiting is None or not waiting.depth:
+            return
+        if age_s and waiting.oldest_age_s > age_s:
+            self._refuse_for_age(organization_id, waiting, age_s)
+        if not most or waiting.depth + count <= most:
             return
         if not waiting.refused:
             waiting.refused = True
@@ -172,18 +187,43 @@ class Room:
                 threshold=most,
             )
         self._metrics.ingest_refused.labels("organization").inc()
-        # They leave in turn with everybody's.
-        part = min(waiting.depth / max(self._depth, waiting.depth), 1.0)
         raise Overloaded(
             f"more of your events wait to be routed than may wait ({most})",
-            retry_after_s=retry_after_s(waiting.depth + count - most, self.drain.per_second * part),
+            retry_after_s=retry_after_s(waiting.depth + count - most, self._rate_of(waiting)),
         )
 
-    def _most_of(self, organization_id: str) -> int:
+    def _refuse_for_age(self, organization_id: str, waiting: _Waiting, age_s: float) -> None:
+        if not waiting.refused:
+            waiting.refused = True
+            log.warning(
+                "an event of an organization has waited for longer than one may",
+                organization_id=organization_id,
+                oldest_age_s=round(waiting.oldest_age_s, 3),
+                threshold=age_s,
+            )
+        self._metrics.ingest_refused.labels("organization").inc()
+        late = overdue(waiting.depth, waiting.oldest_age_s, age_s)
+        raise Overloaded(
+            f"one of your events has waited to be routed for longer than one may ({age_s:g} s)",
+            retry_after_s=retry_after_s(late, self._rate_of(waiting)),
+        )
+
+    def _rate_of(self, waiting: _Waiting) -> float:
+        # They leave in turn with everybody's.
+        part = min(waiting.depth / max(self._depth, waiting.depth), 1.0)
+        return self.drain.per_second * part
+
+    def _limits_of(self, organization_id: str) -> tuple[int, float]:
+        """How many events of an organization may wait, and for how many seconds; 0 for any."""
+        most, age_s = self._limits.organization_depth, self._limits.organization_age_s
         organization = self._directory.organization(organization_id)
-        if organization is None or organization.max_queue_depth is None:
-            return self._limits.organization_depth
-        return organization.max_queue_depth
+        if organization is None:
+            return most, age_s
+        if organization.max_queue_depth is not None:
+            most = organization.max_queue_depth
+        if organization.max_queue_age_s is not None:
+            age_s = organization.max_queue_age_s
+        return most, age_s
 
     @property
     def _present_depth(self) -> int:
@@ -202,7 +242,7 @@ class Room:
             self._came_elsewhere += count
         else:
             self._came += count
-        if self._most_of(organization_id):
+        if any(self._limits_of(organization_id)):
             waiting = self._organizations.get(organization_id)
             if waiting is None:
                 waiting = self._organizations[organization_id] = _Waiting()
@@ -242,22 +282,27 @@ class Room:
         now = self._clock()
         if not self._organizations or now < self._count_at:
             return
-        limits = {each: self._most_of(each) for each in self._organizations}
+        limits = {each: self._limits_of(each) for each in self._organizations}
         before = Counter({key: each.came for key, each in self._organizations.items()})
         gone = Counter({key: each.left for key, each in self._organizations.items()})
-        limited = {key: most for key, most in limits.items() if most}
+        limited = {
+            key: most or _LOOKED_AT for key, (most, age_s) in limits.items() if most or age_s
+        }
         # Before the store: what goes there meanwhile is counted twice rather than not at all.
         elsewhere = await self._elsewhere.depths_of(limited)
         depths = await self._store.organization_depths(limited)
         self._count_at = self._clock() + (self._clock() - now) * _REST
-        for key, most in limits.items():
-            waiting = self._organizations[key]
-            waiting.counted = depths.get(key, 0) + elsewhere.get(key, 0)
+        for key, (most, age_s) in limits.items():
+            waiting, found = self._organizations[key], depths.get(key, _NOTHING)
+            waiting.counted = found.count + elsewhere.get(key, 0)
+            waiting.oldest_age_s = found.oldest_age_s
             waiting.came -= before[key]
             waiting.left -= gone[key]
-            if waiting.depth <= NEARLY * most:
+            if (not most or waiting.depth <= NEARLY * most) and (
+                not age_s or waiting.oldest_age_s <= NEARLY * age_s
+            ):
                 waiting.refused = False
-            if not most or not (waiting.counted or waiting.came):
+            if key not in limited or not (waiting.counted or waiting.came):
                 del self._organizations[key]
 
     @property

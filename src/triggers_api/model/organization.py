@@ -27,8 +27,8 @@ class Organization(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant.
 
     ``rate_limit`` (events a minute), ``rate_burst`` (events), ``max_queue_depth`` (events that may wait
-    to be routed) and the days that something is kept are ``None`` for the service's setting; a limit
-    of 0 means none, and 0 days for ever.
+    to be routed), ``max_queue_age_s`` (seconds that one may) and the days that something is kept are
+    ``None`` for the service's setting; a limit of 0 means none, and 0 days for ever.
     """
 
     id: str
@@ -37,6 +37,7 @@ class Organization(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit: int | None = None
     rate_burst: int | None = None
     max_queue_depth: int | None = None
+    max_queue_age_s: float | None = None
     retention_days: int | None = None
     delivery_retention_days: int | None = None
     attempt_retention_days: int | None = None

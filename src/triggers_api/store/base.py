@@ -452,6 +452,18 @@ class Changes(msgspec.Struct, frozen=True):
     switches: tuple[Switches, ...] = ()
 
 
+class OrganizationBacklog(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits of an organization to be routed.
+
+    Attributes:
+        count: events, scheduled ones included.
+        oldest_age_s: since when the one that has been due the longest is; 0 if none is.
+    """
+
+    count: int = 0
+    oldest_age_s: float = 0.0
+
+
 class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     """Depths by the store's own count.
 
@@ -1182,11 +1194,14 @@ class Store(Protocol):
         Beyond that an estimate, or as old as twenty times what counting takes, as the engine has it.
         """
 
-    async def organization_depths(self, limits: Mapping[str, int]) -> dict[str, int]:
-        """How many events of some organizations wait to be routed, scheduled ones included.
+    async def organization_depths(
+        self, limits: Mapping[str, int]
+    ) -> dict[str, OrganizationBacklog]:
+        """How much of some organizations waits to be routed, and for how long.
 
         Args:
-            limits: the organizations, each with the number above which it need not be counted further.
+            limits: the organizations, each with the number of events, the first that came, above which
+                it need not be looked further.
 
         Returns:
             At least those that have some.

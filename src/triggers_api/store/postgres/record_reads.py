@@ -39,6 +39,7 @@ from triggers_api.store.base import (
     FoundDeliveries,
     LogPage,
     OrganizationAccount,
+    OrganizationBacklog,
     Page,
     QueueStats,
 )
@@ -271,13 +272,19 @@ class RecordReads:
         return bool(await db.fetchval(SQL["is_busy"], now, besides))
 
     async def organization_depths(
-        self, db: Connection, limits: Mapping[str, int]
-    ) -> dict[str, int]:
+        self, db: Connection, limits: Mapping[str, int], now: Timestamp
+    ) -> dict[str, OrganizationBacklog]:
         """What these organizations have in the queue, up to so many."""
         rows = await db.fetch(
             SQL["organization_depths"], [number(each) for each in limits], list(limits.values())
         )
-        return {text(ids.ORGANIZATION, organization): count for organization, count in rows}
+        return {
+            text(ids.ORGANIZATION, organization): OrganizationBacklog(
+                count=count, oldest_age_s=max(now - due_at, 0) / 1000
+            )
+            for organization, count, due_at in rows
+            if count
+        }
 
     async def depths_by_whose(
         self, db: Connection, now: Timestamp, *, counted: int, shown: int

@@ -80,6 +80,7 @@ from triggers_api.store.base import (
     LogPage,
     NewPart,
     OrganizationAccount,
+    OrganizationBacklog,
     Page,
     PendingNotice,
     ProbeClaim,
@@ -1092,8 +1093,12 @@ class PostgresStore:
             self._stats = at, depths
         return self._stats[1]
 
-    async def organization_depths(self, limits: Mapping[str, int]) -> dict[str, int]:
-        return await self._listed.read(lambda db: self._records.organization_depths(db, limits))
+    async def organization_depths(
+        self, limits: Mapping[str, int]
+    ) -> dict[str, OrganizationBacklog]:
+        return await self._listed.read(
+            lambda db: self._records.organization_depths(db, limits, self.now())
+        )
 
     async def depths(self, *, counted: int, shown: int) -> Depths:
         return await self._listed.read(

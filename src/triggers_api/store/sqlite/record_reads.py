@@ -35,6 +35,7 @@ from triggers_api.store.base import (
     FoundDeliveries,
     LogPage,
     OrganizationAccount,
+    OrganizationBacklog,
     Page,
     QueueStats,
 )
@@ -331,11 +332,13 @@ class RecordReads(Tables):
             endpoints_failing=failing,
         )
 
-    def organization_depths(self, db: apsw.Connection) -> dict[str, int]:
+    def organization_depths(self, db: apsw.Connection, now: int) -> dict[str, OrganizationBacklog]:
         """What each organization has in the queue. It goes through all of it."""
         return {
-            self.keys.organization(organization): count
-            for organization, count in db.execute(SQL["organization_depths"])
+            self.keys.organization(organization): OrganizationBacklog(
+                count=count, oldest_age_s=max(now - due_at, 0) / 1000
+            )
+            for organization, count, due_at in db.execute(SQL["organization_depths"])
         }
 
     def accounts(self, db: apsw.Connection, now: int) -> list[OrganizationAccount]:

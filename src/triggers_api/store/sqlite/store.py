@@ -62,6 +62,7 @@ from triggers_api.store.base import (
     LogPage,
     NewPart,
     OrganizationAccount,
+    OrganizationBacklog,
     Page,
     PendingNotice,
     ProbeClaim,
@@ -858,9 +859,13 @@ class SqliteStore:
             self._stats = (ended + kept_s, counted)
         return self._stats[1]
 
-    async def organization_depths(self, limits: Mapping[str, int]) -> dict[str, int]:
-        depths = await self._readers.run(self._records.organization_depths)
-        return {each: depths.get(each, 0) for each in limits}
+    async def organization_depths(
+        self, limits: Mapping[str, int]
+    ) -> dict[str, OrganizationBacklog]:
+        depths = await self._readers.run(
+            lambda db: self._records.organization_depths(db, self.now())
+        )
+        return {each: found for each in limits if (found := depths.get(each)) is not None}
 
     async def depths(self, *, counted: int, shown: int) -> Depths:
         return await self._readers.run(
