@@ -96,6 +96,20 @@ def test_with_0_days_attempts_are_kept_for_ever(
     assert attempts(service, run) == [1]
 
 
+def test_one_moment_holds_for_a_whole_sweep_so_that_no_delivery_goes_before_its_event(
+    service: Service, run: Run, receiver: Receiver, clock: FrozenClock
+) -> None:
+    run(service.subscribe(receiver.url))
+    delivered(service, run, 1)
+    clock.advance(seconds=7 * DAY_S - 60)
+    run(service.app.retention.run_once())
+    clock.advance(seconds=120)
+    sweep(service, run)
+    assert (kept(service, run), attempts(service, run)) == (1, [1])
+    sweep(service, run)
+    assert (kept(service, run), attempts(service, run)) == (0, [])
+
+
 def test_where_another_process_is_at_it_a_sweep_ends_and_begins_anew_an_hour_later(
     service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
