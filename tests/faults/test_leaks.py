@@ -176,6 +176,17 @@ async def written_down(service: Service) -> None:
         await service.app.rollups.run_once()
 
 
+async def left_since(before: Counter[str], service: Service) -> dict[str, int]:
+    """Of which types there are many more. What is under way at one moment is gone at another."""
+    for _ in range(20):
+        await written_down(service)
+        grown = {name: count for name, count in (objects() - before).items() if count > 50}
+        if not grown:
+            break
+        await asyncio.sleep(0.1)
+    return grown
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(400)
 def test_ten_thousand_failing_deliveries_leave_nothing_behind(tmp_path: Path) -> None:
@@ -204,17 +215,16 @@ def test_ten_thousand_failing_deliveries_leave_nothing_behind(tmp_path: Path) ->
             before = descriptors(), objects(), len(asyncio.all_tasks())
             for n in range(ROUNDS):
                 await round_of(service, made, SUBSCRIPTIONS * (n + 2))
-            await written_down(service)
-            after = descriptors(), objects(), len(asyncio.all_tasks())
+            grown = await left_since(before[1], service)
+            after = descriptors(), len(asyncio.all_tasks())
             page = await service.call("GET", "/api/deliveries?limit=1000")
             errors: Counter[str] = Counter()
             for each in page.json["data"][: 10 * len(KINDS)]:
                 shown = await service.call("GET", f"/api/deliveries/{each['id']}")
                 errors[str(shown.json["attempts"][0]["error"])] += 1
             assert set(errors) == {kind.partition(":")[0] for kind in KINDS}, errors
-        grown = {name: count for name, count in (after[1] - before[1]).items() if count > 50}
         assert after[0] - before[0] <= Counter({"socket": 20}), (before[0], after[0])
         assert not grown
-        assert after[2] <= before[2] + 2
+        assert after[1] <= before[2] + 2
 
     asyncio.run(run())
