@@ -163,6 +163,13 @@ def test_a_file_that_is_gone_is_noticed_before_more_is_accepted_into_nothing(
             await until(noticed, "it is noticed", within_s=5)
             lost = await rig.post(5)
             assert Outcome.ACCEPTED not in {request.outcome for request in lost}
+            await rig.server.ended()
+            if happens == "removed":
+                assert "triggers.db is gone" in await refused(rig.server)
+                # As it is told to: with an empty one.
+                rig.server.database.with_name("triggers.db.lock").unlink()
+                await rig.server.start()
+                assert (await rig.server.admin("GET", "/verify"))["ok"]
 
     asyncio.run(run())
 

@@ -174,6 +174,8 @@ def test_a_file_system_that_turned_read_only_ends_the_process_until_it_is_writab
 def test_a_file_that_was_moved_ends_the_process_within_2_s_and_is_used_when_it_is_back(
     rig: Rig,
 ) -> None:
+    """Meanwhile no start makes an empty one in its place."""
+
     async def run() -> None:
         async with rig:
             await rig.server.start()
@@ -182,15 +184,19 @@ def test_a_file_that_was_moved_ends_the_process_within_2_s_and_is_used_when_it_i
             await rig.healed()
             aside = rig.folder / "aside"
             aside.mkdir()
-            names = [f"{rig.server.database.name}{suffix}" for suffix in ("", "-wal", "-shm")]
+            names = [f"{rig.server.database.name}{suffix}" for suffix in ("-wal", "-shm", "")]
             for name in names:
                 shutil.move(rig.folder / name, aside)
             assert await rig.server.ended(within_s=SEEN_WITHIN_S + SLACK_S) == 1
             assert rig.server.logged("the database file was moved; ending the process")
-            assert not await is_ready(rig)
-            for name in names:
-                shutil.move(aside / name, rig.folder)
-            await rig.server.start()
+            async with supervised(rig) as refusals:
+                await until(lambda: len(refusals) >= 2, "it is not started")
+                assert not await is_ready(rig)
+                (line,) = refusals[-1].splitlines()
+                assert f"{rig.server.database} is gone" in line
+                for name in names:
+                    shutil.move(aside / name, rig.folder)
+                await until(lambda: is_ready(rig), "readiness is green", within_s=15)
             await green(rig)
             await rig.post(20)
             await rig.check_after_healing()

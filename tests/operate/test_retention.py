@@ -7,6 +7,7 @@ from tests.conftest import Enter, Log, MakeService, Run, new_organization
 
 from triggers_api.model.retention import RetentionDays
 from triggers_api.operate.retention import Retention
+from triggers_api.store.base import Pruned
 from triggers_api.testing import ADMIN_KEY, API_KEY, FrozenClock, Receiver, Service
 
 DAY_S = 86_400
@@ -93,6 +94,37 @@ def test_with_0_days_attempts_are_kept_for_ever(
     clock.advance(seconds=3650 * DAY_S)
     sweep(service, run)
     assert attempts(service, run) == [1]
+
+
+def test_one_moment_holds_for_a_whole_sweep_so_that_no_delivery_goes_before_its_event(
+    service: Service, run: Run, receiver: Receiver, clock: FrozenClock
+) -> None:
+    run(service.subscribe(receiver.url))
+    delivered(service, run, 1)
+    clock.advance(seconds=7 * DAY_S - 60)
+    run(service.app.retention.run_once())
+    clock.advance(seconds=120)
+    sweep(service, run)
+    assert (kept(service, run), attempts(service, run)) == (1, [1])
+    sweep(service, run)
+    assert (kept(service, run), attempts(service, run)) == (0, [])
+
+
+def test_where_another_process_is_at_it_a_sweep_ends_and_begins_anew_an_hour_later(
+    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one goes on with the rest."""
+    asked = 0
+
+    async def elsewhere(*_: object, **__: object) -> Pruned:
+        nonlocal asked
+        asked += 1
+        return Pruned(elsewhere=True)
+
+    monkeypatch.setattr(service.app.store, "prune_events", elsewhere)
+    for turn in (1, 2):
+        assert run(service.app.retention.run_once()) == HOUR_S
+        assert asked == turn
 
 
 # ── events ────────────────────────────────────────────────────────────────────────────────────

@@ -438,6 +438,51 @@ def test_what_a_deleted_consumer_had_in_hand_is_read_again(buffered: Buffered, l
     assert "entries were in nobody's hands; they are read again" in said(log)
 
 
+@pytest.mark.parametrize("more_comes", [False, True])
+def test_what_was_handed_out_in_an_answer_that_was_lost_is_landed_before_what_came_later(
+    buffered: Buffered, monkeypatch: pytest.MonkeyPatch, *, more_comes: bool
+) -> None:
+    """Redis dies, or the connection does, between the handing out and the answer; the lead stays."""
+    consumer = buffered.buffer.consumer
+    buffered.send()
+    assert buffered.land() == 1
+    sent = [buffered.send()["id"] for _ in range(3)]
+    execute = consumer._redis.execute
+
+    async def lost(*command: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever it answers
+        answer = await execute(*command, **options)
+        if command[0] == "XREADGROUP":
+            raise OutcomeUnknown
+        return answer
+
+    with monkeypatch.context() as broken:
+        broken.setattr(consumer._redis, "execute", lost)
+        buffered.run(consumer.run_once())
+    if more_comes:
+        sent.append(buffered.send()["id"])
+    buffered.run(consumer.run_once())
+    assert set(buffered.listed()) >= set(sent[:3])
+    buffered.land()
+    assert set(buffered.listed()) >= set(sent)
+    assert buffered.length == 0
+
+
+def test_what_another_read_after_it_had_lost_the_lead_is_landed_by_who_has_it(
+    buffered: Buffered,
+) -> None:
+    consumer = buffered.buffer.consumer
+    buffered.send()
+    assert buffered.land() == 1
+    sent = buffered.send()
+    buffered.server.call(
+        "XREADGROUP", "GROUP", "landing", "late", "STREAMS", consumer._names.stream, ">"
+    )
+    for _ in range(3):
+        buffered.run(consumer.run_once())
+    assert sent["id"] in buffered.listed()
+    assert buffered.length == 0
+
+
 def test_slow_webhooks_never_hold_what_waits(
     make_service: MakeService, enter: Enter, run: Run
 ) -> None:

@@ -375,10 +375,15 @@ class Consumer:
 
     async def _read(self) -> None:
         count = max(_FEWEST, min(_MOST, int(_BYTES / max(self._size, 1.0))))
-        answer = await self._redis.execute(
-            "XREADGROUP", "GROUP", GROUP, self._worker_id, "COUNT", count,
-            "STREAMS", self._names.stream, ">",
-        )  # fmt: skip
+        try:
+            answer = await self._redis.execute(
+                "XREADGROUP", "GROUP", GROUP, self._worker_id, "COUNT", count,
+                "STREAMS", self._names.stream, ">",
+            )  # fmt: skip
+        except Unavailable:
+            # What the answer would have brought is in our hands by what Redis knows, and is not here.
+            self._leads = False
+            raise
         entries = answer[0][1] if answer else []
         found = [Entry.of(place, fields) for place, fields in entries]
         if not found:
@@ -391,7 +396,8 @@ class Consumer:
     async def _find_forgotten(self) -> bool:
         """Have what is in nobody's hands read again from the first entry on; whether there is any.
 
-        Somebody has deleted a consumer that had something in hand, or moved the group.
+        Somebody has deleted a consumer that had something in hand, or moved the group. What Redis has in
+        somebody's hands, and is not in ours, is taken over with the next turn: the lead is here.
         """
         names = self._names
         first, pending = await self._redis.pipeline(
@@ -403,7 +409,10 @@ class Consumer:
         for each in (first, pending):
             if isinstance(each, Exception):
                 raise each
-        if not first or pending[0] or _place(first[0][0]) > _place(self._last):
+        if pending[0]:
+            self._leads = False
+            return False
+        if not first or _place(first[0][0]) > _place(self._last):
             return False
         log.warning("entries were in nobody's hands; they are read again")
         await self._redis.execute("XGROUP", "SETID", names.stream, GROUP, "0")

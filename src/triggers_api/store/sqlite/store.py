@@ -244,6 +244,9 @@ class SqliteStore:
         refuse_network_file_system(path)
         lock = OwnerLock(path)
         try:
+            beside = secret_path(path)
+            if not lock.was_closed:
+                _refuse_to_begin_anew(path, beside)
             connection = open_writer(path, vfs=vfs, synchronous=synchronous)
             try:
                 if not lock.was_closed:
@@ -253,7 +256,6 @@ class SqliteStore:
                 store_clock = StoreClock(clock, not_before=ids.made_at(last))
                 # Whoever held a lease was a process that had this lock: it is gone.
                 schema.free_all_leases(connection, now=store_clock())
-                beside = secret_path(path)
                 kept = found_secret(beside) if secret_keys else kept_secret(beside)
                 return cls(
                     path,
@@ -1461,6 +1463,16 @@ class SqliteStore:
 
     def _event(self, event_id: str) -> int:
         return self._keys.find(ids.EVENT, event_id)
+
+
+def _refuse_to_begin_anew(path: Path, beside: Path) -> None:
+    # Whoever takes the file away from under a server does not mean to have an empty one in its place,
+    # which whatever starts servers again would make at once.
+    if beside.exists() and not path.exists():
+        raise StartError(
+            f"{path} is gone, and was in use when its last server ended: put it back, its -wal file "
+            f"first; to begin with an empty one, delete {path.name}.lock"
+        )
 
 
 def _files(path: Path) -> list[tuple[int, int] | None]:
