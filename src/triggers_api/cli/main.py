@@ -44,7 +44,7 @@ _COMMANDS: Final = {
     "backup": ("backup", "Copy the embedded database while it is served."),
     "restore": ("restore", "Put a copy in place of the embedded database."),
     "copy": ("copy", "Move an installation from a file to PostgreSQL."),
-    "doctor": ("doctor", "Check the machine, the settings and the database."),
+    "doctor": ("doctor", "Check the machine, the settings, the database and the service."),
     "bench": ("bench", "Measure the service on this machine."),
 }
 
