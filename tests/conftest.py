@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, TypeVar
 import pytest
 import structlog
 import uvloop
+from hypothesis import HealthCheck, settings
 from tests.buffered import (
     ABOUT_NO_REDIS,
     READ_THEIR_OWN_WRITES,
@@ -29,6 +30,10 @@ from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 pytest.register_assert_rewrite(
     *(f"tests.faults.{name}" for name in ("invariants", "rig", "scenarios", "server", "states"))
 )
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

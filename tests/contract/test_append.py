@@ -364,7 +364,7 @@ def test_ids_are_the_store_s_own_and_rise(world: World, clock: FrozenClock) -> N
     assert {ids.received_ms(each) for each in made} == {clock()}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_simultaneous_calls_with_any_mixture_of_dedup_ids_store_each_id_once(
     shared_world: World, data: st.DataObject

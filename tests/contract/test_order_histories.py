@@ -213,7 +213,6 @@ def test_whatever_happens_only_the_first_of_a_line_goes_out_and_no_line_stands_s
         settings=settings(
             max_examples=20,
             stateful_step_count=25,
-            deadline=None,
             derandomize="CI" in os.environ,
             suppress_health_check=list(HealthCheck),
         ),

@@ -509,7 +509,6 @@ def test_whatever_happens_in_whatever_order_the_promise_holds(
         settings=settings(
             max_examples=examples,
             stateful_step_count=30,
-            deadline=None,
             derandomize="CI" in os.environ,
             suppress_health_check=list(HealthCheck),
         ),

@@ -360,7 +360,7 @@ def test_a_thousand_idle_endpoints_cost_no_memory_for_ever(monkeypatch: pytest.M
     assert len(lanes._restricted) <= 101
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     slots=st.integers(1, 12),
     shared=st.booleans(),
@@ -415,7 +415,7 @@ def test_whatever_happens_no_bound_is_exceeded_and_nothing_is_lost(
     assert lanes.wanted == 2 * slots
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(slots=st.integers(1, 12), shared=st.booleans(), seed=st.integers(0, 2**32))
 def test_while_receivers_answer_everything_that_came_is_sent(
     *, slots: int, shared: bool, seed: int

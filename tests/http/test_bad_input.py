@@ -975,7 +975,6 @@ fuzz = settings(
     max_examples=500,
     derandomize=True,
     database=None,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

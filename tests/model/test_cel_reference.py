@@ -165,7 +165,7 @@ def ours(text: str) -> bool | None:
     return None if judgement.fault is not None else judgement.matches
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(expressions)
 @example("payload.n == payload.whole && 3.0 in [payload.n] && [payload.whole] == [3]")
 @example("-7 / 2 == -3 && -7 % 2 == -1 && 7 % -2 == 1")

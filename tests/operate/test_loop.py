@@ -12,7 +12,7 @@ from tests.conftest import Log, Run
 from triggers_api.errors import StoreUnavailable
 from triggers_api.operate.loop import Loop
 
-SOON_S: Final = 2.0
+SOON_S: Final = 10.0
 
 
 class Part:

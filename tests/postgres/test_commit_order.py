@@ -283,7 +283,7 @@ def rehearsal(postgres: Postgres, run: Run) -> Any:  # noqa: ANN401 - it yields
 
 
 @given(played=steps)
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_in_whatever_order_writers_end_each_reader_is_told_of_each_event_once(
     run: Run, rehearsal: Rehearsal, played: list[tuple[str, int]]
 ) -> None:
@@ -300,9 +300,7 @@ def test_without_the_horizon_an_order_is_found_in_which_one_is_skipped(
     monkeypatch.setattr(record_reads, "SQL", {"log": broken})
 
     @given(played=steps)
-    @settings(
-        deadline=None, max_examples=300, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=300, database=None, suppress_health_check=list(HealthCheck))
     def is_told_of_each(played: list[tuple[str, int]]) -> None:
         told, committed = run(rehearsal.play(played))
         for each in told:

@@ -303,7 +303,8 @@ def _allowed(level: int, rate: Rate) -> RateDecision:
 def _refused(level: int, cost: int, rate: Rate) -> RateDecision:
     return RateDecision(
         False,
-        quota.free_units(level, rate),
+        # Some may have come back since the ledger was asked: nobody is told no and that there is enough.
+        min(quota.free_units(level, rate), max(cost - 1, 0)),
         quota.reset_s(level, rate),
         quota.wait_s(level, cost, rate),
     )
