@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import signal
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
@@ -30,6 +31,11 @@ from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 pytest.register_assert_rewrite(
     *(f"tests.faults.{name}" for name in ("invariants", "rig", "scenarios", "server", "states"))
 )
+
+# Whoever begins the tests in a shell's background has interrupts ignored, by all that they start too:
+# what is interrupted in a test would go on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -340,14 +341,18 @@ def test_top_watches_on_a_terminal_until_it_is_interrupted(
 ) -> None:
     ours, theirs = pty.openpty()
     known = {"TRIGGERS_URL": serving.url, "TRIGGERS_ADMIN_KEY": ADMIN_KEY, "TERM": "xterm"}
-    with subprocess.Popen(
-        (*TRIGGERS, "top", "--interval", "0.5"),
-        cwd=tmp_path,
-        env=environment(**known),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    ) as process:
+    with (
+        subprocess.Popen(
+            (*TRIGGERS, "top", "--interval", "0.5"),
+            cwd=tmp_path,
+            env=environment(**known),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        ) as process,
+        ExitStack() as at_last,
+    ):
+        at_last.callback(process.kill)
         os.close(theirs)
         seen = b""
         deadline = time.monotonic() + LONGEST_S
