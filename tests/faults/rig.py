@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.faults import invariants
-from tests.faults.endpoint import FLAKY_PATIENCE, Behaviour, Endpoint
+from tests.faults.endpoint import FLAKY_PATIENCE, Behaviour, Endpoint, healthy
 from tests.faults.history import History, Outcome, Request, Target, load
 from tests.faults.invariants import Dump, Invariants, Subscriber
 from tests.faults.server import PATIENCE_S, Server, until
@@ -98,6 +98,13 @@ class Rig(Run):
             self.folder, bug=bug, **({"retry_schedule": FLAKY_PATIENCE} | settings)
         )
         return self.server
+
+    async def begin(self, events: int) -> None:
+        """Start, and deliver so many to an endpoint that takes them."""
+        await self.server.start()
+        await self.endpoint("healthy", healthy)
+        await self.post(events)
+        await self.healed()
 
     async def _ready(self) -> bool:
         return (await self.server.ready()).status == 200

@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 async def failing_syncs(rig: Rig, *, at: int, error: str) -> None:
     """The n-th sync from now on fails, and all that follow it, until the process is another one."""
     async with rig:
-        await rig.server.start()
-        await rig.endpoint("healthy", healthy)
-        await rig.post(50)
-        await rig.healed()
+        await rig.begin(50)
         inject = faults(SYNCS, f"error={error}:when={at}+")
         async with Tracer(rig.server, rig.folder / "strace.txt", *inject):
             requests = rig.requests(400)

@@ -57,10 +57,7 @@ def test_a_full_disk_refuses_events_and_goes_on_when_there_is_room(
     async def run() -> None:
         on(rig, volume)
         async with rig:
-            await rig.server.start()
-            await rig.endpoint("healthy", healthy)
-            await rig.post(50)
-            await rig.healed()
+            await rig.begin(50)
             volume.fill()
             await post_until_refused(rig)
             # Room for one small row, and none for an event: that is full all the same.

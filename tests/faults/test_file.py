@@ -78,10 +78,7 @@ def test_a_foreign_lock_is_answered_with_503_until_it_is_gone(rig: Rig) -> None:
 
     async def run() -> None:
         async with rig:
-            await rig.server.start()
-            await rig.endpoint("healthy", healthy)
-            await rig.post(20)
-            await rig.healed()
+            await rig.begin(20)
             foreign = apsw.Connection(str(rig.server.database))
             foreign.execute("BEGIN IMMEDIATE")
             meanwhile = await rig.post(4)
@@ -228,10 +225,7 @@ def test_a_file_that_is_no_database_is_refused_or_made_one(rig: Rig, content: by
 
 async def damage(rig: Rig) -> None:
     """Leave a database, not closed in order, with an inner page that is not what it was."""
-    await rig.server.start()
-    await rig.endpoint("healthy", healthy)
-    await rig.post(300)
-    await rig.healed()
+    await rig.begin(300)
     rig.server.kill()
     database = rig.server.database
     with_log = apsw.Connection(str(database))
@@ -319,10 +313,7 @@ def test_the_file_alone_is_a_whole_copy_after_a_stop_in_order(rig: Rig, tmp_path
 
     async def run() -> None:
         async with rig:
-            await rig.server.start()
-            await rig.endpoint("healthy", healthy)
-            await rig.post(20)
-            await rig.healed()
+            await rig.begin(20)
             assert await rig.server.stop() == 0
         copy = tmp_path / "copy"
         copy.mkdir()

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import aiohttp
 import apsw
 import pytest
-from tests.faults.endpoint import healthy
 from tests.faults.history import Outcome
 from tests.faults.server import NotStarted, until
 from tests.faults.states import AWAY, FINE, SEEN_WITHIN_S, SLACK_S, all_say
-from tests.faults.volume import mounted
+from tests.faults.volume import Volume, mounted
 
 if TYPE_CHECKING:
     from tests.faults.rig import Rig
@@ -46,10 +45,7 @@ def test_a_file_that_another_program_has_locked_is_seen_within_2_s_and_so_is_the
 
     async def run() -> None:
         async with rig:
-            await rig.server.start()
-            await rig.endpoint("healthy", healthy)
-            await rig.post(20)
-            await rig.healed()
+            await rig.begin(20)
             await green(rig)
             foreign = apsw.Connection(str(rig.server.database))
             foreign.execute("BEGIN IMMEDIATE")
@@ -73,27 +69,31 @@ def test_a_file_that_another_program_has_locked_is_seen_within_2_s_and_so_is_the
     asyncio.run(run())
 
 
+@asynccontextmanager
+async def on_volume(rig: Rig, folder: Path, kind: str, *, reserve_mb: int) -> AsyncIterator[Volume]:
+    """The service has a small file system to itself, and has delivered something."""
+    with mounted(kind, folder, megabytes=24) as volume:
+        database = volume.folder / "triggers.db"
+        rig.serve(database_url=f"sqlite:///{database}", disk_reserve_mb=reserve_mb)
+        rig.server.database = database
+        async with rig:
+            await rig.begin(20)
+            yield volume
+
+
 def test_a_disk_without_room_is_seen_within_2_s_although_nobody_asks_anything(
     rig: Rig, tmp_path: Path
 ) -> None:
     async def run() -> None:
-        with mounted("tmpfs", tmp_path, megabytes=24) as volume:
-            database = volume.folder / "triggers.db"
-            rig.serve(database_url=f"sqlite:///{database}", disk_reserve_mb=4)
-            rig.server.database = database
-            async with rig:
-                await rig.server.start()
-                await rig.endpoint("healthy", healthy)
-                await rig.post(20)
-                await rig.healed()
-                await green(rig)
-                volume.fill(spare=2 * MEGABYTE)
-                full = {"code": 503, "status": "not-ready", "disk": "storage-full"}
-                await red(rig, full | {"ready": 0, "disk ok": 0})
-                volume.free()
-                await green(rig)
-                await rig.post(20)
-                await rig.check_after_healing()
+        async with on_volume(rig, tmp_path, "tmpfs", reserve_mb=4) as volume:
+            await green(rig)
+            volume.fill(spare=2 * MEGABYTE)
+            full = {"code": 503, "status": "not-ready", "disk": "storage-full"}
+            await red(rig, full | {"ready": 0, "disk ok": 0})
+            volume.free()
+            await green(rig)
+            await rig.post(20)
+            await rig.check_after_healing()
 
     asyncio.run(run())
 
@@ -134,39 +134,31 @@ def test_a_file_system_that_turned_read_only_ends_the_process_until_it_is_writab
     """After a failed write SQLite and the kernel may hold different things for the file."""
 
     async def run() -> None:
-        with mounted("ext4", tmp_path, megabytes=24) as volume:
-            database = volume.folder / "triggers.db"
-            rig.serve(database_url=f"sqlite:///{database}", disk_reserve_mb=0)
-            rig.server.database = database
-            async with rig:
-                await rig.server.start()
-                await rig.endpoint("healthy", healthy)
-                await rig.post(20)
-                await rig.healed()
-                volume.abort()
-                lost = await rig.post(4)
-                assert Outcome.ACCEPTED not in {request.outcome for request in lost}
-                assert await rig.server.ended(within_s=SEEN_WITHIN_S) == 1
-                assert rig.server.said().splitlines()[-1].startswith("triggers: the disk failed")
-                async with supervised(rig) as refusals:
-                    await until(lambda: len(refusals) >= 2, "it is not started")
-                    assert not await is_ready(rig)
-                    assert "Traceback" not in refusals[-1]
-                    assert str(database) in refusals[-1]
-                    assert "Read-only file system" in refusals[-1]
+        async with on_volume(rig, tmp_path, "ext4", reserve_mb=0) as volume:
+            volume.abort()
+            lost = await rig.post(4)
+            assert Outcome.ACCEPTED not in {request.outcome for request in lost}
+            assert await rig.server.ended(within_s=SEEN_WITHIN_S) == 1
+            assert rig.server.said().splitlines()[-1].startswith("triggers: the disk failed")
+            async with supervised(rig) as refusals:
+                await until(lambda: len(refusals) >= 2, "it is not started")
+                assert not await is_ready(rig)
+                assert "Traceback" not in refusals[-1]
+                assert str(rig.server.database) in refusals[-1]
+                assert "Read-only file system" in refusals[-1]
 
-                    def writable() -> bool:
-                        # Not while a server that is being started has a file of it open.
-                        with suppress(OSError):
-                            volume.mend()
-                            return True
-                        return False
+                def writable() -> bool:
+                    # Not while a server that is being started has a file of it open.
+                    with suppress(OSError):
+                        volume.mend()
+                        return True
+                    return False
 
-                    await until(writable, "it is writable again")
-                    await until(lambda: is_ready(rig), "readiness is green", within_s=15)
-                    assert await rig.server.metric("triggers_ready") == 1
-                await rig.repeat_unknown()
-                await rig.check_after_healing(tracebacks=True)
+                await until(writable, "it is writable again")
+                await until(lambda: is_ready(rig), "readiness is green", within_s=15)
+                assert await rig.server.metric("triggers_ready") == 1
+            await rig.repeat_unknown()
+            await rig.check_after_healing(tracebacks=True)
 
     asyncio.run(run())
 
@@ -178,10 +170,7 @@ def test_a_file_that_was_moved_ends_the_process_within_2_s_and_is_used_when_it_i
 
     async def run() -> None:
         async with rig:
-            await rig.server.start()
-            await rig.endpoint("healthy", healthy)
-            await rig.post(20)
-            await rig.healed()
+            await rig.begin(20)
             aside = rig.folder / "aside"
             aside.mkdir()
             names = [f"{rig.server.database.name}{suffix}" for suffix in ("-wal", "-shm", "")]
