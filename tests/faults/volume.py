@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from triggers_api.operate.disk import free_bytes
+
 
 class Volume:
     """Where it is mounted, and the ballast that fills it."""
@@ -20,17 +22,16 @@ class Volume:
         self._ballast = folder / "ballast"
 
     def fill(self, *, spare: int = 0) -> None:
-        """Take all room but so many bytes."""
+        """Take all room but so many bytes, which are free all the time: nobody else finds it full."""
         with self._ballast.open("ab", buffering=0) as file:
             for size in (1 << 20, 4096):
-                try:
-                    while True:
+                while not spare or free_bytes(self.folder) >= spare + size:
+                    try:
                         file.write(b"\0" * size)
-                except OSError as error:
-                    if error.errno != errno.ENOSPC:
-                        raise
-            if spare:
-                file.truncate(max(0, self._ballast.stat().st_size - spare))
+                    except OSError as error:
+                        if spare or error.errno != errno.ENOSPC:
+                            raise
+                        break
             os.fsync(file.fileno())
 
     def give_back(self, size: int) -> None:
