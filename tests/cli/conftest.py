@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import Empty, Queue
 from threading import Thread
 from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -75,9 +76,17 @@ class Serving:
             stderr=self._err,
             text=True,
         )
-        self.greeting = self._greeting()
-        found = re.search(r"http://(\[[\da-f:]+\]|[\w.]+):\d+", self.greeting)
-        assert found, self.greeting + self.log
+        # What nobody reads would hold it up once the pipe is full.
+        self._lines: Queue[str] = Queue()
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
+        try:
+            self.greeting = self._greeting()
+            found = re.search(r"http://(\[[\da-f:]+\]|[\w.]+):\d+", self.greeting)
+            assert found, self.greeting + self.log
+        except AssertionError:
+            self.close()
+            raise
         self.url = found[0]
 
     def _greeting(self) -> str:
@@ -88,16 +97,27 @@ class Serving:
                 break
         return "".join(lines)
 
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put("")
+
     def line(self) -> str:
         """The next line of standard output; empty when it has ended."""
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
+        try:
+            line = self._lines.get(timeout=LONGEST_S)
+        except Empty:
+            raise AssertionError(f"it says nothing more:\n{self.log}") from None
+        if not line:
+            self._lines.put(line)
+        return line
 
     @property
     def log(self) -> str:
         """All that was written to standard error."""
         self._err.seek(0)
-        return self._err.read().decode()
+        return self._err.read().decode(errors="replace")
 
     @property
     def pid(self) -> int:
@@ -119,6 +139,7 @@ class Serving:
         if self._process.poll() is None:
             self._process.kill()
             self.wait()
+        self._reader.join(LONGEST_S)
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._err.close()

@@ -22,6 +22,7 @@ def first_deliveries(serving: Serving, count: int) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     while len(found) < count:
         line = serving.line()
+        assert line, serving.log
         if line.strip():
             match = DELIVERED.fullmatch(line)
             assert match, line

@@ -109,6 +109,8 @@ class Session:
         self._database_url = database_url
         self._redis_url = REDIS if redis_port is None else f"redis://127.0.0.1:{redis_port}"
         self.answers: list[Answer] = []
+        """One for each ``curl`` of a page, however often it looked."""
+        self._judged = 0
         self.commands = 0
         """How many were run."""
         self.last: dict[str, str] = {}
@@ -187,6 +189,7 @@ class Session:
 
     def _command(self, step: Step, command: str, deadline: float) -> str:
         """A command that ends; a look at what becomes of something is repeated until the deadline."""
+        before = len(self.answers)
         ended = subprocess.run(
             ["sh", "-c", command],
             cwd=self.folder,
@@ -203,13 +206,15 @@ class Session:
         self._judge(step, printed)
         if missing := missing_line(step.shown, printed):
             if _LOOKS.match(command) and time.monotonic() < deadline:
+                del self.answers[before:]
                 time.sleep(0.05)
                 return self._command(step, command, deadline)
             raise Failed(f"$ {command}\ndid not print {missing!r}, but\n{printed}")
         return printed
 
     def _judge(self, step: Step, printed: str) -> None:
-        for note in self._notes.read_text().splitlines()[len(self.answers) :]:
+        for note in self._notes.read_text().splitlines()[self._judged :]:
+            self._judged += 1
             status, body = json.loads(note).values()
             with suppress(ValueError):
                 body = json.loads(body)

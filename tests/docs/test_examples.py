@@ -86,7 +86,7 @@ def test_orders_are_received_once_by_webhook_and_packed_once_from_the_inbox(shop
     assert sorted(consumer.numbers("packed", ORDERS)) == [*range(ORDERS)]
     consumer.process.send_signal(signal.SIGTERM)
     consumer.says("ended")
-    assert consumer.process.wait(20) == 0
+    assert consumer.process.wait(60) == 0
     state = shop.service.client.inbox("packing").state()
     assert (state.unacked, state.leased) == (0, 0)
 
@@ -105,8 +105,8 @@ def test_what_cannot_be_sent_is_kept_and_sent_the_next_time(shop: Shop) -> None:
     (nowhere,) = free_ports(1)
     away = shop.start("producer.py", "1", TRIGGERS_URL=f"http://127.0.0.1:{nowhere}")
     away.says("kept")
-    assert away.process.wait(20) == 0
+    assert away.process.wait(60) == 0
     back = shop.start("producer.py", "2")
     assert back.says("sent") == "sent 1 and 0 were there already"
-    assert back.process.wait(20) == 0
+    assert back.process.wait(60) == 0
     assert len([*shop.service.client.events.list(type="order.placed")]) == 2
