@@ -177,7 +177,8 @@ def test_a_service_that_swallows_everything_costs_the_deadline_and_no_more(
     begun = time.monotonic()
     with pytest.raises(DeadlineExceeded) as over:
         client.send("a")
-    assert 2.4 < time.monotonic() - begun < LONG_S
+    # It ends as soon as the next pause, of 0.8 s at the most by then, would be longer than what is left.
+    assert 1.6 < time.monotonic() - begun < LONG_S
     assert over.value.attempts >= 2
     assert over.value.may_have_arrived
 

@@ -1,15 +1,16 @@
 """Ports for servers that begin a while after their port was chosen, or begin again on the same one.
 
 They are below those that systems give to outgoing connections and to whoever asks for any: one of these
-could be anybody's before its server has begun. The processes that share the tests of a run each have
-their own part, and none is given twice before all of a part were.
+could be anybody's before its server has begun. Nor is one given to two processes of tests at a time, of
+one run or of several: who is given it keeps a name on this machine that only one can have.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import socket
+import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
@@ -17,8 +18,11 @@ from itertools import cycle
 from typing import Final
 
 _FIRST: Final = 20_000
-_PARTS: Final = 16
-_PART: Final = 625
+_COUNT: Final = 10_000
+_KEPT: Final = 100
+"""So many are this process's at a time; by then the servers of the ones before have long begun."""
+
+_names: Final[deque[socket.socket]] = deque()
 
 
 def free_ports(count: int) -> list[int]:
@@ -29,17 +33,31 @@ def free_ports(count: int) -> list[int]:
 def free_port() -> int:
     """One of them."""
     for port in _turns():
-        with socket.socket() as each, suppress(OSError):  # in use: the next one
+        with (
+            suppress(OSError),
+            socket.socket() as each,
+        ):  # taken, one way or the other: the next one
+            _claim(port)
             each.bind(("127.0.0.1", port))
             return port
     raise AssertionError("there is always another turn")
 
 
+def _claim(port: int) -> None:
+    if sys.platform != "linux":
+        return
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        name.bind(f"\0port-of-tests-{port}")
+    except OSError:
+        name.close()
+        raise
+    _names.append(name)
+    while len(_names) > _KEPT:
+        _names.popleft().close()
+
+
 @cache
 def _turns() -> Iterator[int]:
-    """This process's part, round and round; from anywhere, because another run may have the same."""
-    # As pytest-xdist names the processes: gw0, gw1 and so on.
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")[2:]
-    part = int(worker) % _PARTS if worker.isdecimal() else random.randrange(_PARTS)
-    begin = random.randrange(_PART)
-    return cycle(_FIRST + part * _PART + (begin + number) % _PART for number in range(_PART))
+    """Every port, round and round, in an order of this process."""
+    return cycle(random.sample(range(_FIRST, _FIRST + _COUNT), _COUNT))

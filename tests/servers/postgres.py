@@ -61,7 +61,6 @@ _SIGNALS: Final[dict[StopMode, signal.Signals]] = {
 
 _CONFIGURATION: Final = """
 listen_addresses = '127.0.0.1'
-port = {port}
 unix_socket_directories = '{folder}'
 max_connections = 300
 shared_buffers = 128MB
@@ -264,7 +263,7 @@ class PostgresServer(Postgres):
 
     def __enter__(self) -> Self:
         try:
-            self.start()
+            self._start_where_it_can()
         except BaseException:
             self._remove()
             raise
@@ -295,7 +294,7 @@ class PostgresServer(Postgres):
         assert not self.is_running(), "it is running"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self.programs / "postgres", "-D", self.data],
+                [self.programs / "postgres", "-D", self.data, "-p", str(self.port)],
                 cwd=self.folder,
                 env={"LC_ALL": "C", "PATH": os.environ.get("PATH", "")},
                 stdin=subprocess.DEVNULL,
@@ -305,6 +304,20 @@ class PostgresServer(Postgres):
                 **self._as,
             )
         self._until(self._is_ready, "the server takes connections")
+
+    def _start_where_it_can(self) -> None:
+        for _ in range(3):
+            try:
+                self.start()
+            except NoPostgres:
+                # Somebody was given the same port who does not ask for ours.
+                if "Address already in use" not in self.said():
+                    raise
+                self.port = free_port()
+                self._url = self.url(_MAINTENANCE)
+            else:
+                return
+        self.start()
 
     def stop(self, mode: StopMode = "fast") -> None:
         """Stop it as ``pg_ctl stop -m`` does, and wait until it is gone."""
@@ -364,7 +377,7 @@ class PostgresServer(Postgres):
         if made.returncode != 0:
             raise NoPostgres(f"initdb: {made.stderr}")
         with (self.data / "postgresql.conf").open("a") as file:
-            file.write(_CONFIGURATION.format(port=self.port, folder=self.folder))
+            file.write(_CONFIGURATION.format(folder=self.folder))
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "it was never started"

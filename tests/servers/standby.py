@@ -41,7 +41,6 @@ class Standby(PostgresServer):
         )
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(
-                f"port = {self.port}\n"
                 f"unix_socket_directories = '{self.folder}'\n"
                 f"recovery_min_apply_delay = {round(self._delay_s * 1000)}\n"
             )
