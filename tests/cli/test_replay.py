@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 from tests.cli.conftest import LONGEST_S, Ended, Endpoint, Serve, Serving, triggers
-from tests.docs.console import free_ports
+from tests.ports import free_ports
 
 from triggers_api.cli.api import UNREACHABLE
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import shlex
 import shutil
@@ -30,7 +29,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -38,6 +37,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from tests.docs.pages import ROOT, CodeBlock, code_blocks, name_of
+from tests.ports import free_ports
 
 PATIENCE_S: Final = 60.0
 DATABASE: Final = "postgresql://triggers@127.0.0.1:5432/triggers"
@@ -345,22 +345,6 @@ def missing_line(shown: list[str], printed: str) -> str | None:
         if text and not any(pattern.fullmatch(each) for each in lines):
             return line
     return None
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all different.
-
-    Below those that systems give to outgoing connections: one of these could be taken by a
-    connection of anybody's before its server is started.
-    """
-    with ExitStack() as held:
-        ports: list[int] = []
-        while len(ports) < count:
-            each = held.enter_context(socket.socket())
-            with suppress(OSError):  # in use: try another one
-                each.bind(("127.0.0.1", random.randrange(20_000, 30_000)))
-                ports.append(each.getsockname()[1])
-        return ports
 
 
 def is_listening(port: str) -> bool:

@@ -19,8 +19,9 @@ from typing import Any, Final, NamedTuple
 import pytest
 import trustme
 from tests.cli.conftest import LONGEST_S, Serve, Serving
-from tests.docs.console import free_ports, is_listening
+from tests.docs.console import is_listening
 from tests.external.conftest import Program
+from tests.ports import free_ports
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 NAME: Final = "triggers.example.org"

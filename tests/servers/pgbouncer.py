@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+from tests.ports import free_port
+
 _PATIENCE_S: Final = 20.0
 _LOOK_EVERY_S: Final = 0.01
 
@@ -51,9 +53,7 @@ class PgBouncer:
         self._folder = Path(tempfile.mkdtemp(prefix="triggers-pgbouncer-"))
         self._log = self._folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         (self._folder / "pgbouncer.ini").write_text(
             _CONFIGURATION.format(
                 host=server.hostname,
