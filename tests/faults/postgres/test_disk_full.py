@@ -59,7 +59,7 @@ async def post_until_refused(fleet: Fleet) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_full_disk_at_the_server_refuses_events_and_all_goes_on_when_there_is_room(
     make_fleet: MakeFleet, volume: Volume, small_database: str
 ) -> None:
