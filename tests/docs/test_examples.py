@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 from tests.docs.pages import ROOT
-from tests.ports import free_ports
+from tests.servers.ports import free_ports
 
 from triggers_api.testing import LocalService
 

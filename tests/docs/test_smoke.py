@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import pytest
 from tests.docs.pages import ROOT
 from tests.faults.server import Server
-from tests.ports import free_ports
+from tests.servers.ports import free_ports
 
 from triggers_api.testing import ADMIN_KEY, API_KEY
 

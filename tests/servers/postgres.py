@@ -24,7 +24,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import asyncpg
-from tests.ports import free_port
+from tests.servers.ports import free_port
 
 from triggers_api.failpoints import Failpoints
 from triggers_api.store.connect import StoreOptions, open_store

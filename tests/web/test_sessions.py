@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 from tests.conftest import Enter, MakeService, Run
-from tests.ports import free_port
+from tests.servers.ports import free_port
 from tests.web.conftest import Browser, browsing
 
 from triggers_api.testing import ADMIN_KEY, API_KEY, FrozenClock, Service
