@@ -22,6 +22,7 @@ from triggers_api.http.client_address import client_address
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.parameters import check_query
+from triggers_api.http.readers import Readers
 from triggers_api.http.tickets import Tickets
 from triggers_api.http.wire import request_id
 from triggers_api.ingest.limits import LimitsState
@@ -175,6 +176,7 @@ class Context:
         self.process = process
         self.level = level
         self.hints = Hints()
+        self.readers = Readers(settings.max_streams, metrics=metrics)
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def event(self, organization_id: str, event_id: str) -> EventDetail | None:
