@@ -324,6 +324,7 @@ class SqliteStore:
         if os.statvfs(self._path.parent).f_flag & os.ST_RDONLY:
             # By a kernel that met errors on it; the files stay open, and nothing can be written.
             raise StoreUnavailable(f"the file system of {self._path} is read-only")
+        self._lock.check_writable()
         refused = self._refused
         if refused is not None:
             # A transaction was refused; find out whether that still holds.
@@ -501,11 +502,18 @@ class SqliteStore:
         return await self._write("claim_probes", claim)
 
     async def settle_probe(
-        self, probe: ProbeClaim, error: str | None, *, notify: bool = False
+        self,
+        probe: ProbeClaim,
+        error: str | None,
+        *,
+        ended: str | None = None,
+        notify: bool = False,
     ) -> HealthChange | bool:
         return await self._write(
             "settle_probe",
-            lambda db: self._health.settle_probe(db, probe, error, notify=notify, now=self.now()),
+            lambda db: self._health.settle_probe(
+                db, probe, error, ended=ended, notify=notify, now=self.now()
+            ),
         )
 
     async def end_expired(self, notify: Collection[str]) -> int:
