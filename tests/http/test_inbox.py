@@ -334,8 +334,6 @@ def test_scopes_are_read_for_consumers_and_manage_for_named_inboxes(
         ("POST", "/api/inbox/nack", {"ids": [event]}),
         ("POST", "/api/inbox/extend", {"ids": [event], "lease_s": 5}),
         ("POST", "/api/inbox/seek", {"to": "start"}),
-        ("GET", "/api/inboxes", None),
-        ("GET", "/api/inboxes/named", None),
         ("GET", "/api/inboxes/named/events", None),
         ("POST", "/api/inboxes/named/pull", {}),
         ("DELETE", f"/api/inbox/{event}", None),
@@ -344,6 +342,9 @@ def test_scopes_are_read_for_consumers_and_manage_for_named_inboxes(
         assert reader.ask(method, path, body).status < 300, path
         for other in (sender, manager):
             assert_problem(other.ask(method, path, body), 403, "forbidden")
+    for path in ("/api/inboxes", "/api/inboxes/named"):
+        assert {each.ask("GET", path).status for each in (reader, manager)} == {200}
+        assert_problem(sender.ask("GET", path), 403, "forbidden")
     for method in ("PUT", "DELETE"):
         for other in (sender, reader):
             answer = other.ask(method, "/api/inboxes/named")

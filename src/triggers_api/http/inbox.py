@@ -285,7 +285,7 @@ async def delete_from_inbox(
 # ── inboxes by name ───────────────────────────────────────────────────────────────────────────────
 
 
-@get("/api/inboxes", summary="List inboxes", opt={ACCESS: (Scope.READ,)})
+@get("/api/inboxes", summary="List inboxes", opt={ACCESS: (Scope.READ, Scope.MANAGE)})
 async def list_inboxes(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
@@ -351,7 +351,7 @@ async def put_inbox(
     return Response(_view(context, inbox, _there(counts)), status_code=201 if is_new else 200)
 
 
-@get("/api/inboxes/{name:str}", summary="Get an inbox", opt={ACCESS: (Scope.READ,)})
+@get("/api/inboxes/{name:str}", summary="Get an inbox", opt={ACCESS: (Scope.READ, Scope.MANAGE)})
 async def get_inbox(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],

@@ -46,6 +46,7 @@ class EventStream:
         *,
         after: str | None,
         pattern: str | None,
+        may_read: Callable[[], bool],
         ending: Callable[[], bool],
         metrics: Metrics,
     ) -> None:
@@ -56,6 +57,7 @@ class EventStream:
             organization_id: whose events.
             after: the position to begin behind; ``None``: at the first event.
             pattern: of the types to be sent; ``None``: of all.
+            may_read: whether the key that asked is still good; the stream ends with it.
             ending: whether the service is about to end, and its streams with it.
             metrics: is told how many there are.
         """
@@ -63,6 +65,7 @@ class EventStream:
         self._organization_id = organization_id
         self._after = after
         self._pattern = pattern
+        self._may_read = may_read
         self._ending = ending
         self._metrics = metrics
         self._at_once = 1
@@ -93,6 +96,8 @@ class EventStream:
         look_again = False
         while not gone.done() and not self._ending():
             part = await self._next()
+            if not self._may_read():
+                return
             if part:
                 yield part
             elif part is None:
