@@ -31,7 +31,7 @@ MARK: Final = b"ce-specversion"
 
 _VERSION: Final = "1.0"
 _ALWAYS_TEXT: Final = frozenset(
-    {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema"}
+    {"id", "source", "type", "subject", "time", "datacontenttype", "dataschema"}
 )
 """What the specification itself names (context attributes, 2.8) is a string in JSON."""
 _PREFIX: Final = b"ce-"
