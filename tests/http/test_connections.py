@@ -450,6 +450,19 @@ def test_head_is_get_without_the_body(service: Service, run: Run, dial: Connect,
     run(main())
 
 
+def test_head_of_what_does_not_end_ends_with_the_head(
+    service: Service, run: Run, dial: Connect
+) -> None:
+    async def main() -> None:
+        connection = await dial(service)
+        await connection.send(written("HEAD", "/api/events/stream"))
+        head = await connection.answer(bodiless=True)
+        assert (head.status, head.headers["content-type"]) == (200, "text/event-stream")
+        assert (await connection.ask(LIVE)).status == 200
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("path", "methods"),
     [

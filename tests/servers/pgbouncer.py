@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+from tests.servers.ports import free_port
+
 _PATIENCE_S: Final = 20.0
 _LOOK_EVERY_S: Final = 0.01
 
@@ -29,7 +31,7 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = {sessions}
 max_client_conn = 500
-query_wait_timeout = 2
+query_wait_timeout = {patience_s}
 server_login_retry = 0.1
 {as_}
 """
@@ -38,22 +40,23 @@ server_login_retry = 0.1
 class PgBouncer:
     """A pooler in transaction mode. Use it with ``with``."""
 
-    def __init__(self, program: str, server_url: str, *, sessions: int = 3) -> None:
+    def __init__(
+        self, program: str, server_url: str, *, sessions: int = 3, patience_s: int = 10
+    ) -> None:
         """Nothing runs yet.
 
         Args:
             program: the path of ``pgbouncer``.
             server_url: of any database on the server.
             sessions: how many of the server's sessions the clients of one database share.
+            patience_s: how long a client waits for one of them before it is sent away.
         """
         server = urlsplit(server_url)
         self._program = program
         self._folder = Path(tempfile.mkdtemp(prefix="triggers-pgbouncer-"))
         self._log = self._folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         (self._folder / "pgbouncer.ini").write_text(
             _CONFIGURATION.format(
                 host=server.hostname,
@@ -61,6 +64,7 @@ class PgBouncer:
                 user=server.username,
                 port=self.port,
                 sessions=sessions,
+                patience_s=patience_s,
                 # It refuses to be root.
                 as_="user = nobody" if os.geteuid() == 0 else "",
             )
@@ -99,7 +103,8 @@ class PgBouncer:
     def stop(self) -> None:
         """End it at once, and every connection through it."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        # Newer versions wait for their clients at a SIGTERM; this ends each version at once.
+        self._process.send_signal(signal.SIGQUIT)
         self._process.wait(_PATIENCE_S)
 
     def said(self) -> str:

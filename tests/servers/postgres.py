@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -26,6 +24,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import asyncpg
+from tests.servers.ports import free_port
 
 from triggers_api.failpoints import Failpoints
 from triggers_api.store.connect import StoreOptions, open_store
@@ -498,15 +497,6 @@ def _unprivileged() -> dict[str, Any]:
     from pwd import getpwnam  # noqa: PLC0415 - only where there is a root
 
     return {"user": _UNPRIVILEGED, "group": getpwnam(_UNPRIVILEGED).pw_gid, "extra_groups": ()}
-
-
-def free_port() -> int:
-    """Below those that systems give to outgoing connections: it must be free after a restart too."""
-    while True:
-        with socket.socket() as each, suppress(OSError):
-            each.bind(("127.0.0.1", random.randrange(20_000, 30_000)))
-            port: int = each.getsockname()[1]
-            return port
 
 
 def _children(parent: int) -> list[int]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Self, cast
 
 from hiredis import Reader, pack_command
-from tests.servers.postgres import free_port
+from tests.servers.ports import free_port
 
 PROGRAMS: Final = ("valkey", "redis")
 """What there may be to test with; the first always is."""

@@ -231,7 +231,7 @@ async def stream_events(
         pattern=type_,
         may_read=lambda: context.directory.principal_of(principal.key_id) is not None,
         ending=context.ending,
-        metrics=context.metrics,
+        readers=context.readers,
     )
     return cast("ASGIApp", stream)
 
