@@ -442,18 +442,24 @@ def test_what_consumers_do_is_counted(service: Service, run: Run, inbox: Consume
         assert grown[f'triggers_inbox_settled_total{{status="{status}"}}'] == count
 
 
-def test_live_who_waits_for_an_organization_that_is_deleted_is_turned_away(
-    service: Service, run: Run
+@pytest.mark.parametrize("what", ["organization", "key"])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [("POST", "/api/inbox/pull", {"wait_s": 30}), ("GET", "/api/inbox?wait_s=30", None)],
+)
+def test_live_who_waits_with_a_key_that_is_revoked_meanwhile_is_turned_away(
+    service: Service, run: Run, method: str, path: str, body: object, what: str
 ) -> None:
-    organization_id, key = run(new_organization(service))
+    organization_id, _ = run(new_organization(service))
+    key = run(new_key(service, organization_id, scopes=["read"]))
 
     async def wait_and_delete() -> Answer:
-        pulling = asyncio.create_task(
-            service.call("POST", "/api/inbox/pull", {"wait_s": 30}, key=key)
-        )
+        asking = asyncio.create_task(service.call(method, path, body, key=key["key"]))
         await waiting(service, 1)
-        path = f"/api/admin/organizations/{organization_id}"
-        assert (await service.call("DELETE", path, key=ADMIN_KEY)).status == 204
-        return await pulling
+        there = f"/api/admin/organizations/{organization_id}"
+        if what == "key":
+            there += f"/keys/{key['id']}"
+        assert (await service.call("DELETE", there, key=ADMIN_KEY)).status == 204
+        return await asking
 
     assert_problem(run(wait_and_delete()), 401, "unauthorized")
