@@ -517,6 +517,17 @@ def test_other_spellings_of_an_address_meet_the_same_checks(
     assert answer.headers["location"] == f"/api/events/{answer.json['id']}"
 
 
+@pytest.mark.parametrize(
+    "path", ["/metrics/", "//metrics", "/metrics//", "/%6detrics", "/metrics%2f"]
+)
+def test_metrics_have_one_spelling_for_proxies_to_keep_inside(
+    service: Service, run: Run, path: str
+) -> None:
+    assert_problem(run(once(service, written("GET", path))), 404, "not-found")
+    assert run(once(service, written("GET", "/metrics?"))).status == 200
+    assert run(once(service, written("GET", "http://triggers.test/metrics"))).status == 200
+
+
 def test_the_host_header_reaches_no_answer(service: Service, run: Run) -> None:
     for host in (b"evil.test", b"evil.test:99999999", b"", b"evil test", b"evil\xff"):
         for request in (event(), written("GET", "/openapi.json"), written("GET", "/docs")):
