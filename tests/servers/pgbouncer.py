@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-_PATIENCE_S: Final = 20.0
+from tests.servers.postgres import free_port
+
+_PATIENCE_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.01
 
 _CONFIGURATION: Final = """
@@ -29,7 +31,7 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = {sessions}
 max_client_conn = 500
-query_wait_timeout = 2
+query_wait_timeout = 10
 server_login_retry = 0.1
 {as_}
 """
@@ -51,9 +53,7 @@ class PgBouncer:
         self._folder = Path(tempfile.mkdtemp(prefix="triggers-pgbouncer-"))
         self._log = self._folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         (self._folder / "pgbouncer.ini").write_text(
             _CONFIGURATION.format(
                 host=server.hostname,

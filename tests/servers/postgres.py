@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import secrets
 import shutil
 import signal
@@ -50,7 +49,7 @@ _ROOM: Final = 4 << 30
 """Bytes that must be free where a server keeps its files in memory."""
 
 _PATIENCE_S: Final = 60.0
-_LEAVING_S: Final = 2.0
+_LEAVING_S: Final = 20.0
 _LOOK_EVERY_S: Final = 0.005
 _LONG_AGO: Final = "2020-01-01T00:00:00Z"
 
@@ -74,6 +73,12 @@ log_line_prefix = '%m [%p] %q%a '
 """
 # What a 202 rests on (fsync, full_page_writes, synchronous_commit) stays as PostgreSQL has it.
 
+
+_END_ALL: Final = """
+SELECT CASE WHEN datname = $1 THEN pg_terminate_backend(pid, $2) END FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND (datname = $1 OR datname IS NULL)
+"""
+# Whoever is on its way in has no database yet, and is refused or seen to be in one a moment later.
 
 _LIFELINE: Final = """
 cat
@@ -177,11 +182,11 @@ class Postgres:
     def shut_out(self, database: str) -> None:
         """End every connection to a database, and take no new ones."""
         self.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS false')
-        self.execute(
-            "SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity WHERE datname = $1",
-            database,
-            int(_PATIENCE_S * 1000),
-        )
+        give_up = time.monotonic() + _LEAVING_S
+        while self.execute(_END_ALL, database, int(_PATIENCE_S * 1000)):
+            if time.monotonic() > give_up:
+                return
+            time.sleep(_LOOK_EVERY_S)
 
     def let_in(self, database: str) -> None:
         """Take connections to a database again."""
@@ -319,6 +324,8 @@ class PostgresServer(Postgres):
         """SIGKILL to the postmaster, and to what it leaves: all of it is gone when this returns."""
         process = self._running()
         self._caller.run(self._disconnect())
+        # It makes no more of them while they are counted.
+        stand_still(process.pid)
         children = _children(process.pid)
         process.kill()
         process.wait(_PATIENCE_S)
@@ -501,12 +508,51 @@ def _unprivileged() -> dict[str, Any]:
 
 
 def free_port() -> int:
-    """Below those that systems give to outgoing connections: it must be free after a restart too."""
+    """A port that nobody listens on, and that no other process of tests is given while this one lives.
+
+    Below those that systems give to outgoing connections: it must be free after a restart too.
+    """
     while True:
+        port = 20_000 + secrets.randbelow(10_000)
         with socket.socket() as each, suppress(OSError):
-            each.bind(("127.0.0.1", random.randrange(20_000, 30_000)))
-            port: int = each.getsockname()[1]
+            _RESERVED.reserve(port)
+            each.bind(("127.0.0.1", port))
             return port
+
+
+class _Reserved:
+    """Ports that are taken before anybody listens there, by names that the system frees at the end."""
+
+    def __init__(self) -> None:
+        self._names: list[socket.socket] = []
+
+    def reserve(self, port: int) -> None:
+        """Raises ``OSError`` if another has it."""
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            # Of the network's own namespace, as ports are, and not a file that could be left behind.
+            name.bind(f"\0tests of triggers: port {port}")
+        except OSError:
+            name.close()
+            raise
+        self._names.append(name)
+
+
+_RESERVED: Final = _Reserved()
+
+
+def stand_still(pid: int) -> None:
+    """Stop a process, and return when it has stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    give_up = time.monotonic() + _PATIENCE_S
+    while _state(pid) not in {"T", "t", "Z", ""}:
+        assert time.monotonic() < give_up, f"process {pid} does not stop"
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _state(wanted: int) -> str:
+    """A process' state, one letter; empty when there is none."""
+    return next((state for pid, state, _ in _processes() if pid == wanted), "")
 
 
 def _children(parent: int) -> list[int]:
@@ -514,7 +560,7 @@ def _children(parent: int) -> list[int]:
 
 
 def _is_alive(wanted: int) -> bool:
-    return any(pid == wanted and state != "Z" for pid, state, _ in _processes())
+    return _state(wanted) not in {"Z", ""}
 
 
 def _processes() -> Iterator[tuple[int, str, int]]:

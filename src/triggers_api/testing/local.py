@@ -22,7 +22,7 @@ from triggers_api.testing.service import (
 
 T = TypeVar("T")
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """Real seconds that anything asked of the service gets."""
 
 
@@ -53,7 +53,7 @@ class LocalReceiver:
         """Answer like this when no reply is left over."""
         self._receiver.always(reply)
 
-    def wait_for(self, count: int, *, timeout_s: float = 10.0) -> list[Received]:
+    def wait_for(self, count: int, *, timeout_s: float = 30.0) -> list[Received]:
         """Wait until so many requests have come."""
         return self._loop.run(self._receiver.wait_for(count, timeout_s=timeout_s))
 
