@@ -73,6 +73,10 @@ log_line_prefix = '%m [%p] %q%a '
 """
 # What a 202 rests on (fsync, full_page_writes, synchronous_commit) stays as PostgreSQL has it.
 
+_UNDISTURBED: Final = "autovacuum_naptime = '1d'\n"
+"""Whoever reads the log of events is held up by any transaction of the server that has begun to write:
+for tests that ask what is to be seen at once, none begins but theirs."""
+
 
 _END_ALL: Final = """
 SELECT CASE WHEN datname = $1 THEN pg_terminate_backend(pid, $2) END FROM pg_stat_activity
@@ -236,7 +240,8 @@ class PostgresServer(Postgres):
 
         Args:
             in_memory: keep the files in memory where there is room, for tests that do not ask
-                what a disk does. ``fsync`` is on there too, and costs nothing.
+                what a disk does. ``fsync`` is on there too, and costs nothing. Autovacuum is on, and
+                looks once a day.
 
         Raises:
             NoPostgres: the wheel is not there or does not work on this machine.
@@ -245,6 +250,7 @@ class PostgresServer(Postgres):
         place = _MEMORY if in_memory and roomy else None
         self.folder = Path(tempfile.mkdtemp(prefix="triggers-postgres-", dir=place))
         self.data = self.folder / "data"
+        self._settings = _UNDISTURBED if in_memory else ""
         self.log = self.folder / "log"
         self.port = free_port()
         super().__init__(self.url(_MAINTENANCE))
@@ -372,7 +378,7 @@ class PostgresServer(Postgres):
         if made.returncode != 0:
             raise NoPostgres(f"initdb: {made.stderr}")
         with (self.data / "postgresql.conf").open("a") as file:
-            file.write(_CONFIGURATION.format(port=self.port, folder=self.folder))
+            file.write(_CONFIGURATION.format(port=self.port, folder=self.folder) + self._settings)
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "it was never started"
