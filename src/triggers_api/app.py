@@ -496,6 +496,7 @@ class App:
             settings=settings,
             store=self.store,
             directory=directory,
+            admission=self.admission,
             authenticator=authenticator,
             egress=self.egress,
             cursors=Cursors(self._secret),

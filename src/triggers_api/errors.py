@@ -194,7 +194,7 @@ class ValidationFailed(Problem):
 
 
 class RateLimited(Problem):
-    """The organization's rate limit is used up for now; nothing of the request was stored."""
+    """The organization has used up its limit for now; nothing of the request was stored."""
 
     status, code, title, retryable = 429, "rate-limited", "Rate limited", True
 

@@ -297,6 +297,12 @@ class Settings:
     rate_burst: int = _setting(
         10_000, _whole(1, 10**9), "Events that an organization may send at once."
     )
+    max_streams: int = _setting(
+        100,
+        _whole(0, 10**6),
+        "Streams of its events that an organization may have open at once, in each process; 0 means no "
+        "limit.",
+    )
     queue_warn_depth: int = _setting(
         1000,
         _whole(1, 10**9),

@@ -52,14 +52,15 @@ def cpu_seconds() -> float:
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_quick_and_waits_for_no_web_server(command: str, tmp_path: Path) -> None:
-    took = []
-    for _ in range(3):
+    took: list[float] = []
+    # Others on the machine may make one or the other dear, and not all of them.
+    while len(took) < 10 and (not took or took[-1] >= HELP_SECONDS):
         before = cpu_seconds()
         ended = triggers(*command.split(), "--help", folder=tmp_path)
         took.append(cpu_seconds() - before)
         assert ended.code == 0
         assert "Usage: triggers" in ended.out
-    assert min(took) < HELP_SECONDS
+    assert took[-1] < HELP_SECONDS, took
     told = triggers(*command.split(), "--help", folder=tmp_path, PYTHONPROFILEIMPORTTIME="1").err
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines()}
     assert {"click", "triggers_api"} <= imported

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -66,6 +67,8 @@ def test_a_healthy_server_is_well_and_its_database_stays_as_it_is(
     found = findings(ended)
     assert set(found) == SERVER | MACHINE
     assert found.pop("schema") == ("warn", f"{ALL} migration(s) to be applied")
+    # What it comes to is the machine's business.
+    assert re.fullmatch(r"[\d.]+ ms \(median of 21\)(: .+)?", found.pop("round trip")[1])
     assert {level for level, _ in found.values()} == {"ok"}
     assert found["server"][1].startswith("PostgreSQL ")
     assert found["server"][1].endswith(f", {postgres.url(database)}")
@@ -175,6 +178,27 @@ def between(postgres: Postgres, database: str) -> Callable[[], Proxy]:
         pytest.skip("the given PostgreSQL is not reached by plain TCP: nothing can stand between")
     host, port = parts.hostname, parts.port or 5432
     return lambda: Proxy(host, port)
+
+
+@pytest.mark.parametrize(("took_ms", "level"), [(4.9, "ok"), (5.1, "warn")])
+def test_the_median_of_all_round_trips_is_what_counts(
+    run: Run, monkeypatch: pytest.MonkeyPatch, took_ms: float, level: str
+) -> None:
+    now = 100.0
+    took = [took_ms] * 11 + [500.0] * 10
+
+    class Server:
+        async def execute(self, _: str) -> None:
+            nonlocal now
+            now += took.pop() / 1000
+
+    monkeypatch.setattr("triggers_api.cli.postgres_findings.time.perf_counter", lambda: now)
+    server: Any = Server()
+    finding = run(postgres_findings._round_trip(server))
+    assert (finding.level, finding.text.split(":")[0]) == (
+        level,
+        f"{took_ms:.2f} ms (median of 21)",
+    )
 
 
 def test_a_long_way_is_to_watch(

@@ -352,6 +352,17 @@ def test_what_the_metrics_say_is_told(
     assert (level, text in said) == (line, True), said
 
 
+def test_a_turn_that_was_late_at_the_start_is_no_lack_of_processor_time(
+    pretended: Pretended,
+) -> None:
+    pretended.metrics |= {
+        'triggers_event_loop_lag_seconds_bucket{le="0.25"}': 3,
+        "triggers_event_loop_lag_seconds_count": 5,
+    }
+    level, text = pretended.look()["process"]
+    assert (level, "late" in text) == ("ok", False)
+
+
 def test_fewer_routed_than_come_in_are_told_while_some_wait(pretended: Pretended) -> None:
     statistics = pretended.answers["/api/admin/stats"]
     statistics["series"] = [{"accepted": 600, "routed": 100}, MINUTE]

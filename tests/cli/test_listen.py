@@ -19,6 +19,7 @@ import pytest
 from standardwebhooks import Webhook as StandardWebhook
 from svix.webhooks import Webhook as SvixWebhook
 from tests.cli.conftest import LONGEST_S, TRIGGERS, Ended, Serving, environment, triggers
+from tests.servers.ports import free_port
 
 from triggers_api.cli.api import UNREACHABLE
 
@@ -133,7 +134,10 @@ Listen = Callable[..., Listening]
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
-    serving = Serving(tmp_path, TRIGGERS_API_KEY=KEY, TRIGGERS_RETRY_SCHEDULE="0.1,0.1")
+    """On a port that it can have again."""
+    port = str(free_port())
+    environ = {"TRIGGERS_API_KEY": KEY, "TRIGGERS_RETRY_SCHEDULE": "0.1,0.1"}
+    serving = Serving(tmp_path, "--port", port, **environ)
     yield serving
     serving.close()
 

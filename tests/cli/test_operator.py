@@ -26,6 +26,7 @@ from tests.cli.conftest import (
     environment,
     triggers,
 )
+from tests.migrations.conftest import until
 
 from triggers_api.cli.api import UNREACHABLE
 from triggers_api.cli.operator import REFUSED
@@ -67,6 +68,8 @@ def operate(serving: Serving, tmp_path: Path) -> Iterator[Operate]:
         whose = "subscription_id" if each["subscription_id"] else "organization_id"
         query = f"?{whose}={each[whose]}" if each["organization_id"] else ""
         ask(serving, "PATCH", f"/controls{query}", {each["switch"]: None})
+    # Nor is anything left that the next test would count.
+    until(lambda: not ask(serving, "GET", "/queues")["events_counted"], "all is routed")
 
 
 @pytest.fixture(scope="module")

@@ -36,9 +36,9 @@ def sent(serving: Serving, number: int) -> str:
     return event_id
 
 
-def pulled(serving: Serving, limit: int = 100) -> list[dict[str, Any]]:
+def pulled(serving: Serving, limit: int = 100, lease_s: float = 1) -> list[dict[str, Any]]:
     status, answer = serving.call(
-        "POST", "/api/inbox/pull", API_KEY, {"limit": limit, "lease_s": 1}
+        "POST", "/api/inbox/pull", API_KEY, {"limit": limit, "lease_s": lease_s}
     )
     assert status == 200
     events: list[dict[str, Any]] = answer["data"]
@@ -77,10 +77,13 @@ def test_the_log_goes_on_in_its_order_on_another_server(
         f"UPDATE events SET xid = pg_current_xact_id() WHERE id = '{third[4:]}'", database=database
     )
     events.append(third)
-    taken = pulled(before, limit=4)
-    assert [each["id"] for each in taken] == events[:4]
-    receipts = [each["receipt"] for each in taken[:2]]
-    assert before.call("POST", "/api/inbox/ack", API_KEY, {"receipts": receipts})[0] == 200
+    done = pulled(before, limit=2, lease_s=600)
+    taken = pulled(before, limit=2)
+    assert [each["id"] for each in (*done, *taken)] == events[:4]
+    receipts = [each["receipt"] for each in done]
+    status, acked = before.call("POST", "/api/inbox/ack", API_KEY, {"receipts": receipts})
+    assert status == 200
+    assert [each["status"] for each in acked["results"]] == ["acked", "acked"]
     assert before.end() == 0
 
     name = other.create_database()
@@ -92,9 +95,9 @@ def test_the_log_goes_on_in_its_order_on_another_server(
     doctor = triggers("doctor", "--port", "0", folder=tmp_path, **moved)
     assert (doctor.code, findings(doctor)["log order"][0]) == (1, "fail")
 
-    done = triggers("migrate", "--renumber", folder=tmp_path, **moved)
-    assert (done.code, done.err) == (0, "")
-    assert f"renumbered: {len(events)} events" in done.out
+    ended = triggers("migrate", "--renumber", folder=tmp_path, **moved)
+    assert (ended.code, ended.err) == (0, "")
+    assert f"renumbered: {len(events)} events" in ended.out
     again = triggers("migrate", "--renumber", folder=tmp_path, **moved)
     assert "renumbered: 0 events" in again.out
     doctor = triggers("doctor", "--port", "0", folder=tmp_path, **moved)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 from tests.cli.conftest import LONGEST_S, Ended, Endpoint, Serve, Serving, triggers
-from tests.docs.console import free_ports
+from tests.servers.ports import free_ports
 
 from triggers_api.cli.api import UNREACHABLE
 
@@ -77,6 +77,15 @@ def late(serving: Serving, endpoint: Endpoint) -> str:
     return made(serving, "/api/subscriptions", {"url": endpoint.url, "event_types": [event_type]})
 
 
+def said_until(process: subprocess.Popen[str], words: str) -> None:
+    """Read what it says of its progress up to a line with these words."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if words in line:
+            return
+    raise AssertionError(f"it ended without {words!r}")
+
+
 def jobs(serving: Serving) -> list[dict[str, Any]]:
     listed: list[dict[str, Any]] = serving.call("GET", "/api/jobs", KEY)[1]["data"]
     return listed
@@ -129,8 +138,7 @@ def test_an_interrupt_ends_the_job_only_if_that_was_asked_for(
         stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
-    assert process.stderr is not None
-    assert " of 3" in process.stderr.readline()
+    said_until(process, "  1 of 3")
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=LONGEST_S)
     assert process.returncode == 130
@@ -150,7 +158,7 @@ def test_who_waits_goes_on_waiting_while_the_service_is_started_again(
         "TRIGGERS_ALLOW_CIDRS": "127.0.0.0/8", "TRIGGERS_INGEST_MODE": "sync",
     }  # fmt: skip
     serving = serve("--port", str(port), **environ)
-    chosen = ["--subscription", late(serving, endpoint), "--rate", "1", "--wait"]
+    chosen = ["--subscription", late(serving, endpoint), "--rate", "0.4", "--wait"]
     process = subprocess.Popen(
         [sys.executable, "-m", "triggers_api", "replay", *chosen],
         env=os.environ | {"TRIGGERS_URL": serving.url, "TRIGGERS_API_KEY": KEY},
@@ -158,10 +166,9 @@ def test_who_waits_goes_on_waiting_while_the_service_is_started_again(
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stderr is not None
-    assert " of 3" in process.stderr.readline()
+    said_until(process, " of 3")
     serving.end(signal.SIGKILL)
-    assert "no answer from" in process.stderr.readline()
+    said_until(process, "no answer from")
     serve("--port", str(port), **environ)
     out, _ = process.communicate(timeout=LONGEST_S)
     assert process.returncode == 0

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from tests.cli.conftest import Serving, triggers
-from tests.docs.console import free_ports
+from tests.cli.conftest import LONGEST_S, Serving, triggers
+from tests.servers.ports import free_ports
 
 from triggers_api.cli.api import UNREACHABLE
 
@@ -63,7 +63,7 @@ def following(serving: Serving, *arguments: str) -> subprocess.Popen[str]:
 
 
 def told(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=LONGEST_S)
     assert process.returncode == 0, err
     return [json.loads(line) for line in out.splitlines()]
 
@@ -73,7 +73,7 @@ def test_events_are_printed_a_line_each(serving: Serving) -> None:
     second = posted(serving, "order.paid", {"text": "x" * 500})
     posted(serving, "user.created", 3)
     process = following(serving, "--after", first, "--count", "1", "--type", "order.*")
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=LONGEST_S)
     assert (process.returncode, err) == (0, "")
     (line,) = out.splitlines()
     assert f"  order.paid  {second}  " in line

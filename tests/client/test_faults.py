@@ -35,6 +35,8 @@ from triggers_api.client import (
 from triggers_api.testing import LocalReceiver, LocalService, Received
 
 KEY = "any-key-0123456789"
+LONG_S = 25.0
+"""Shorter than what a call has by itself, and than what it would be kept waiting for here."""
 PROBLEM = "application/problem+json"
 ACCEPTED = b'{"id":"evt_1","type":"a","status":"queued","duplicate":false}'
 
@@ -170,12 +172,12 @@ def test_connections_that_ended_while_idle_are_no_failure(
 def test_a_service_that_swallows_everything_costs_the_deadline_and_no_more(
     line: Line, tenant: Tenant, connect: Connect
 ) -> None:
-    client = connect(line.url, tenant.key, timeout_s=0.5, attempt_timeout_s=0.2)
+    client = connect(line.url, tenant.key, timeout_s=2.5, attempt_timeout_s=0.3)
     line.do(lambda proxy: proxy.swallow())
     begun = time.monotonic()
     with pytest.raises(DeadlineExceeded) as over:
         client.send("a")
-    assert 0.4 < time.monotonic() - begun < 5
+    assert 2.4 < time.monotonic() - begun < LONG_S
     assert over.value.attempts >= 2
     assert over.value.may_have_arrived
 
@@ -199,11 +201,11 @@ def test_an_answer_that_drips_is_not_waited_for(connect: Connect) -> None:
 
         thread = threading.Thread(target=drip)
         thread.start()
-        client = connect(f"http://127.0.0.1:{server.getsockname()[1]}", KEY, timeout_s=0.5)
+        client = connect(f"http://127.0.0.1:{server.getsockname()[1]}", KEY, timeout_s=2)
         begun = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             client.send("a")
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < LONG_S
         ended.set()
         thread.join()
 
@@ -232,7 +234,7 @@ def test_what_does_not_speak_http_is_not_asked_again(connect: Connect, said: byt
 
         thread = threading.Thread(target=answer)
         thread.start()
-        client = connect(f"http://127.0.0.1:{server.getsockname()[1]}", KEY, timeout_s=5)
+        client = connect(f"http://127.0.0.1:{server.getsockname()[1]}", KEY, timeout_s=20)
         with pytest.raises(NoAnswer, match="does not speak HTTP"):
             client.send("a")
         thread.join()
@@ -301,7 +303,7 @@ def test_the_certificate_of_an_https_service_is_checked(
             connect(url, KEY).send("a")
         # It is not asked again: a certificate does not get better.
         assert refused.value.attempts == 1
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < LONG_S
     finally:
         service._loop.run(runner.cleanup())
 
@@ -330,7 +332,7 @@ def test_a_retry_after_that_is_too_long_is_told_instead(
     begun = time.monotonic()
     with pytest.raises(Unavailable) as refused:
         connect(base(script), KEY).send("a")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < LONG_S
     assert (refused.value.code, refused.value.retry_after_s) == ("draining", 3600.0)
     assert len(script.requests) == 1
 
@@ -339,10 +341,10 @@ def test_the_services_own_limit_is_waited_for(
     service: LocalService, tenant: Tenant, connect: Connect
 ) -> None:
     path = f"/api/admin/organizations/{tenant.id}"
-    limits = {"rate_limit": 60, "rate_burst": 2}
+    limits = {"rate_limit": 1, "rate_burst": 2}
     assert service.call("PATCH", path, limits, key=service.admin_key).status == 200
-    client = connect(service.url, tenant.key, timeout_s=0.5)
-    # A batch may not be larger than the burst: it is sent in parts, until the time is over.
+    client = connect(service.url, tenant.key, timeout_s=20)
+    # A batch may not be larger than the burst: it is sent in parts, for as long as there is time to.
     with pytest.raises(SendInterrupted) as interrupted:
         client.send_many(NewEvent("a", number) for number in range(8))
     assert isinstance(interrupted.value.__cause__, RateLimited)

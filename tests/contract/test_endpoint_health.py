@@ -235,6 +235,23 @@ def test_a_probe_that_fails_is_made_again_a_day_later(endpoint: Endpoint) -> Non
     assert len(endpoint.probes()) == 1
 
 
+@pytest.mark.parametrize("error", [None, "receiver answered 410"])
+def test_a_receiver_that_wants_nothing_more_says_so_to_a_probe_for_good(
+    endpoint: Endpoint, error: str | None
+) -> None:
+    endpoint.is_disabled()
+    endpoint.world.clock.advance(seconds=DAY_S)
+    (probe,) = endpoint.probes()
+    store = endpoint.world.store
+    assert endpoint.world.run(store.settle_probe(probe, error, ended="gone", notify=True)) is True
+    subscription = endpoint.record.subscription
+    assert (subscription.status, subscription.enabled) == (SubscriptionStatus.DISABLED, False)
+    assert (subscription.disabled_reason, endpoint.health) == ("gone", None)
+    endpoint.world.clock.advance(seconds=10 * DAY_S)
+    assert endpoint.probes() == []
+    assert endpoint.world.run(store.settle_probe(probe, None)) is False
+
+
 def test_a_probe_whose_lease_ran_out_changes_nothing(endpoint: Endpoint) -> None:
     endpoint.is_disabled()
     endpoint.world.clock.advance(seconds=DAY_S)

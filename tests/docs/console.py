@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import shlex
 import shutil
@@ -30,7 +29,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -38,6 +37,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from tests.docs.pages import ROOT, CodeBlock, code_blocks, name_of
+from tests.servers.ports import free_ports
 
 PATIENCE_S: Final = 60.0
 DATABASE: Final = "postgresql://triggers@127.0.0.1:5432/triggers"
@@ -183,7 +183,7 @@ class Session:
         if _STAYS.search(command):
             self._begin(command)
             return self._await(step.shown)
-        return self._command(step, command, time.monotonic() + PATIENCE_S / 4)
+        return self._command(step, command, time.monotonic() + PATIENCE_S / 2)
 
     def _command(self, step: Step, command: str, deadline: float) -> str:
         """A command that ends; a look at what becomes of something is repeated until the deadline."""
@@ -251,12 +251,12 @@ class Session:
         self._end(port)
         output = self._start(port, command, own)
         self._until(lambda: is_listening(port), f"$ {command}\nnobody listens", port)
-        self._until(lambda: greeting in output.read_text(), "no greeting", port)
+        self._until(lambda: greeting in printed_in(output), "no greeting", port)
 
     def _begin_session(self, command: str) -> None:
         """One that listens to no port: it fetches."""
         output = self._start("session", command, {})
-        self._until(lambda: "ready" in output.read_text(), f"$ {command}\nis not ready", "session")
+        self._until(lambda: "ready" in printed_in(output), f"$ {command}\nis not ready", "session")
 
     def _start(self, name: str, command: str, own: dict[str, str]) -> Path:
         output = self.folder / f".output-{name}"
@@ -277,7 +277,7 @@ class Session:
             raise Failed("shows what a program prints, but none runs")
 
         def printed() -> str:
-            return self._on_page("".join(output.read_text() for output in outputs))
+            return self._on_page("".join(printed_in(output) for output in outputs))
 
         self._until(lambda: not missing_line(shown, printed()), f"not printed: {shown}", None)
         self._remember(printed())
@@ -288,7 +288,7 @@ class Session:
         while not holds():
             dead = port is not None and self._running[port].poll() is not None
             if dead or time.monotonic() > deadline:
-                printed = "".join(file.read_text() for file in self.folder.glob(".output-*"))
+                printed = "".join(printed_in(file) for file in self.folder.glob(".output-*"))
                 raise Failed(f"{otherwise}\n{printed}")
             time.sleep(0.02)
 
@@ -347,20 +347,9 @@ def missing_line(shown: list[str], printed: str) -> str | None:
     return None
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all different.
-
-    Below those that systems give to outgoing connections: one of these could be taken by a
-    connection of anybody's before its server is started.
-    """
-    with ExitStack() as held:
-        ports: list[int] = []
-        while len(ports) < count:
-            each = held.enter_context(socket.socket())
-            with suppress(OSError):  # in use: try another one
-                each.bind(("127.0.0.1", random.randrange(20_000, 30_000)))
-                ports.append(each.getsockname()[1])
-        return ports
+def printed_in(output: Path) -> str:
+    """What a program has printed so far; the last character may be there in part only."""
+    return output.read_text(errors="replace")
 
 
 def is_listening(port: str) -> bool:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.docs.console import free_ports
 from tests.docs.pages import ROOT
+from tests.servers.ports import free_ports
 
 from triggers_api.testing import LocalService
 

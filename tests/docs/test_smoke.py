@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
-from tests.docs.console import free_ports
 from tests.docs.pages import ROOT
 from tests.faults.server import Server
+from tests.servers.ports import free_ports
 
 from triggers_api.testing import ADMIN_KEY, API_KEY
 

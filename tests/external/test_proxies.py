@@ -19,8 +19,9 @@ from typing import Any, Final, NamedTuple
 import pytest
 import trustme
 from tests.cli.conftest import LONGEST_S, Serve, Serving
-from tests.docs.console import free_ports, is_listening
+from tests.docs.console import is_listening
 from tests.external.conftest import Program
+from tests.servers.ports import free_port
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 NAME: Final = "triggers.example.org"
@@ -112,7 +113,7 @@ def start(program: Program, tmp_path: Path) -> Iterator[Start]:
         def start(kind: str, upstream: int) -> Proxy:
             folder = tmp_path / kind
             folder.mkdir()
-            (port,) = free_ports(1)
+            port = free_port()
             tls = None
             if kind == "caddy":
                 file = caddyfile(folder, upstream, port)
@@ -277,7 +278,10 @@ def test_an_event_whose_answer_is_lost_is_not_sent_a_second_time(start: Start, k
 
 @pytest.mark.parametrize("kind", PROXIES)
 def test_with_nobody_behind_it_a_proxy_says_so_at_once(start: Start, kind: str) -> None:
-    (nobody,) = free_ports(1)
-    began = time.monotonic()
-    assert start(kind, nobody).ask("POST", "/api/events", event())[0] == 502
-    assert time.monotonic() - began < LONGEST_S
+    # Taken, and not listened on: nobody else can be there either.
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        began = time.monotonic()
+        proxy = start(kind, nobody.getsockname()[1])
+        assert proxy.ask("POST", "/api/events", event())[0] == 502
+        assert time.monotonic() - began < LONGEST_S

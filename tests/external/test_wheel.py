@@ -17,6 +17,8 @@ from tests.cli.conftest import environment
 ROOT: Final = Path(__file__).parents[2]
 SOURCE: Final = ROOT / "src" / "triggers_api"
 
+pytestmark = pytest.mark.timeout(600)  # with what an index is asked for
+
 
 def run(*command: str | Path, folder: Path) -> str:
     done = subprocess.run(
@@ -25,7 +27,7 @@ def run(*command: str | Path, folder: Path) -> str:
         env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"},  # with the index it names
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=250,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -32,7 +32,7 @@ def test_an_ingest_run_is_driven_by_wrk_and_every_event_is_accounted_for(
     by_wrk = [each for each in measured["slices"] if each["loader"] == "wrk"]
     assert {each["what"] for each in by_wrk} >= {"echo", "ingest"}
     for each in by_wrk:
-        assert each["answers"] > 100
+        assert each["answers"] > 0
         assert each["statuses"].get("≥400", 0) == each["lost"] == 0
         assert each["load"]["own"] > 0
     accounting = measured["accounting"]
@@ -74,7 +74,7 @@ def test_it_sends_the_requests_in_turn_and_counts_the_answers(
         requests,
         url=f"http://127.0.0.1:{server.server_port}/",
         connections=1,
-        seconds=1,
+        seconds=3,
         folder=tmp_path,
         watch=Watch(None),
         progress=lambda _: None,

@@ -21,6 +21,8 @@ EXAMPLE: Final = Path(__file__).resolve().parents[2] / "examples" / "zapier"
 INSTALLED_WITHIN_S: Final = 300.0
 TESTED_WITHIN_S: Final = 120.0
 
+pytestmark = pytest.mark.timeout(INSTALLED_WITHIN_S + TESTED_WITHIN_S + 60)
+
 
 async def command(*words: str, folder: Path, within_s: float, **environment: str) -> str:
     """What a program says, which must end well."""

@@ -314,6 +314,34 @@ def test_a_drain_refuses_what_comes_in_and_says_when_nothing_is_left(
     assert operator.send().status == 202
 
 
+def test_a_drain_says_how_much_is_done_of_what_was_there_and_when_it_will_be_over(
+    operator: Operator, run: Run, receiver: Receiver, clock: FrozenClock
+) -> None:
+    for _ in range(3):
+        run(operator.service.subscribe(receiver.url))
+    for _ in range(4):
+        operator.send()
+    before = operator.drained()
+    assert (before["total"], before["done"], before["eta_s"]) == (None, None, None)
+    begun = operator.ask("POST", "/drain").json
+    assert (begun["total"], begun["done"], begun["eta_s"]) == (4, 0, None)
+    operator.route()
+    clock.advance(seconds=4)
+    routed = operator.drained()
+    assert (routed["total"], routed["done"]) == (16, 4), "four became twelve"
+    assert routed["eta_s"] == 12.0, "four in four seconds"
+    again = operator.ask("POST", "/drain", {"reason": "upgrade"}).json
+    assert (again["total"], again["done"]) == (16, 4), "it began when it began"
+    run(operator.service.drain())
+    clock.advance(seconds=4)
+    ended = operator.drained()
+    assert (ended["drained"], ended["total"], ended["done"]) == (True, 16, 16)
+    assert ended["eta_s"] == 0.0
+    operator.ask("POST", "/undrain")
+    clock.advance(seconds=4)
+    assert operator.ask("POST", "/drain").json["total"] == 0
+
+
 def test_a_drain_does_not_wait_for_what_nobody_may_send(
     operator: Operator, run: Run, clock: FrozenClock
 ) -> None:

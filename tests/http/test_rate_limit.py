@@ -90,6 +90,31 @@ def test_of_150_at_once_exactly_100_are_stored_and_50_refused(
     assert run(stored(limited)) == 201
 
 
+def test_tests_of_subscriptions_count_as_events_and_are_refused_like_them(
+    limited: Service, run: Run, ticks: Ticks
+) -> None:
+    made = run(limited.subscribe("http://127.0.0.1:9/", ["none.of.them"]))
+    path = f"/api/subscriptions/{made['id']}/test"
+
+    def trial() -> Answer:
+        return run(limited.call("POST", path))
+
+    answer = trial()
+    assert (answer.status, answer.headers["ratelimit"]) == (202, '"ingest";r=99;t=1')
+    assert answer.headers["ratelimit-policy"] == '"ingest";q=100;w=60;burst=100'
+    assert statuses(run(at_once(limited, [event()] * 98))) == {202: 98}
+    assert [trial().status, trial().status] == [202, 429]
+    refused = trial()
+    assert_problem(refused, 429, "rate-limited")
+    assert refused.headers["ratelimit"] == '"ingest";r=0;t=60'
+    assert run(stored(limited)) == 100, "nothing of what was refused"
+    assert statuses(run(at_once(limited, [event()]))) == {429: 1}
+    _, key = run(new_organization(limited))
+    assert run(limited.call("POST", path, key=key)).status == 404
+    ticks.now += 0.6
+    assert [trial().status, trial().status] == [202, 429]
+
+
 @BOTH_WAYS
 def test_the_headers_count_down(
     limited: Service, run: Run, ticks: Ticks, post: Callable[..., bytes]

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -118,6 +118,57 @@ async def streams(service: Service) -> float:
     answer = await service.call("GET", "/metrics", key=None)
     (line,) = re.findall(rb"^triggers_streams (.*)$", answer.body, re.MULTILINE)
     return float(line)
+
+
+async def left(service: Service, count: int) -> None:
+    """Wait until the service has seen that others are gone."""
+    async with asyncio.timeout(PATIENCE_S):
+        while await streams(service) != count:  # noqa: ASYNC110 - it is seen over HTTP
+            await asyncio.sleep(0.01)
+
+
+def test_an_organization_has_so_many_readers_at_once_and_no_more_and_others_have_theirs(
+    enter: Enter, make_service: MakeService, run: Run
+) -> None:
+    service = enter(make_service(max_streams=2))
+
+    async def refused() -> None:
+        answer = await once(service, written("GET", "/api/events/stream", key=API_KEY))
+        assert_problem(answer, 429, "rate-limited")
+        assert answer.headers["retry-after"] == "10"
+
+    async def follow() -> None:
+        _, other = await new_organization(service)
+        async with reading(service) as first:
+            async with reading(service):
+                await refused()
+                await refused()
+                async with reading(service, key=other):
+                    assert await streams(service) == 3
+                (sent_id,) = await sent(service, "order.created")
+                assert (await first.message()).id == sent_id, "those who are there stay"
+            await left(service, 1)
+            async with reading(service):  # the place that was left
+                await refused()
+        await left(service, 0)
+        metrics = (await service.call("GET", "/metrics", key=None)).body.decode()
+        assert "triggers_streams_refused_total 3.0" in metrics
+
+    run(follow())
+
+
+def test_without_a_limit_as_many_may_read_as_come(
+    enter: Enter, make_service: MakeService, run: Run
+) -> None:
+    service = enter(make_service(max_streams=0))
+
+    async def follow() -> None:
+        async with AsyncExitStack() as stack:
+            for _ in range(5):
+                await stack.enter_async_context(reading(service))
+            assert await streams(service) == 5
+
+    run(follow())
 
 
 def test_a_stream_tells_what_comes_in_from_now_on_in_order(service: Service, run: Run) -> None:
@@ -259,6 +310,7 @@ def test_a_hundred_readers_each_hear_everything_once(service: Service, run: Run)
             if begun == 100:
                 all_there.set()
 
+        await left(service, 0)  # those of other tests have had their places
         readers = [asyncio.create_task(one(ready)) for _ in range(100)]
         await all_there.wait()
         ids = await sent(service, *["order.created"] * 30)
@@ -299,7 +351,7 @@ def test_of_large_events_few_are_held_for_a_reader_who_may_be_slow(
             after=None,
             pattern=None,
             ending=gone.is_set,
-            metrics=service.app.metrics,
+            readers=service.app.context.readers,
         )
         async with asyncio.timeout(3 * PATIENCE_S):
             await app({}, receive, send)

@@ -26,7 +26,7 @@ from triggers_api.store.postgres import schema as postgres_schema
 from triggers_api.store.sqlite import schema as sqlite_schema
 from triggers_api.store.sqlite.connection import open_writer
 
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.01
 
 ENGINES: Final = ("postgres", "sqlite")

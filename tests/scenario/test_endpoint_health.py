@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import pytest
+from aiohttp import web
 from tests.conftest import Enter, MakeService
 from tests.rooms import rooms
 from tests.scenario.conftest import Ask, Asking
@@ -14,9 +15,10 @@ from tests.scenario.conftest import Ask, Asking
 from triggers_api.model import ids
 from triggers_api.model.delivery import Attempt, DeliveryStatus
 from triggers_api.store.base import Settlement
-from triggers_api.testing import FrozenClock, Receiver, Service
+from triggers_api.testing import FrozenClock, Received, Receiver, Service
 
 DAY_S: Final = 86_400.0
+DISABLE: Final = {"webhook-delivery": "disable"}
 URLS: Final = ("first", "second")
 Metric = Callable[[str], float]
 
@@ -307,6 +309,42 @@ def test_a_probe_is_signed_like_everything_else(
     ask.drain()
     (probe,) = receiver.requests
     probe.verify(created["secret"], now=clock() // 1000)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "reason"),
+    [
+        (410, {}, "receiver answered 410 Gone"),
+        (500, DISABLE, "receiver answered 500 with webhook-delivery: disable"),
+        (204, DISABLE, "receiver answered 204 with webhook-delivery: disable"),
+    ],
+)
+def test_who_wants_nothing_more_is_not_probed_again(
+    ask: Ask,
+    receiver: Receiver,
+    clock: FrozenClock,
+    status: int,
+    headers: dict[str, str],
+    reason: str,
+) -> None:
+    async def wants_nothing_more(_: Received) -> web.Response:
+        return web.Response(status=status, headers=headers)
+
+    subscription = disabled(ask, receiver, clock)
+    receiver.always(wants_nothing_more)
+    receiver.requests.clear()
+    clock.advance(seconds=DAY_S)
+    ask.drain()
+    assert len(receiver.requests) == 1
+    shown = ask.subscription(subscription)
+    assert (shown["status"], shown["disabled_reason"]) == ("disabled", reason)
+    assert shown["health"] is None
+    receiver.always(204)
+    clock.advance(seconds=10 * DAY_S)
+    ask.drain()
+    assert len(receiver.requests) == 1
+    resumed = f"/api/subscriptions/{subscription}/resume"
+    assert ask.do("POST", resumed)["status"] == "active"
 
 
 def test_a_disabled_one_with_a_new_url_is_tried_at_once(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from tests.servers.postgres import free_port
+from tests.servers.ports import free_port
 
 _PATIENCE_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.01
@@ -31,7 +31,7 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = {sessions}
 max_client_conn = 500
-query_wait_timeout = 10
+query_wait_timeout = {patience_s}
 server_login_retry = 0.1
 {as_}
 """
@@ -40,13 +40,16 @@ server_login_retry = 0.1
 class PgBouncer:
     """A pooler in transaction mode. Use it with ``with``."""
 
-    def __init__(self, program: str, server_url: str, *, sessions: int = 3) -> None:
+    def __init__(
+        self, program: str, server_url: str, *, sessions: int = 3, patience_s: int = 10
+    ) -> None:
         """Nothing runs yet.
 
         Args:
             program: the path of ``pgbouncer``.
             server_url: of any database on the server.
             sessions: how many of the server's sessions the clients of one database share.
+            patience_s: how long a client waits for one of them before it is sent away.
         """
         server = urlsplit(server_url)
         self._program = program
@@ -61,6 +64,7 @@ class PgBouncer:
                 user=server.username,
                 port=self.port,
                 sessions=sessions,
+                patience_s=patience_s,
                 # It refuses to be root.
                 as_="user = nobody" if os.geteuid() == 0 else "",
             )
@@ -99,7 +103,8 @@ class PgBouncer:
     def stop(self) -> None:
         """End it at once, and every connection through it."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        # Newer versions wait for their clients at a SIGTERM; this ends each version at once.
+        self._process.send_signal(signal.SIGQUIT)
         self._process.wait(_PATIENCE_S)
 
     def said(self) -> str:

@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +24,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import asyncpg
+from tests.servers.ports import free_port
 
 from triggers_api.failpoints import Failpoints
 from triggers_api.store.connect import StoreOptions, open_store
@@ -511,40 +511,6 @@ def _unprivileged() -> dict[str, Any]:
     from pwd import getpwnam  # noqa: PLC0415 - only where there is a root
 
     return {"user": _UNPRIVILEGED, "group": getpwnam(_UNPRIVILEGED).pw_gid, "extra_groups": ()}
-
-
-def free_port() -> int:
-    """A port that nobody listens on, and that no other process of tests is given while this one lives.
-
-    Below those that systems give to outgoing connections: it must be free after a restart too.
-    """
-    while True:
-        port = 20_000 + secrets.randbelow(10_000)
-        with socket.socket() as each, suppress(OSError):
-            _RESERVED.reserve(port)
-            each.bind(("127.0.0.1", port))
-            return port
-
-
-class _Reserved:
-    """Ports that are taken before anybody listens there, by names that the system frees at the end."""
-
-    def __init__(self) -> None:
-        self._names: list[socket.socket] = []
-
-    def reserve(self, port: int) -> None:
-        """Raises ``OSError`` if another has it."""
-        name = socket.socket(socket.AF_UNIX)
-        try:
-            # Of the network's own namespace, as ports are, and not a file that could be left behind.
-            name.bind(f"\0tests of triggers: port {port}")
-        except OSError:
-            name.close()
-            raise
-        self._names.append(name)
-
-
-_RESERVED: Final = _Reserved()
 
 
 def stand_still(pid: int) -> None:

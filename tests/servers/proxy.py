@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 
-from tests.servers.postgres import free_port
+from tests.servers.ports import free_port
 
 Side = Literal["client", "server"]
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final, Self, cast
 
 from hiredis import Reader, pack_command
-from tests.servers.postgres import free_port, stand_still
+from tests.servers.ports import free_port
+from tests.servers.postgres import stand_still
 
 PROGRAMS: Final = ("valkey", "redis")
 """What there may be to test with; the first always is."""

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Enter, MakeService, Run, own_organization
 from tests.web.conftest import Browser, browsing
 
-from triggers_api.testing import ADMIN_KEY, Service
+from triggers_api.testing import ADMIN_KEY, API_KEY, Service
 from triggers_api.web import assets
 from triggers_api.web.rendering import compact, highlighted, percent, relative, seconds
 from triggers_api.web.views import VIEWS
@@ -283,6 +283,27 @@ def test_the_live_view_sends_rows_behind_the_one_seen_last(
     assert f"id: {missed['id']}" in text
     assert seen["id"] not in text
     assert "&lt;b&gt;" in text
+
+
+def test_live_views_of_an_organization_are_counted_with_its_other_readers_and_keep_no_operator_out(
+    run: Run, enter: Enter, make_service: MakeService
+) -> None:
+    service = enter(make_service(max_streams=1))
+    (organization,) = service.app.directory.organizations()
+    member, operator = enter(browsing(service)), enter(browsing(service))
+    run(member.log_in(API_KEY))
+    run(operator.log_in(ADMIN_KEY))
+    path = f"/ui/org/{organization.id}/events/tail"
+
+    async def one_alone() -> None:
+        async with member.stream("/ui/events/tail"):
+            assert (await member.get("/ui/events/tail")).status == 429
+            answer = await service.call("GET", "/api/events/stream")
+            assert (answer.status, answer.json["code"]) == (429, "rate-limited")
+            async with operator.stream(path):
+                pass
+
+    run(one_alone())
 
 
 def test_the_live_view_ends_with_its_session(run: Run, operator: Browser, service: Service) -> None:

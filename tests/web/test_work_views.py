@@ -377,9 +377,12 @@ def test_a_switch_is_turned_for_one_organization_and_for_one_subscription(
 def test_the_service_is_drained_and_takes_events_in_again(
     service: Service, run: Run, operator: Browser
 ) -> None:
+    run(service.send("a", 1))
     assert "Every event is answered 503" in as_text(run(operator.post("/ui/do/drain")))
     assert run(operator.post("/ui/do/drain", confirmed="yes", reason="An upgrade")).status == 303
     assert run(service.send("a", 1)).status == 503
+    page = run(operator.get("/ui/operations")).body.decode()
+    assert re.search(r'<progress value="0" max="([1-9]\d*)" aria-label="0 of \1"', page)
     run(service.drain())
     assert "Take events in again" in shown(run, operator, "/ui/operations")
     assert run(operator.post("/ui/do/undrain")).status == 303

@@ -54,7 +54,7 @@ def drain(
             sys.exit(REFUSED)
         if now - said >= _SAY_EVERY_S:
             said = now
-            click.echo(f"draining: {_left(state)}", err=True)
+            click.echo(f"draining: {_done(state)}{_left(state)}", err=True)
         time.sleep(_EVERY_S)
         state = operator.get(_PATH)
         if not state["draining"]:
@@ -79,6 +79,14 @@ def undrain(
     body = {} if reason is None else {"reason": reason}
     state = Operator(url, admin_key).post("/api/admin/undrain", body)
     echo(state, f"events are taken in again; {_left(state)}", as_json=as_json)
+
+
+def _done(state: dict[str, Any]) -> str:
+    total, done, eta_s = (state.get(each) for each in ("total", "done", "eta_s"))
+    if not total:
+        return ""
+    words = f"{done} of {total} done"
+    return f"{words}; " if eta_s is None else f"{words}, {eta_s:.0f} s to go at this rate; "
 
 
 def _left(state: dict[str, Any]) -> str:

@@ -20,7 +20,9 @@ _FULL: Final = 0.8
 """From this share of its descriptors on a process is close to having none."""
 _LATE_S: Final = 0.25
 _LATE: Final = 0.01
-"""A process has too little processor time if more than this share of its turns is later than that."""
+_LATE_TURNS: Final = 10
+"""A process has too little processor time if more than this share of its turns is later than that, and
+at least so many: of the first turns of one that has just begun, a single late one is a large share."""
 _NORMAL_DEPTH: Final = 100
 _MIB: Final = 1 << 20
 _PATIENCE_S: Final = 5.0
@@ -50,11 +52,11 @@ class Metrics:
             sample.labels[label]: sample.value for sample in self._samples if sample.name == name
         }
 
-    def above(self, name: str, bound: float) -> float:
-        """Which share of a histogram is above a bound that is one of its own."""
+    def above(self, name: str, bound: float) -> tuple[float, float]:
+        """How much of a histogram is above a bound that is one of its own, and which share that is."""
         count = self.sum(f"{name}_count")
-        within = self.sum(f"{name}_bucket", le=str(bound))
-        return (count - within) / count if count else 0.0
+        above = count - self.sum(f"{name}_bucket", le=str(bound))
+        return above, above / count if count else 0.0
 
 
 class Look(NamedTuple):
@@ -175,14 +177,15 @@ def _process(seen: Look) -> Finding:
     began = metrics.sum("process_start_time_seconds")
     share = metrics.sum("process_cpu_seconds_total") / max(seen.now - began, 1.0)
     open_, most = metrics.sum("process_open_fds"), metrics.sum("process_max_fds")
-    late = metrics.above("triggers_event_loop_lag_seconds", _LATE_S)
+    turns, share_late = metrics.above("triggers_event_loop_lag_seconds", _LATE_S)
+    late = turns >= _LATE_TURNS and share_late > _LATE
     text = (
         f"{metrics.sum('process_resident_memory_bytes') / _MIB:.0f} MiB, {share:.0%} of a processor "
         f"since it began, {open_:.0f} of {most:.0f} descriptors"
     )
-    if late > _LATE:
-        text = f"{text}; {late:.0%} of its turns are more than {_LATE_S:g} s late"
-    return Finding("warn" if late > _LATE or open_ > _FULL * most else "ok", "process", text)
+    if late:
+        text = f"{text}; {share_late:.0%} of its turns are more than {_LATE_S:g} s late"
+    return Finding("warn" if late or open_ > _FULL * most else "ok", "process", text)
 
 
 def _keys(seen: Look) -> Iterator[Finding]:

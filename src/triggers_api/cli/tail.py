@@ -94,6 +94,9 @@ class _Tail:
             answer = connection.getresponse()
             if answer.status == 503:
                 raise http.client.HTTPException("the service is not ready")
+            if answer.status == 429 and self._after is not None:
+                # It had a place: the one it lost may still be counted.
+                raise http.client.HTTPException("the organization has too many readers")
             if answer.status != 200:
                 click.echo(answer.read().decode(errors="replace"), err=True)
                 sys.exit(_REFUSED)

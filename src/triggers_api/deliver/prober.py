@@ -12,7 +12,7 @@ from triggers_api.deliver.health import report_health
 from triggers_api.model import ids
 from triggers_api.model.controls import DeliveryMode
 from triggers_api.model.health import HealthChange
-from triggers_api.model.outcome import Answered, NoAnswer
+from triggers_api.model.outcome import Answered, NoAnswer, ends_subscription
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import ClaimedDelivery, ProbeClaim, Store
 from triggers_api.store.directory import Directory
@@ -80,11 +80,13 @@ class Prober:
         except Exception:
             log.exception("sending failed in an unforeseen way", delivery_id=delivery.id)
             error: str | None = "an error of the service"
+            ended = None
         else:
-            error = _error(sent.outcome)
+            error, ended = _error(sent.outcome), ends_subscription(sent.outcome)
         turned = await self._store.settle_probe(
             probe,
             error,
+            ended=ended,
             notify=not subscription.operational
             and self._directory.notifies(target.organization_id),
         )

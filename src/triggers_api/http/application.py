@@ -39,6 +39,7 @@ from triggers_api.http import (
 from triggers_api.http.batch import BATCH_PATH, PostBatch
 from triggers_api.http.body import Receive
 from triggers_api.http.context import (
+    LIMIT_HEADERS,
     Context,
     check_access,
     context,
@@ -152,6 +153,7 @@ async def _stamp(message: Message, scope: Scope) -> None:
         dict(scope["headers"]).get(b"x-request-id")
     )
     headers += [header for header in common_headers(identifier) if header[0] not in names]
+    headers += scope["state"].get(LIMIT_HEADERS, ())
     message["headers"] = headers
 
 

@@ -16,12 +16,14 @@ from litestar.params import QueryParameter
 from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.sessions import Sessions
 from triggers_api.errors import Unavailable
+from triggers_api.http.admission import Admission
 from triggers_api.http.auth import Authenticator, check_operator, organization_of
 from triggers_api.http.batch import PostBatch
 from triggers_api.http.client_address import client_address
 from triggers_api.http.cursor import Cursors
 from triggers_api.http.hot import PostEvent
 from triggers_api.http.parameters import check_query
+from triggers_api.http.readers import Readers
 from triggers_api.http.tickets import Tickets
 from triggers_api.http.wire import request_id
 from triggers_api.ingest.limits import LimitsState
@@ -106,6 +108,7 @@ class Context:
         settings: Settings,
         store: Store,
         directory: Directory,
+        admission: Admission,
         authenticator: Authenticator,
         egress: Egress,
         cursors: Cursors,
@@ -132,6 +135,7 @@ class Context:
             settings: of this process.
             store: where everything is kept.
             directory: who may do what, from memory.
+            admission: counts events against the limits of organizations.
             authenticator: whose key a request carries.
             egress: where deliveries may go.
             cursors: signed places in lists.
@@ -155,6 +159,7 @@ class Context:
         self.settings = settings
         self.store = store
         self.directory = directory
+        self.admission = admission
         self.authenticator = authenticator
         self.egress = egress
         self.cursors = cursors
@@ -175,6 +180,7 @@ class Context:
         self.process = process
         self.level = level
         self.hints = Hints()
+        self.readers = Readers(settings.max_streams, metrics=metrics)
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def event(self, organization_id: str, event_id: str) -> EventDetail | None:
@@ -254,6 +260,9 @@ class Context:
         except Unavailable as problem:
             log.warning("a change is taken in later", code=problem.code)
 
+
+LIMIT_HEADERS = "limit_headers"
+"""The key in a request's state: what its answer says about the rate limit, whatever it is."""
 
 ACCESS = "access"
 """The key in a handler's ``opt``: scopes of which the key must have one; absent, anybody may ask."""

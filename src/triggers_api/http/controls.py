@@ -14,6 +14,7 @@ from triggers_api.http.context import ACCESS, Context
 from triggers_api.http.request import OPTIONAL_BODY, changes
 from triggers_api.http.subscriptions import DESCRIPTION_LENGTH
 from triggers_api.model import controls as switching
+from triggers_api.model import drain as draining
 from triggers_api.model import text
 from triggers_api.model.controls import (
     DRAIN,
@@ -26,13 +27,17 @@ from triggers_api.model.controls import (
     Running,
     TurnedSwitch,
 )
+from triggers_api.model.drain import Work
 from triggers_api.model.organization import Scope
 from triggers_api.model.timestamp import Timestamp
+from triggers_api.store.base import QueueStats
 from triggers_api.store.directory import Principal
 
 _LONGEST_S: Final = 366 * 86_400
 _EVERYWHERE_S: Final = 1.0
 """After so long a switch is in force in every process."""
+_COUNTED: Final = 100_000
+"""Up to so many events and deliveries are counted to say how far a drain is."""
 
 OfOrganization = Annotated[
     str | None, QueryParameter(name="organization_id", description="Those of this organization.")
@@ -81,6 +86,10 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
         scheduled: events whose time is still to come.
         deliveries_waiting: due now or later.
         deliveries_leased: being sent.
+        total: while it drains: what was to be done at its beginning and what has come of it since,
+            events to be routed and deliveries to be finished; ``None`` where that was not written down.
+        done: of ``total``.
+        eta_s: seconds that the rest takes if it goes on as it has since the beginning.
     """
 
     draining: bool
@@ -90,6 +99,9 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     scheduled: int
     deliveries_waiting: int
     deliveries_leased: int
+    total: int | None = None
+    done: int | None = None
+    eta_s: float | None = None
     reason: str | None = None
     updated_at: Timestamp | None = None
     updated_by: str | None = None
@@ -185,12 +197,14 @@ async def drain(
         switches = context.directory.switches()
         now = context.store.now()
         expires_in_s = data.expires_in_s
-        if DRAIN not in switches.turns or data.reason is not None or expires_in_s is not None:
+        begins = DRAIN not in switches.turns
+        if begins or data.reason is not None or expires_in_s is not None:
             await context.store.save_switches(
                 switching.drained(
                     switches,
                     at=now,
                     by=principal.key_id,
+                    work=await _work(context, *await _depths(context)) if begins else None,
                     reason=data.reason,
                     expires_at=None if expires_in_s is None else now.after(seconds=expires_in_s),
                 )
@@ -222,7 +236,8 @@ async def undrain(
 
 async def _drain(context: Context) -> Drain:
     directory, store = context.directory, context.store
-    turn = directory.switches().turns.get(DRAIN)
+    switches = directory.switches()
+    turn = switches.turns.get(DRAIN)
     drained = False
     if turn is not None and store.now() >= turn.updated_at.after(seconds=_EVERYWHERE_S):
         held = [
@@ -232,20 +247,47 @@ async def _drain(context: Context) -> Drain:
         ]
         # What waits in Redis is looked at first: from there it goes into the store.
         drained = await context.buffer_is_empty() and await store.is_idle(but_for=held)
-    stats = await store.stats()
-    buffer = await context.in_buffer()
+    stats, in_buffer = await _depths(context)
+    progress = None
+    if turn is not None and switches.drain_begun is not None:
+        work = await _work(context, stats, in_buffer)
+        progress = draining.progress(switches.drain_begun, work)
     return Drain(
         draining=turn is not None,
         drained=drained,
-        depth=stats.depth + (0 if buffer is None else buffer.length),
+        depth=stats.depth + in_buffer,
         leased=stats.leased,
         scheduled=stats.scheduled,
         deliveries_waiting=stats.deliveries_waiting,
         deliveries_leased=stats.deliveries_leased,
+        total=None if progress is None else progress.total,
+        done=None if progress is None else progress.done,
+        eta_s=None if progress is None else progress.eta_s,
         reason=None if turn is None else turn.reason,
         updated_at=None if turn is None else turn.updated_at,
         updated_by=None if turn is None else turn.updated_by,
         expires_at=None if turn is None else turn.expires_at,
+    )
+
+
+async def _depths(context: Context) -> tuple[QueueStats, int]:
+    """What waits in the store, and before it."""
+    stats = await context.store.stats()
+    buffer = await context.in_buffer()
+    return stats, 0 if buffer is None else buffer.length
+
+
+async def _work(context: Context, stats: QueueStats, in_buffer: int) -> Work:
+    """What there is to be done: of one moment, or, where there is too much to count, by the depths."""
+    seen = await context.store.workload(None, _COUNTED)
+    left = stats.depth + stats.deliveries_waiting + stats.deliveries_leased
+    if seen.queued.complete and seen.waiting.complete:
+        left = seen.queued.count + seen.waiting.count
+    return Work(
+        at=context.store.now(),
+        left=left + in_buffer,
+        scheduled=stats.scheduled,
+        deliveries=seen.deliveries,
     )
 
 

@@ -229,7 +229,7 @@ async def stream_events(
         after=after,
         pattern=type_,
         ending=context.ending,
-        metrics=context.metrics,
+        readers=context.readers,
     )
     return cast("ASGIApp", stream)
 

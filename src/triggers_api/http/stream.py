@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from triggers_api.errors import Unavailable
 from triggers_api.http.body import Receive
+from triggers_api.http.readers import Readers
 from triggers_api.http.wire import Send, to_json
 from triggers_api.model.event import Event
 from triggers_api.model.text import glob_matches
 from triggers_api.store.base import Store
-from triggers_api.telemetry.metrics import Metrics
 
 COMMENT_EVERY_S: Final = 15.0
 SEND_WITHIN_S: Final = 60.0
@@ -47,7 +47,7 @@ class EventStream:
         after: str | None,
         pattern: str | None,
         ending: Callable[[], bool],
-        metrics: Metrics,
+        readers: Readers,
     ) -> None:
         """Nothing is sent yet.
 
@@ -57,21 +57,29 @@ class EventStream:
             after: the position to begin behind; ``None``: at the first event.
             pattern: of the types to be sent; ``None``: of all.
             ending: whether the service is about to end, and its streams with it.
-            metrics: is told how many there are.
+            readers: all there are, and how many there may be.
         """
         self._store = store
         self._organization_id = organization_id
         self._after = after
         self._pattern = pattern
         self._ending = ending
-        self._metrics = metrics
+        self._readers = readers
         self._at_once = 1
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI's
-        """Send events until the reader is gone."""
+        """Send events until the reader is gone.
+
+        Raises:
+            RateLimited: the organization has as many readers as it may have; nothing is sent.
+        """
         del scope
+        self._readers.check(self._organization_id)
+        with self._readers.reading(self._organization_id):
+            await self._tell(receive, send)
+
+    async def _tell(self, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_gone(receive))
-        self._metrics.streams.inc()
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             async for part in self._parts(gone):
@@ -83,7 +91,6 @@ class EventStream:
             return  # it takes nothing; without an end it knows that this was not all
         finally:
             gone.cancel()
-            self._metrics.streams.dec()
 
     async def _parts(self, gone: "asyncio.Future[None]") -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()

@@ -1,17 +1,18 @@
 """What goes to one subscription: an event to test it, and how its deliveries have fared."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from litestar import Router, get, post
+from litestar import Request, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from triggers_api.errors import FieldError, InvalidState, NotFound, ValidationFailed
-from triggers_api.http.context import ACCESS, Context
+from triggers_api.http.context import ACCESS, LIMIT_HEADERS, Context
 from triggers_api.http.event_types import example_of
 from triggers_api.http.parameters import Since, Until
 from triggers_api.http.request import OPTIONAL_BODY
+from triggers_api.http.wire import Headers
 from triggers_api.model import ids, text
 from triggers_api.model.delivery import Delivery, NewDelivery
 from triggers_api.model.event import NewEvent
@@ -45,8 +46,12 @@ async def test_subscription(
     organization_id: NamedDependency[str],
     subscription_id: FromPath[str],
     data: JSONBody[SubscriptionTest],
+    request: Request[Any, Any, Any],
 ) -> Delivery:
-    """One attempt, at this subscription alone, whatever types and filter it has."""
+    """One attempt, at this subscription alone, whatever types and filter it has.
+
+    It counts as one event against the organization's rate limit.
+    """
     event_type = TEST_TYPE if data.type is None else data.type
     if not text.is_event_type(event_type):
         wanted = "must be 1 to 255 characters of A-Z a-z 0-9 _ . : / -"
@@ -54,6 +59,9 @@ async def test_subscription(
             "the test event is not acceptable",
             errors=[FieldError("/type", "invalid-event-type", wanted)],
         )
+    limit_headers: Headers = []
+    request.scope["state"][LIMIT_HEADERS] = limit_headers
+    await context.admission.charged(organization_id, 1, limit_headers)
     store = context.store
     record = await store.subscription(organization_id, subscription_id)
     if record is None:

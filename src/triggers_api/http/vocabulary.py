@@ -355,6 +355,10 @@ FIELDS: Final = {
     "what": "What happened.",
     "workers": "Each process that is alive.",
     "Drain.deliveries_leased": "Being sent.",
+    "Drain.total": "To be done when it began, and what has come of it since: events and deliveries. "
+    "Null when it does not drain.",
+    "Drain.done": "Of total.",
+    "Drain.eta_s": "Seconds that the rest takes if it goes on as it has since it began.",
     "Drain.deliveries_waiting": "Due now or later.",
     "Drain.drained": "Nothing is taken in, no event waits, and nothing is due or being sent.",
     "Drain.draining": "Nothing is taken in: what comes is answered 503, draining.",

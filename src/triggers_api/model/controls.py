@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from triggers_api.model.drain import Work
 from triggers_api.model.timestamp import Timestamp
 
 
@@ -91,6 +92,8 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True):
         reason: why the last change was made; ``None`` again once nothing is turned.
         updated_at: when that was.
         updated_by: by whose key.
+        drain_begun: what was there to be done when the service began to run empty the last time; a
+            version that does not know of it leaves it out.
     """
 
     organization_id: str | None = None
@@ -99,6 +102,7 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     updated_at: Timestamp | None = None
     updated_by: str | None = None
+    drain_begun: Work | None = None
 
 
 class Controls(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,10 +225,17 @@ def drained(
     *,
     at: Timestamp,
     by: str,
+    work: Work | None = None,
     reason: str | None = None,
     expires_at: Timestamp | None = None,
 ) -> Switches:
-    """The service's switches with nothing taken in any more."""
+    """The service's switches with nothing taken in any more, and ``work`` to be done.
+
+    While it is being drained already, the beginning stays where it was.
+    """
+    switches = settled(switches, at)
+    if DRAIN not in switches.turns:
+        switches = msgspec.structs.replace(switches, drain_begun=work)
     return turn(switches, {DRAIN: _DRAINING}, at=at, by=by, reason=reason, expires_at=expires_at)
 
 

@@ -193,6 +193,12 @@ def _final_answer(answer: Answered) -> Decision | None:
     return None
 
 
+def ends_subscription(outcome: Outcome) -> str | None:
+    """Why nothing is to be sent to the receiver any more, if it says so; by a 2xx as well."""
+    decision = _final(outcome)
+    return None if decision is None else decision.disable_subscription
+
+
 def is_success(outcome: Outcome) -> bool:
     """Whether the receiver has taken the event."""
     return isinstance(outcome, Answered) and 200 <= outcome.status_code < 300

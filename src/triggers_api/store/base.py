@@ -932,11 +932,19 @@ class Store(Protocol):
         """
 
     async def settle_probe(
-        self, probe: ProbeClaim, error: str | None, *, notify: bool = False
+        self,
+        probe: ProbeClaim,
+        error: str | None,
+        *,
+        ended: str | None = None,
+        notify: bool = False,
     ) -> HealthChange | bool:
         """Write down what a probe came to; one that succeeded makes the subscription active again.
 
         With ``notify`` a notice of that is part of the same transaction.
+
+        With ``ended`` the receiver has said, whatever came of the probe, that it wants nothing more: the
+        subscription stays disabled, for that reason from now on, and is not probed again.
 
         Returns:
             What turned, else whether it counted: not when the lease ran out, or the subscription was

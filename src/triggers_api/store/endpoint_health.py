@@ -69,3 +69,13 @@ def reactivated(record: SubscriptionRecord, *, now: Timestamp) -> SubscriptionRe
             updated_at=now,
         ),
     )
+
+
+def given_up(record: SubscriptionRecord, reason: str, *, now: Timestamp) -> SubscriptionRecord:
+    """A subscription that was disabled, as it is when its receiver wants nothing more."""
+    return msgspec.structs.replace(
+        record,
+        subscription=msgspec.structs.replace(
+            record.subscription, disabled_reason=reason, updated_at=now
+        ),
+    )

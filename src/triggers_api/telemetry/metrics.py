@@ -379,6 +379,11 @@ class Metrics:
         self.streams = Gauge(
             "triggers_streams", "Readers that follow events as they come in.", registry=registry
         )
+        self.streams_refused = Counter(
+            "triggers_streams_refused",
+            "Readers that were refused because their organization had as many as it may.",
+            registry=registry,
+        )
         self.schema_faults = Counter(
             "triggers_schema_faults",
             "Events whose payload did not fit their type's schema, by the mode that it has.",

@@ -89,6 +89,15 @@ class Trouble:
         if message.type in {"error", "warning"}:
             self.found.append(f"{message.type}: {message.text}")
 
+    def expected(self, page: Page, words: str) -> None:
+        """Wait for the one complaint that a page is meant to make, and forget it."""
+        until = time.monotonic() + PATIENCE_MS / 1000
+        while not self.found and time.monotonic() < until:
+            page.wait_for_timeout(20)
+        (found,) = self.found
+        assert words in found
+        self.found.clear()
+
 
 @pytest.fixture
 def trouble() -> Iterator[Trouble]:
@@ -129,6 +138,7 @@ def log_in(page: Page, key: str = OPERATOR_KEY) -> Page:
     page.get_by_label("Key").fill(key)
     page.get_by_role("button", name="Log in").click()
     page.wait_for_selector("main#main")
+    page.wait_for_load_state()  # its program answers clicks and keys only then
     return page
 
 
@@ -144,6 +154,15 @@ def arrived(endpoint: Endpoint, count: int) -> None:
     until = time.monotonic() + PATIENCE_MS / 1000
     while len(endpoint.ids) < count:
         assert time.monotonic() < until, f"{len(endpoint.ids)} of {count} requests came"
+        time.sleep(0.02)
+
+
+def died(serving: Serving, subscription_id: str, count: int) -> None:
+    """Wait until so many deliveries to a subscription are dead letters."""
+    until = time.monotonic() + PATIENCE_MS / 1000
+    path = f"/api/dead-letters?subscription_id={subscription_id}"
+    while len(serving.call("GET", path, KEY)[1]["data"]) < count:
+        assert time.monotonic() < until, f"there are no {count} dead letters"
         time.sleep(0.02)
 
 

@@ -11,6 +11,7 @@ from tests.external.browser.conftest import (
     OPERATOR_KEY,
     Visit,
     arrived,
+    died,
     first_organization,
     log_in,
 )
@@ -79,10 +80,11 @@ def test_a_group_of_dead_letters_is_replayed_as_a_job(
     body = {
         "url": endpoint.url, "event_types": ["gone.*"], "description": "The clerk", "retry_schedule": [],
     }  # fmt: skip
-    assert serving.call("POST", "/api/subscriptions", KEY, body)[0] == 201
+    status, made = serving.call("POST", "/api/subscriptions", KEY, body)
+    assert status == 201
     for _ in range(3):
         send(serving, "gone.wrong")
-    arrived(endpoint, 3)
+    died(serving, made["id"], 3)
     page = operator(serving, visit, "dead-letters")
     group = page.locator("tbody", has_text="The clerk").locator("tr[data-row]")
     expect(group).to_contain_text("500")

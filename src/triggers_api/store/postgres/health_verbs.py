@@ -20,7 +20,7 @@ from triggers_api.model.health import (
 from triggers_api.model.subscription import MATCHING
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import HealthReset, ProbeClaim
-from triggers_api.store.endpoint_health import columns, of_columns, reactivated
+from triggers_api.store.endpoint_health import columns, given_up, of_columns, reactivated
 from triggers_api.store.postgres.connection import Connection
 from triggers_api.store.postgres.notice_verbs import write_notices
 from triggers_api.store.postgres.settings_verbs import SettingsVerbs, write_farewell
@@ -199,7 +199,14 @@ class HealthVerbs:
         ]
 
     async def settle_probe(
-        self, db: Connection, probe: ProbeClaim, error: str | None, *, notify: bool, now: Timestamp
+        self,
+        db: Connection,
+        probe: ProbeClaim,
+        error: str | None,
+        *,
+        ended: str | None,
+        notify: bool,
+        now: Timestamp,
     ) -> HealthChange | bool:
         """A probe's end; returns what turned, else whether it counted."""
         organization = UUID(number(probe.target.organization_id))
@@ -209,11 +216,15 @@ class HealthVerbs:
         before = None if row is None else of_columns(row)
         if before is None or before != probe.health or before.open_until <= now:
             return False
+        record = await self._settings.of_any_state(db, organization, subscription)
+        if ended is not None:
+            await self._save(db, organization, subscription, None)
+            await self._settings.save_subscription(db, given_up(record, ended, now=now), by=SERVICE)
+            return True
         after = decisions.probed(before, error, policy=self._policy, now=now)
         await self._save(db, organization, subscription, after)
         if after is not None:
             return True
-        record = await self._settings.of_any_state(db, organization, subscription)
         await self._settings.save_subscription(db, reactivated(record, now=now), by=SERVICE)
         change = HealthChange(
             record.organization_id, record.subscription.id, HealthEvent.RECOVERED, before

@@ -643,10 +643,17 @@ class PostgresStore:
         )
 
     async def settle_probe(
-        self, probe: ProbeClaim, error: str | None, *, notify: bool = False
+        self,
+        probe: ProbeClaim,
+        error: str | None,
+        *,
+        ended: str | None = None,
+        notify: bool = False,
     ) -> HealthChange | bool:
         return await self._write(
-            lambda db: self._health.settle_probe(db, probe, error, notify=notify, now=self.now()),
+            lambda db: self._health.settle_probe(
+                db, probe, error, ended=ended, notify=notify, now=self.now()
+            ),
             atomic=True,
         )
 

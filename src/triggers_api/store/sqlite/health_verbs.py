@@ -20,7 +20,7 @@ from triggers_api.model.health import (
 from triggers_api.model.subscription import MATCHING
 from triggers_api.model.timestamp import Timestamp
 from triggers_api.store.base import HealthReset, ProbeClaim
-from triggers_api.store.endpoint_health import columns, of_columns, reactivated
+from triggers_api.store.endpoint_health import columns, given_up, of_columns, reactivated
 from triggers_api.store.sqlite.keys import Keys
 from triggers_api.store.sqlite.notice_verbs import NoticeVerbs
 from triggers_api.store.sqlite.settings_verbs import SettingsVerbs, write_farewell
@@ -157,6 +157,7 @@ class HealthVerbs(Tables):
         probe: ProbeClaim,
         error: str | None,
         *,
+        ended: str | None,
         notify: bool,
         now: Timestamp,
     ) -> HealthChange | bool:
@@ -166,11 +167,15 @@ class HealthVerbs(Tables):
         held = _by_subscription(rows).get(number)
         if held is None or held != probe.health or held.open_until <= now:
             return False
+        record = self._settings.by_number(db, number)
+        if ended is not None:
+            self._save(db, number, held, None)
+            self._settings.save_subscription(db, given_up(record, ended, now=now), by=SERVICE)
+            return True
         after = decisions.probed(held, error, policy=self._policy, now=now)
         self._save(db, number, held, after)
         if after is not None:
             return True
-        record = self._settings.by_number(db, number)
         self._settings.save_subscription(db, reactivated(record, now=now), by=SERVICE)
         change = HealthChange(
             record.organization_id, record.subscription.id, HealthEvent.RECOVERED, held

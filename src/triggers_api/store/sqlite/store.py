@@ -501,11 +501,18 @@ class SqliteStore:
         return await self._write("claim_probes", claim)
 
     async def settle_probe(
-        self, probe: ProbeClaim, error: str | None, *, notify: bool = False
+        self,
+        probe: ProbeClaim,
+        error: str | None,
+        *,
+        ended: str | None = None,
+        notify: bool = False,
     ) -> HealthChange | bool:
         return await self._write(
             "settle_probe",
-            lambda db: self._health.settle_probe(db, probe, error, notify=notify, now=self.now()),
+            lambda db: self._health.settle_probe(
+                db, probe, error, ended=ended, notify=notify, now=self.now()
+            ),
         )
 
     async def end_expired(self, notify: Collection[str]) -> int:

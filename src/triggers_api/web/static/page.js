@@ -53,9 +53,10 @@
     if (!event.detail.xhr?.status) notice("The service does not answer.", "bad");
   });
 
-  // Fetches a part of the page into its place, as htmx would; a newer one for the same place wins.
+  // Fetches a part of the page into its place, as htmx would; a newer one for the same place wins. One
+  // that is unwanted by the time it is there is dropped.
   const loads = {};
-  const load = async (href, target, { quietly = false } = {}) => {
+  const load = async (href, target, { quietly = false, unwanted = () => false } = {}) => {
     loads[target]?.abort();
     const mine = loads[target] = new AbortController();
     const headers = { "HX-Request": "true", "HX-Target": target, "HX-Current-URL": location.href };
@@ -71,6 +72,7 @@
       }
       if (said.get("HX-Reswap") === "none") return false;
       const text = await answer.text();
+      if (unwanted()) return false;
       htmx.swap(said.get("HX-Retarget") ?? `#${target}`, text, { swapStyle: said.get("HX-Reswap") ?? "innerHTML", swapDelay: 0, settleDelay: 0 });
       return answer.ok;
     } catch (error) {
@@ -106,7 +108,7 @@
     notice(event.detail.text, "good");
     close_dialog();
     refresh(true);
-    const again = () => drawer.hidden || reload(drawer, drawer.dataset.href);
+    const again = () => drawer.hidden || reload(drawer, drawer.dataset.href, () => drawer.hidden);
     again();
     setTimeout(again, 1000);  // what was asked for may take a moment
   });
@@ -116,6 +118,7 @@
   let paused = false;
   let refreshed_at = Date.now();
   let fetching = false;
+  let once_more = false;
 
   const is_busy = () => {
     const active = document.activeElement;
@@ -127,13 +130,15 @@
     return selection && !selection.isCollapsed && within.contains(selection.anchorNode);
   };
 
+  const is_reading = () => drawer.hidden || is_selecting(drawer) || document.querySelector("dialog[open]");
+
   // What is open stays open, and where the reader was.
-  const reload = async (within, href) => {
+  const reload = async (within, href, unwanted) => {
     const known = [...within.querySelectorAll("details[id]")].map((each) => [each.id, each.open]);
     const active = within.contains(document.activeElement) && document.activeElement;
     const focused = active && (active.id || active.closest("[data-row]")?.dataset.row);
     const top = within.scrollTop;
-    if (!(await load(href, within.id, { quietly: true }))) return;
+    if (!(await load(href, within.id, { quietly: true, unwanted }))) return;
     for (const [id, open] of known) byId(id)?.toggleAttribute("open", open);
     within.scrollTop = top;
     if (focused) (byId(focused) ?? row_named(focused)?.querySelector("a"))?.focus({ preventScroll: true });
@@ -141,15 +146,24 @@
 
   const refresh = async (now) => {
     const wanted = byId("refresh")?.dataset.refresh;
-    if (fetching || (!now && (paused || document.hidden))) return;
+    if (!now && (paused || document.hidden)) return;
+    if (fetching) {
+      once_more ||= now;
+      return;
+    }
     fetching = true;
     refreshed_at = Date.now();
     try {
-      if (now || (wanted && !is_busy())) await reload(main, location.pathname + location.search);
-      const moves = !drawer.hidden && drawer.querySelector("[data-refresh]");
-      if (moves && !is_selecting(drawer) && !document.querySelector("dialog[open]")) await reload(drawer, drawer.dataset.href);
+      // What is asked for at once comes whatever else goes on; the rest only if it is in nobody's way.
+      const in_the_way = () => !now && (paused || is_busy());
+      if (now || (wanted && !is_busy())) await reload(main, location.pathname + location.search, in_the_way);
+      if (drawer.querySelector("[data-refresh]") && !is_reading()) await reload(drawer, drawer.dataset.href, is_reading);
     } finally {
       fetching = false;
+    }
+    if (once_more) {
+      once_more = false;
+      refresh(true);
     }
     mark_row();
     follow();

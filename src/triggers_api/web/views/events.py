@@ -153,7 +153,14 @@ async def tail(page: Page) -> Stream:
     pattern = page.query.filled("type")
     if pattern is not None and not is_type_pattern(pattern):
         raise ValidationFailed.of("type", "invalid-parameter", "is not an event type or pattern")
-    return Stream(_messages(page, pattern), goes_on=page.goes_on)
+    readers = page.context.readers
+    if not page.is_operator:  # whom no organization can keep out
+        readers.check(page.organization_id)
+    return Stream(
+        _messages(page, pattern),
+        goes_on=page.goes_on,
+        counted=readers.reading(page.organization_id),
+    )
 
 
 async def _messages(page: Page, pattern: str | None) -> AsyncIterator[bytes]:
