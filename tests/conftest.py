@@ -266,10 +266,12 @@ def landed_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         land_at_once(monkeypatch)
 
 
-@pytest.fixture(autouse=True)
-def depths_are_counted_whatever_else_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def depths_are_counted() -> Iterator[None]:
     """A turn of the monitor by hand ends with the depths, also where this process is held up."""
-    monkeypatch.setattr("triggers_api.operate.monitor._COUNT_AWAITED_S", PATIENCE_S)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("triggers_api.operate.monitor._COUNT_AWAITED_S", PATIENCE_S)
+        yield
 
 
 @pytest.fixture
