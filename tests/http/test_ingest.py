@@ -206,6 +206,21 @@ def test_a_duplicate_is_told_the_first_events_id_and_whether_the_payload_is_the_
     assert unique not in json.dumps(log)
 
 
+@BOTH_WAYS
+def test_a_duplicate_is_told_the_type_of_the_first_event(
+    service: Service, run: Run, unique: str, post: type
+) -> None:
+    first = run(once(service, post(body=body(dedup_id=unique)))).json
+    again = run(once(service, post(body=body(dedup_id=unique, type="order.changed"))))
+    assert (again.status, again.json["id"]) == (200, first["id"])
+    assert again.json["type"] == first["type"] == "order.created"
+    run(service.drain())
+    assert (
+        run(once(service, post(body=body(dedup_id=unique, type="x")))).json["type"]
+        == "order.created"
+    )
+
+
 def test_a_duplicate_is_told_the_present_status(service: Service, run: Run, unique: str) -> None:
     request = event(body=body(dedup_id=unique))
     assert run(once(service, request)).json["status"] == "queued"
@@ -323,9 +338,9 @@ def test_a_draining_service_takes_nothing_and_is_not_ready(
 @BOTH_WAYS
 @pytest.mark.usefixtures("fresh_numbers")
 def test_above_the_greatest_depth_nothing_is_taken(
-    run: Run, enter: Enter, make_service: MakeService, post: type
+    run: Run, enter: Enter, make_service: MakeService, clock: FrozenClock, post: type
 ) -> None:
-    service = enter(make_service(clock=FrozenClock(), max_queue_depth=3))
+    service = enter(make_service(clock=clock, max_queue_depth=3))
     for _ in range(3):
         assert run(once(service, post())).status == 202
     for _ in range(2):
