@@ -47,6 +47,22 @@ T_co = TypeVar("T_co", covariant=True)
 PATIENCE_S: Final = 60.0
 """Real seconds that anything awaited gets before it counts as hanging."""
 
+ENDS_WHAT_TAKES_LONG: Final = (
+    "http.filters._LONGEST_S", "http.inbox._LATE_S", "http.inbox._LOOK_FOR_S",
+    "operate.jobs._COUNTING_S", "operate.jobs._JUDGING_S", "operate.monitor._COUNT_AWAITED_S",
+    "operate.monitor._COUNT_PATIENCE_S",
+)  # fmt: skip
+"""Real seconds, fractions of one, after which the product is content with what it has by then."""
+
+REFUSES_WHAT_STALLS: Final = (
+    "ingest.buffer_redis.producer._STALLED_AFTER_S", "redis.client._CONNECT_WITHIN_S",
+    "store.postgres.writer._STALLED_AFTER_S", "store.sqlite.writer._STALLED_AFTER_S",
+)  # fmt: skip
+"""Real seconds after which events are refused because nothing gets on."""
+
+STALLS_NEVER: Final = {"http", "operate", "web"}
+"""Folders of tests that ask nothing of a store or a Redis that stalls."""
+
 
 class Run(Protocol):
     """Runs a coroutine to its end in the loop of the test; what runs beside it stands still after."""
@@ -256,6 +272,26 @@ def clock() -> FrozenClock:
 def service(enter: Enter, make_service: MakeService, clock: FrozenClock) -> Service:
     """The service with time standing still; `drain` does what is due."""
     return enter(make_service(clock=clock))
+
+
+@pytest.fixture(autouse=True)
+def what_is_begun_is_finished(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where time stands still, it does: a machine that has other things to do cuts no answer short."""
+    with pytest.MonkeyPatch.context() as patched:
+        if {"clock", "module_clock"} & set(request.fixturenames):
+            for name in ENDS_WHAT_TAKES_LONG:
+                patched.setattr(f"triggers_api.{name}", PATIENCE_S)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_is_sent_is_taken(request: pytest.FixtureRequest) -> Iterator[None]:
+    """However slow the disk is: nobody is refused for it who asks about something else."""
+    with pytest.MonkeyPatch.context() as patched:
+        if request.path.parent.name in STALLS_NEVER:
+            for name in REFUSES_WHAT_STALLS:
+                patched.setattr(f"triggers_api.{name}", PATIENCE_S)
+        yield
 
 
 @pytest.fixture

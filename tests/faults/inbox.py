@@ -140,13 +140,14 @@ class Consumer:
         await self._acknowledge([each for each in held if each not in back])
 
     async def _extend(self, leases: list[Lease]) -> None:
+        asked_at = time.time()
         answer = await self._ask(
             "extend", receipts=[each.receipt for each in leases], lease_s=2 * LEASE_S
         )
-        # From some moment on before the answer came: at least so much longer than before we asked.
+        # From some moment on after we asked; how long ago that was when the answer came nobody knows.
         for lease, result in zip(leases, answer["results"], strict=True):
             if result["status"] == "extended":
-                lease.until = max(lease.until, time.time() + LEASE_S)
+                lease.until = max(lease.until, asked_at + 2 * LEASE_S)
 
     async def _give_back(self, leases: list[Lease]) -> None:
         now = time.time()

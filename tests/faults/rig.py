@@ -13,7 +13,7 @@ from tests.faults.endpoint import FLAKY_PATIENCE, Behaviour, Endpoint, healthy
 from tests.faults.history import History, Outcome, Request, Target, load
 from tests.faults.invariants import Dump, Invariants, Subscriber
 from tests.faults.server import PATIENCE_S, Server, until
-from tests.faults.states import SEEN_WITHIN_S
+from tests.faults.states import SEEN_WITHIN_S, SLACK_S
 
 from triggers_api.testing import ADMIN_KEY, API_KEY
 
@@ -125,7 +125,7 @@ class Rig(Run):
         """
         await self.healed(within_s=within_s)
         invariants.balanced(await self.server.admin("GET", "/verify"))
-        await until(self._ready, "the server is ready", within_s=SEEN_WITHIN_S)
+        await until(self._ready, "the server is ready", within_s=SEEN_WITHIN_S + SLACK_S)
         assert await self.server.stop() == 0
         found = self.dump()
         self.invariants.check(found, set_aside=set_aside)

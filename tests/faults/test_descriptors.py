@@ -27,7 +27,7 @@ def descriptors(pid: int) -> int:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_a_server_out_of_descriptors_answers_whom_it_can_and_recovers(rig: Rig) -> None:
     async def run() -> None:
         rig.serve(retry_schedule=",".join(["0.2"] * 40))

@@ -42,7 +42,7 @@ async def failing_syncs(rig: Rig, *, at: int, error: str) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("at", [1, 2, 7, 20, 40])
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_a_failed_sync_ends_the_process_and_costs_nothing(rig: Rig, at: int, error: str) -> None:
@@ -50,7 +50,7 @@ def test_a_failed_sync_ends_the_process_and_costs_nothing(rig: Rig, at: int, err
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("call", ["pwrite64", "ftruncate"])
 def test_a_failed_write_ends_the_process_and_costs_nothing(rig: Rig, call: str) -> None:
     async def run() -> None:
@@ -117,7 +117,7 @@ def resident_mb(pid: int) -> float:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_slow_disk_is_answered_with_503_in_bounded_memory(rig: Rig) -> None:
     """Every sync takes six seconds. Who comes while nothing moves is sent away at once."""
     wave, size = 100, 40_000
@@ -170,6 +170,6 @@ def test_a_slow_disk_is_answered_with_503_in_bounded_memory(rig: Rig) -> None:
 # ── an answer waits for the disk ──────────────────────────────────────────────────────────────
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_every_202_is_written_after_the_sync_of_its_event(rig: Rig) -> None:
     asyncio.run(trace_answers(rig))

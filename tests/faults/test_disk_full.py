@@ -13,12 +13,14 @@ from tests.faults.history import Outcome, load
 from tests.faults.server import NotStarted, until
 from tests.faults.volume import Volume, mounted
 
+from triggers_api.errors import StorageFull
 from triggers_api.model.pace import FIRST_WINDOW
 
 if TYPE_CHECKING:
     from tests.faults.rig import Rig
 
 RED_WITHIN_S = 2.0
+NO_ROOM = {StorageFull.title, StorageFull().detail}
 
 
 @pytest.fixture(
@@ -50,7 +52,7 @@ async def post_until_refused(rig: Rig) -> None:
         in_a_row = in_a_row + 1 if told.status == 503 else 0
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 def test_a_full_disk_refuses_events_and_goes_on_when_there_is_room(
     rig: Rig, volume: Volume
 ) -> None:
@@ -64,12 +66,13 @@ def test_a_full_disk_refuses_events_and_goes_on_when_there_is_room(
             volume.give_back(12 << 10)
             await post_until_refused(rig)
 
+            # Not only that the store has been silent for a while.
             async def red() -> bool:
-                return (await rig.server.ready()).status == 503
+                answer = await rig.server.ready()
+                full = answer.json["checks"]["store"] == "storage-full"
+                return full and answer.status == 503
 
-            await until(red, "readiness is red", within_s=RED_WITHIN_S)
-            checks = (await rig.server.ready()).json["checks"]
-            assert checks["store"] == "storage-full", checks
+            await until(red, "readiness is red, for want of room", within_s=RED_WITHIN_S)
             assert await rig.server.metric("triggers_ready") == 0
             assert await rig.server.metric("triggers_check", check="store") == 0
             assert await rig.server.metric("triggers_store_errors_total", code="storage-full") > 0
@@ -82,7 +85,7 @@ def test_a_full_disk_refuses_events_and_goes_on_when_there_is_room(
             async def green() -> bool:
                 return (await rig.server.ready()).status == 200
 
-            await until(green, "readiness is green", within_s=10)
+            await until(green, "readiness is green")
             assert await rig.server.metric("triggers_ready") == 1
             again = await rig.post(50)
             assert {request.outcome for request in again} == {Outcome.ACCEPTED}
@@ -93,14 +96,19 @@ def test_a_full_disk_refuses_events_and_goes_on_when_there_is_room(
     asyncio.run(run())
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 def test_events_are_refused_while_there_is_room_for_what_was_accepted(
     rig: Rig, volume: Volume
 ) -> None:
     """With a reserve: nothing fails for want of room, and all that was accepted is finished."""
 
     async def red() -> bool:
-        return (await rig.server.ready()).status == 503
+        answer = await rig.server.ready()
+        full = answer.json["checks"].get("disk") == "storage-full"
+        return full and answer.status == 503
+
+    async def store_is_well() -> bool:
+        return bool((await rig.server.ready()).json["checks"]["store"] == "ok")
 
     async def run() -> None:
         on(rig, volume, disk_reserve_mb=4)
@@ -112,9 +120,8 @@ def test_events_are_refused_while_there_is_room_for_what_was_accepted(
             volume.fill(spare=5 << 20)
             await post_until_refused(rig)
             await until(red, "readiness is red", within_s=RED_WITHIN_S)
+            await until(store_is_well, "the store is well")
             shown = (await rig.server.ready()).json
-            assert shown["checks"]["disk"] == "storage-full"
-            assert shown["checks"]["store"] == "ok"
             assert (shown["queue"]["refusing"], shown["queue"]["level"]) == ("disk", "critical")
             assert await rig.server.metric("triggers_ingest_refused_total", reason="disk") >= 5
             assert 1 << 20 < await rig.server.metric("triggers_disk_free_bytes") < 4 << 20
@@ -122,7 +129,8 @@ def test_events_are_refused_while_there_is_room_for_what_was_accepted(
             await rig.healed()
             assert await red()
             assert rig.server.logged("the disk is nearly full, events are refused")
-            assert not rig.server.logged("turn failed")
+            failed = rig.server.logged("turn failed")
+            assert [line for line in failed if line["error"] in NO_ROOM] == []
             await post_until_refused(rig)
 
             volume.free()
@@ -130,7 +138,7 @@ def test_events_are_refused_while_there_is_room_for_what_was_accepted(
             async def green() -> bool:
                 return (await rig.server.ready()).status == 200
 
-            await until(green, "readiness is green", within_s=10)
+            await until(green, "readiness is green")
             again = await rig.post(50)
             assert {request.outcome for request in again} == {Outcome.ACCEPTED}
             assert rig.server.logged("the disk has room again")
@@ -139,7 +147,7 @@ def test_events_are_refused_while_there_is_room_for_what_was_accepted(
     asyncio.run(run())
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 def test_outcomes_that_find_the_disk_full_are_kept_until_there_is_room(
     rig: Rig, volume: Volume
 ) -> None:
@@ -178,7 +186,7 @@ def test_outcomes_that_find_the_disk_full_are_kept_until_there_is_room(
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_it_ends_in_order_while_the_disk_is_full(rig: Rig, volume: Volume) -> None:
     async def run() -> None:
         on(rig, volume, shutdown_grace_s=3)
@@ -203,7 +211,7 @@ def test_it_ends_in_order_while_the_disk_is_full(rig: Rig, volume: Volume) -> No
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_it_says_so_when_there_is_no_room_to_start(rig: Rig, volume: Volume) -> None:
     async def run() -> None:
         on(rig, volume)
@@ -225,7 +233,7 @@ def test_it_says_so_when_there_is_no_room_to_start(rig: Rig, volume: Volume) -> 
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_a_first_start_says_so_wherever_it_runs_out_of_room(rig: Rig, tmp_path: Path) -> None:
     """Lock, database, log, their index, migrations, first rows: for each the room ends once."""
 

@@ -31,7 +31,7 @@ def steps() -> list[object]:
     ]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(("step", "at"), steps())
 def test_a_crash_at_any_step_costs_nothing(rig: Rig, step: str, at: int) -> None:
     asyncio.run(crash_at(rig, step, at))
@@ -43,6 +43,7 @@ def test_what_was_not_committed_when_it_crashed_is_not_stored(rig: Rig) -> None:
             await rig.server.start(failpoints="append.before_commit=crash")
             (request,) = await rig.post()
             assert request.outcome is Outcome.UNKNOWN
+            assert await rig.server.ended() == -signal.SIGKILL
             assert rig.dump().events == []
 
     asyncio.run(run())
@@ -54,6 +55,7 @@ def test_what_was_committed_but_not_answered_keeps_its_id_when_it_is_repeated(ri
             await rig.server.start(failpoints="append.after_commit=crash")
             request = rig.history.new("order.created", dedup=True)
             assert (await post(rig.server, rig.history, request)).outcome is Outcome.UNKNOWN
+            assert await rig.server.ended() == -signal.SIGKILL
             (stored,) = rig.dump().events
             await rig.server.start()
             told = await post(rig.server, rig.history, request)

@@ -72,7 +72,7 @@ def test_a_second_server_through_a_symbolic_link_is_refused(rig: Rig) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_a_foreign_lock_is_answered_with_503_until_it_is_gone(rig: Rig) -> None:
     """Somebody has opened the file with another program, and writes."""
 
@@ -107,7 +107,7 @@ def test_a_foreign_lock_is_answered_with_503_until_it_is_gone(rig: Rig) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_a_foreign_reader_that_stays_costs_room_and_nothing_else(rig: Rig) -> None:
     """While it reads, the log cannot begin anew and grows; when it has gone, it does."""
 
@@ -138,7 +138,7 @@ def test_a_foreign_reader_that_stays_costs_room_and_nothing_else(rig: Rig) -> No
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("happens", ["removed", "replaced"])
 def test_a_file_that_is_gone_is_noticed_before_more_is_accepted_into_nothing(
     rig: Rig, happens: str
@@ -273,7 +273,7 @@ def log_size(rig: Rig) -> int:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_of_a_log_cut_short_only_what_was_not_answered_is_missing(rig: Rig) -> None:
     """Any length between the last answer's end of the log and the end of what came after."""
     acknowledged = 30

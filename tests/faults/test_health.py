@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MEGABYTE = 1 << 20
 START_AGAIN_S = 0.2
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 
 
 async def red(rig: Rig, wanted: dict[str, object]) -> None:

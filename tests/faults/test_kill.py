@@ -49,7 +49,7 @@ async def kill_under_load(rig: Rig, rounds: int) -> None:
         await rig.check_after_healing()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_a_killed_server_has_lost_nothing_that_it_accepted(rig: Rig) -> None:
     asyncio.run(kill_under_load(rig, rounds=2))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NOWHERE = "http://127.0.0.1:9/hook"
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_what_is_told_is_told_once_whatever_kills_the_service_meanwhile(
     rig: Rig, side: str

@@ -19,7 +19,7 @@ def test_strict_order_outlives_a_server_that_is_killed_again_and_again(rig: Rig)
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_product_in_which_nothing_waits_for_its_turn_is_found_out(rig: Rig) -> None:
     rig.serve(bug="has_everything_due_at_once", retry_schedule=SLOW)
     with pytest.raises(AssertionError, match="out of order"):

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from tests.faults.rig import Rig
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_what_is_settled_after_its_lease_changes_nothing_and_is_sent_again(rig: Rig) -> None:
     asyncio.run(pause_beyond_the_lease(rig, events=FIRST_WINDOW))
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_what_is_routed_after_its_lease_changes_nothing_and_is_routed_again(rig: Rig) -> None:
     """The thread that commits stands still between the claim and its answer."""
 
@@ -45,7 +45,7 @@ def test_what_is_routed_after_its_lease_changes_nothing_and_is_routed_again(rig:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_pauses_at_random_under_load_cost_nothing(rig: Rig) -> None:
     """Ten pauses, some longer than the lease, while events come in."""
 

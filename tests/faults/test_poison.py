@@ -20,7 +20,7 @@ MAX_ATTEMPTS = 3
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_an_event_that_routing_fails_for_is_set_aside_alone(rig: Rig) -> None:
     async def run() -> None:
         rig.serve(bug="routing_fails", max_process_attempts=MAX_ATTEMPTS)
@@ -39,7 +39,7 @@ def test_an_event_that_routing_fails_for_is_set_aside_alone(rig: Rig) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_an_event_that_kills_the_process_is_set_aside_alone(rig: Rig) -> None:
     """A supervisor starts the process again each time, as supervisors do."""
     starts = 0

@@ -25,7 +25,7 @@ async def replay(
         await kill_half_way(server, endpoint, number, rate=rate, crash=crash)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("crash", STEPS)
 def test_a_replay_that_dies_at_a_step_makes_each_delivery_once(tmp_path: Path, crash: str) -> None:
     asyncio.run(replay(tmp_path, 1200, None, crash))
@@ -40,7 +40,7 @@ def test_a_replay_of_20000_dead_letters_killed_half_way_makes_each_delivery_once
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_replay_that_stores_its_place_before_its_deliveries_is_found_out(
     tmp_path: Path,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Final
 import aiohttp
 import pytest
 from tests.conftest import new_database
-from tests.faults.server import Server, until
+from tests.faults.server import NotStarted, Server, until
 
 from triggers_api.app import wall_clock
 from triggers_api.testing import FrozenClock, Receiver, Service
@@ -108,6 +109,13 @@ async def books(server: Server) -> dict[str, Any]:
     return found
 
 
+async def start_to_die(server: Server, crash: str) -> None:
+    """Start a server that dies at a step of its first sweep; that may be before it answers."""
+    server.launch(failpoints=crash)
+    with suppress(NotStarted):
+        await server.started()
+
+
 async def prune_and_die(
     folder: Path, database_url: str, crashes: Sequence[str], finished: int
 ) -> None:
@@ -116,12 +124,14 @@ async def prune_and_die(
         server = Server(folder, database_url=database_url)
         async with server:
             clients = Clients(server)
-            await server.start(failpoints=crashes[0])
+            await start_to_die(server, crashes[0])
             async with clients.posting():
-                for crash in [*crashes[1:], ""]:
-                    await until(lambda: server.poll() is not None, "the server dies")
-                    await server.start(failpoints=crash)
-                    await books(server)
+                for crash in crashes[1:]:
+                    assert await server.ended() == -signal.SIGKILL
+                    await start_to_die(server, crash)
+                assert await server.ended() == -signal.SIGKILL
+                await server.start()
+                await books(server)
 
                 async def swept() -> bool:
                     pruned: int = (await books(server))["pruned"]
@@ -148,7 +158,7 @@ async def prune_and_die(
             assert await server.stop() == 0
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_server_that_dies_while_it_prunes_loses_nothing_that_is_not_finished(
     tmp_path: Path, database_url: str

@@ -16,7 +16,7 @@ TURNS = 60
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_switches_turned_again_and_again_under_load_cost_nothing(rig: Rig) -> None:
     """Routing and delivery paused and resumed, ingest async, sync and refused, a kill in between."""
 

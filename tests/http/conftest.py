@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from triggers_api.testing import ADMIN_KEY, API_KEY, Answer, FrozenClock, Servic
 
 BODY: Final = b'{"type":"order.created","payload":{"id":42}}'
 JSON: Final = "Content-Type: application/json"
-ANSWER_WITHIN_S: Final = 10.0
+ANSWER_WITHIN_S: Final = 30.0
 
 
 ABOUT_WHAT_IS_STORED: Final = {
@@ -141,6 +141,21 @@ async def connect(service: Service) -> Connection:
     """A new connection to a service."""
     port = urlsplit(service.url).port
     return Connection(*await asyncio.open_connection("127.0.0.1", port))
+
+
+@contextmanager
+def impatience(*, head_s: float | None = None, body_s: float | None = None) -> Iterator[None]:
+    """Meanwhile a head or a body that begins to come is waited for only so long.
+
+    In that time the machine may have other things to do: who is to be served comes in before or after.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        if head_s is not None:
+            patched.setattr("triggers_api.http.protocol.HEAD_TIMEOUT_S", head_s)
+        if body_s is not None:
+            patched.setattr("triggers_api.http.protocol.BODY_TIMEOUT_S", body_s)
+            patched.setattr("triggers_api.http.body.BODY_TIMEOUT_S", body_s)
+        yield
 
 
 @pytest.fixture(scope="module")

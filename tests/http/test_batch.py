@@ -32,7 +32,7 @@ from tests.http.conftest import (
 from triggers_api.ingest import accept
 from triggers_api.ingest.draft import Draft
 from triggers_api.model.controls import IngestMode
-from triggers_api.testing import Answer, Receiver, Service
+from triggers_api.testing import Answer, FrozenClock, Receiver, Service
 
 LINES: Final = "Content-Type: application/x-ndjson"
 CLOUDEVENTS: Final = "Content-Type: application/cloudevents-batch+json"
@@ -237,7 +237,8 @@ def test_in_sync_mode_the_routing_is_stored_with_the_events(
 def test_a_batch_counts_as_many_as_it_has_all_or_none(
     enter: Enter, run: Run, tmp_path: Path
 ) -> None:
-    service = enter(Service(tmp_path, rate_limit=60, rate_burst=10))
+    service = enter(Service(tmp_path, clock=FrozenClock(), rate_limit=60, rate_burst=10))
+    service.app.admission._monotonic = lambda: 50_000.0  # or one is given back each second
     assert_problem(run(once(service, batch([item(1)] * 11))), 413, "too-large")
     answer = run(once(service, batch([item(1)] * 8)))
     assert answer.status == 202

@@ -93,8 +93,9 @@ class World:
             assert self.act(delivery, "cancel").status == 202
         elif state == "delivering":
             receiver.replies(self.held)
+            sent = len(receiver.requests)
             run(service.app.dispatcher.run_once())
-            run(receiver.wait_for(len(receiver.requests) + 1))
+            run(receiver.wait_for(sent + 1))
         assert self.get(delivery)["status"] == state
         return delivery
 

@@ -12,8 +12,8 @@ from triggers_api.testing import FrozenClock, Service
 
 
 @pytest.fixture
-def service(make_service: MakeService, enter: Enter) -> Service:
-    return enter(make_service(clock=FrozenClock()))
+def service(make_service: MakeService, enter: Enter, clock: FrozenClock) -> Service:
+    return enter(make_service(clock=clock))
 
 
 def checked(service: Service, run: Run, **asked: object) -> dict[str, Any]:

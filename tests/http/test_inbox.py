@@ -363,7 +363,7 @@ async def metrics(service: Service) -> dict[str, float]:
 
 async def waiting(service: Service, count: int) -> None:
     """Until so many requests wait."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await metrics(service))["triggers_inbox_waiting"] != count:
             continue
 

@@ -338,9 +338,9 @@ def test_a_draining_service_takes_nothing_and_is_not_ready(
 @BOTH_WAYS
 @pytest.mark.usefixtures("fresh_numbers")
 def test_above_the_greatest_depth_nothing_is_taken(
-    run: Run, enter: Enter, make_service: MakeService, post: type
+    run: Run, enter: Enter, make_service: MakeService, clock: FrozenClock, post: type
 ) -> None:
-    service = enter(make_service(clock=FrozenClock(), max_queue_depth=3))
+    service = enter(make_service(clock=clock, max_queue_depth=3))
     for _ in range(3):
         assert run(once(service, post())).status == 202
     for _ in range(2):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 
 import pytest
@@ -16,6 +16,7 @@ from tests.http.conftest import (
     assert_problem,
     chunked_event,
     event,
+    impatience,
     once,
     written,
 )
@@ -24,17 +25,27 @@ from triggers_api.http import body, protocol
 from triggers_api.testing import Service
 
 PATIENCE_S: Final = 0.15
-SOON_S: Final = 10.0
+SOON_S: Final = 30.0
 """What comes after the server's patience must have come by now."""
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def with_heads() -> Iterator[None]:
+    """Heads are not waited for: for tests in which none is to arrive in time."""
+    with impatience(head_s=PATIENCE_S):
+        yield
+
+
+@pytest.fixture
+def with_bodies() -> Iterator[None]:
+    """The same of bodies."""
+    with impatience(body_s=PATIENCE_S):
+        yield
+
+
+def test_what_is_waited_for_has_an_end() -> None:
     assert protocol.HEAD_TIMEOUT_S <= 10
     assert body.BODY_TIMEOUT_S <= 30
-    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", PATIENCE_S)
-    monkeypatch.setattr(protocol, "BODY_TIMEOUT_S", PATIENCE_S)
-    monkeypatch.setattr(body, "BODY_TIMEOUT_S", PATIENCE_S)
 
 
 async def trickle(connection: Connection, data: bytes) -> bytes:
@@ -62,7 +73,8 @@ def test_a_head_that_trickles_is_given_up(
     service: Service, run: Run, dial: Connect, added: Callable[[], int]
 ) -> None:
     async def main() -> None:
-        said = await trickle(await dial(service), event())
+        with impatience(head_s=PATIENCE_S):
+            said = await trickle(await dial(service), event())
         assert said.startswith(b"HTTP/1.1 408 ")
         assert (await once(service, event())).status == 202
 
@@ -70,6 +82,7 @@ def test_a_head_that_trickles_is_given_up(
     assert added() == 1
 
 
+@pytest.mark.usefixtures("with_heads")
 @pytest.mark.parametrize("first", [b"", b"POST", b"\r\n", b"\r\n\r\n", event()[:40]])
 def test_a_connection_on_which_no_request_is_made_ends(
     service: Service, run: Run, dial: Connect, first: bytes
@@ -90,13 +103,15 @@ def test_a_second_request_gets_no_more_time_than_the_first(
     async def main() -> None:
         connection = await dial(service)
         assert (await connection.ask(event())).status == 202
-        await connection.send(first)
-        async with asyncio.timeout(SOON_S):
-            assert (await connection.rest()).startswith(b"HTTP/1.1 408 ")
+        with impatience(head_s=PATIENCE_S):
+            await connection.send(first)
+            async with asyncio.timeout(SOON_S):
+                assert (await connection.rest()).startswith(b"HTTP/1.1 408 ")
 
     run(main())
 
 
+@pytest.mark.usefixtures("with_heads")
 def test_line_breaks_do_not_hold_a_connection(service: Service, run: Run, dial: Connect) -> None:
     async def main() -> None:
         said = await trickle(await dial(service), b"\r\n" * 1000)
@@ -115,6 +130,7 @@ BODIES: Final = {
 }
 
 
+@pytest.mark.usefixtures("with_bodies")
 @pytest.mark.parametrize("arrived", [0, 1])
 @pytest.mark.parametrize("what", BODIES)
 def test_a_body_that_does_not_come_is_a_408(
@@ -135,6 +151,7 @@ def test_a_body_that_does_not_come_is_a_408(
     assert added() == 0
 
 
+@pytest.mark.usefixtures("with_bodies")
 @pytest.mark.parametrize("what", BODIES)
 def test_a_body_that_trickles_is_a_408(
     service: Service, run: Run, dial: Connect, what: str, added: Callable[[], int]
@@ -154,6 +171,7 @@ def test_a_body_that_trickles_is_a_408(
     assert added() == 0
 
 
+@pytest.mark.usefixtures("with_bodies")
 @pytest.mark.parametrize("post", [event, chunked_event], ids=["lane", "asgi"])
 def test_who_may_not_send_is_told_that_whatever_becomes_of_the_body(
     service: Service, run: Run, dial: Connect, post: type
@@ -169,6 +187,7 @@ def test_who_may_not_send_is_told_that_whatever_becomes_of_the_body(
     run(main())
 
 
+@pytest.mark.usefixtures("with_bodies")
 @pytest.mark.parametrize(
     "head",
     [
@@ -190,16 +209,14 @@ def test_a_body_that_nobody_reads_must_end_as_well(
 
 
 def test_two_hundred_connections_that_say_nothing_keep_nobody_waiting(
-    service: Service, run: Run, dial: Connect, monkeypatch: pytest.MonkeyPatch
+    service: Service, run: Run, dial: Connect
 ) -> None:
-    # Long enough for the fifty that do say something, on a machine that has other things to do too.
-    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 10 * PATIENCE_S)
-
     async def main() -> None:
-        idle = [await dial(service) for _ in range(200)]
-        await asyncio.gather(
-            *(connection.send(b"POST /api/events HTTP/1.1\r\n") for connection in idle)
-        )
+        with impatience(head_s=10 * PATIENCE_S):
+            idle = [await dial(service) for _ in range(200)]
+            await asyncio.gather(
+                *(connection.send(b"POST /api/events HTTP/1.1\r\n") for connection in idle)
+            )
         answers = await asyncio.gather(*(once(service, event()) for _ in range(50)))
         assert [answer.status for answer in answers] == [202] * 50
         async with asyncio.timeout(SOON_S):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.conftest import Enter, Log, Run
+from tests.conftest import PATIENCE_S, Enter, Log, Run
 from tests.rooms import rooms
 
 from triggers_api.errors import Problem, StorageFull, StoreUnavailable
@@ -237,6 +237,7 @@ def test_a_count_that_takes_its_time_does_not_keep_the_next_look_waiting(
         for _ in range(3):
             await service.app.monitor.run_once()
         assert (counts, service.app.monitor.stats.depth) == (1, 0)
+        monkeypatch.setattr("triggers_api.operate.monitor._COUNT_AWAITED_S", PATIENCE_S)
         counted.set()
         await service.app.monitor.run_once()
         assert (counts, service.app.monitor.stats.depth) == (1, 1)
@@ -254,8 +255,8 @@ def test_depths_that_cannot_be_counted_in_time_are_said_once_and_keep_nobody_fro
 
     run(service.app.monitor.run_once())
     before = service.app.monitor.stats
-    monkeypatch.setattr("triggers_api.operate.monitor._COUNT_PATIENCE_S", 0.01)
     with monkeypatch.context() as hanging:
+        hanging.setattr("triggers_api.operate.monitor._COUNT_PATIENCE_S", 0.01)
         hanging.setattr(service.app.store, "stats", forever)
         for _ in range(2):
             run(service.app.monitor.run_once())

@@ -49,7 +49,8 @@ _ROOM: Final = 4 << 30
 """Bytes that must be free where a server keeps its files in memory."""
 
 _PATIENCE_S: Final = 60.0
-_LEAVING_S: Final = 2.0
+_LEAVING_S: Final = 20.0
+"""A connection that was closed is still there until its process at the server has had its turn."""
 _LOOK_EVERY_S: Final = 0.005
 _LONG_AGO: Final = "2020-01-01T00:00:00Z"
 

@@ -10,6 +10,8 @@ from enum import Enum, auto
 from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 
+from tests.servers.ports import free_port
+
 Side = Literal["client", "server"]
 
 PATIENCE_S: Final = 10.0
@@ -62,7 +64,7 @@ class Proxy:
         self._cut: Cut | None = None
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
-        self.port = 0
+        self.port = free_port()
         self.accepted = 0
         """How many connections were taken so far."""
 
@@ -127,7 +129,6 @@ class Proxy:
     async def up(self) -> None:
         """Take connections again, on the same port."""
         self._server = await asyncio.start_server(self._take, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     # ── what links ask ────────────────────────────────────────────────────────────────────────
 

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 from tests.conftest import Enter, MakeService, Run
+from tests.servers.ports import free_port
 from tests.web.conftest import Browser, browsing
 
 from triggers_api.testing import ADMIN_KEY, API_KEY, FrozenClock, Service
@@ -21,8 +22,8 @@ def clock() -> FrozenClock:
 
 @pytest.fixture
 def service(enter: Enter, make_service: MakeService, clock: FrozenClock) -> Service:
-    """A service of the test's own: time passes in it."""
-    return enter(make_service(clock=clock))
+    """A service of the test's own: time passes in it. Its port may be had again."""
+    return enter(make_service(clock=clock, port=free_port()))
 
 
 def is_in(run: Run, browser: Browser, **headers: str) -> bool:

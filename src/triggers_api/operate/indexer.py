@@ -8,7 +8,7 @@ it.
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
@@ -49,9 +49,13 @@ class Indexer:
 
     name = "indexer"
 
-    def __init__(self, store: Store, *, metrics: Metrics) -> None:
+    def __init__(
+        self, store: Store, *, metrics: Metrics, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """``clock``: seconds, by which looks are found to take long."""
         self._store = store
         self._metrics = metrics
+        self._clock = clock
         self._backlog: dict[str, int] = {}
         self._token: int | None = None
         self._lease_again_at = 0.0
@@ -65,11 +69,11 @@ class Indexer:
             self._backlog = {}
             self._metrics.unindexed.set(0)
             return _LEASE_S / 4
-        began = time.perf_counter()
+        began = self._clock()
         if not self._backlog:
             self._backlog = dict(await self._store.index_backlog(_COUNTED))
             self._metrics.unindexed.set(sum(self._backlog.values()))
-        before_s, self._looked_s = self._looked_s, time.perf_counter() - began
+        before_s, self._looked_s = self._looked_s, self._clock() - began
         organization_id = max(self._backlog, key=self._backlog.__getitem__, default=None)
         if organization_id is not None and self._backlog[organization_id] >= EVENTS_LIMIT:
             taken = await self._add(token, organization_id)

@@ -196,12 +196,11 @@ async def count_at_once(
     """
     began = perf_counter()
     total, position = 0, None
-    while perf_counter() - began < _COUNTING_S:
+    while True:
         found = await search.look(organization_id, job, position, most=_PAGE)
         total, position = total + len(found.matches), found.position
-        if found.at_end:
-            return total, position, True
-    return total, position, False
+        if found.at_end or perf_counter() - began >= _COUNTING_S:
+            return total, position, found.at_end
 
 
 class JobRunner:

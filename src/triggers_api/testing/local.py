@@ -53,9 +53,10 @@ class LocalReceiver:
         """Answer like this when no reply is left over."""
         self._receiver.always(reply)
 
-    def wait_for(self, count: int, *, timeout_s: float = 10.0) -> list[Received]:
+    def wait_for(self, count: int, *, timeout_s: float = 30.0) -> list[Received]:
         """Wait until so many requests have come."""
-        return self._loop.run(self._receiver.wait_for(count, timeout_s=timeout_s))
+        waiting = self._receiver.wait_for(count, timeout_s=timeout_s)
+        return self._loop.run(waiting, within_s=timeout_s + PATIENCE_S)
 
 
 class LocalService:
@@ -144,9 +145,9 @@ class _Loop:
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(PATIENCE_S)
 
-    def run(self, main: Coroutine[Any, Any, T]) -> T:
+    def run(self, main: Coroutine[Any, Any, T], *, within_s: float = PATIENCE_S) -> T:
         """A coroutine's result."""
-        return asyncio.run_coroutine_threadsafe(main, self._loop).result(PATIENCE_S)
+        return asyncio.run_coroutine_threadsafe(main, self._loop).result(within_s)
 
     def inside(self, entered: AbstractAsyncContextManager[object]) -> "_Inside":
         """The same, entered and left within the loop."""

@@ -90,7 +90,7 @@ class Receiver:
         """The ``webhook-id`` of each request."""
         return [request.headers["webhook-id"] for request in self.requests]
 
-    async def wait_for(self, count: int, *, timeout_s: float = 10.0) -> list[Received]:
+    async def wait_for(self, count: int, *, timeout_s: float = 30.0) -> list[Received]:
         """Wait until so many requests have come."""
         async with asyncio.timeout(timeout_s), self._arrived:
             await self._arrived.wait_for(lambda: len(self.requests) >= count)

@@ -64,7 +64,7 @@ CANARIES: Final[dict[str, tuple[dict[str, Any], Scenario, str]]] = {
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("canary", CANARIES)
 def test_a_product_without_the_guarantee_is_found_out(
     make_fleet: MakeFleet, server: PostgresServer, canary: str

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.faults.postgres.fleet import Fleet
     from tests.servers.postgres import PostgresServer
 
-NOTICED_WITHIN_S: Final = 3.0
+NOTICED_WITHIN_S: Final = 5.0
 """The monitor looks twice a second; a busy machine may take longer."""
 
 
@@ -59,7 +59,7 @@ def test_an_event_answered_202_outlives_the_server_although_the_role_commits_asy
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_no_two_processes_have_one_number_although_the_role_commits_asynchronously(
     make_fleet: MakeFleet, server: PostgresServer, lax_role: str
 ) -> None:
@@ -67,7 +67,7 @@ def test_no_two_processes_have_one_number_although_the_role_commits_asynchronous
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_without_raising_it_events_are_lost_and_numbers_are_given_out_twice(
     make_fleet: MakeFleet, server: PostgresServer, lax_role: str
 ) -> None:
@@ -132,11 +132,16 @@ def test_a_server_that_is_made_destroyable_while_it_is_used_is_used_no_more(
             async def is_red() -> bool:
                 return (await fleet.server.ready()).status == 503
 
-            await until(is_red, "readiness is red", within_s=NOTICED_WITHIN_S)
+            async def is_refused() -> bool:
+                """Not only silent for a while: then it is red as well, and takes what it is sent."""
+                (request,) = await fleet.post()
+                return request.outcome is Outcome.REFUSED and await is_red()
+
+            await until(is_refused, "it is used no more", within_s=NOTICED_WITHIN_S)
             refused = await fleet.post(10)
             assert {told.code for each in refused for told in each.told} == {"store-unavailable"}
             turn(server, setting, "on")
-            await fleet.ready(within_s=NOTICED_WITHIN_S)
+            await fleet.ready()
             assert {each.outcome for each in await fleet.post(10)} == {Outcome.ACCEPTED}
             await fleet.check_after_healing()
 

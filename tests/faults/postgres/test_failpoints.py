@@ -17,7 +17,7 @@ STEPS = tuple(f"{verb}.{side}_commit" for verb, side in product(VERBS, ("before"
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("step", STEPS)
 def test_a_crash_of_one_process_at_any_step_costs_nothing(make_fleet: MakeFleet, step: str) -> None:
     # Every event's first routing fails, so that every event passes ``release``.

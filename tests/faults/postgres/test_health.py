@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MISSED_WITHIN_S: Final = 10.0
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 
 
 def test_a_dead_worker_is_seen_by_its_peers_until_another_takes_its_place(

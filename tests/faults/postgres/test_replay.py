@@ -39,7 +39,7 @@ async def kill_workers(fleet: Fleet, number: int, rate: float | None, crash: str
         replays.check(ended, number, *await replays.rows_of_database(url), rate=rate)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     "crash",
     [
@@ -62,7 +62,7 @@ def test_a_replay_of_20000_dead_letters_whose_workers_are_killed_makes_each_deli
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_replay_that_stores_its_place_before_its_deliveries_is_found_out(
     make_fleet: MakeFleet,
 ) -> None:

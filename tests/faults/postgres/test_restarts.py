@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.servers.postgres import PostgresServer
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_killed_workers_and_each_kind_of_restart_cost_no_event(
     make_fleet: MakeFleet, server: PostgresServer
 ) -> None:

@@ -25,7 +25,7 @@ TIMEOUT_S = 30.0
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 def test_the_deliveries_of_a_worker_that_stands_still_are_sent_by_another_within_10_s(
     make_fleet: MakeFleet,
 ) -> None:
@@ -36,7 +36,7 @@ def test_the_deliveries_of_a_worker_that_stands_still_are_sent_by_another_within
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_the_deliveries_of_a_worker_behind_a_black_hole_are_sent_by_another_within_10_s(
     make_fleet: MakeFleet, server: PostgresServer
 ) -> None:
@@ -54,7 +54,7 @@ def test_the_deliveries_of_a_worker_behind_a_black_hole_are_sent_by_another_with
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 def test_the_events_of_a_worker_that_dies_while_routing_are_routed_by_another_within_10_s(
     make_fleet: MakeFleet,
 ) -> None:
@@ -88,7 +88,7 @@ def test_the_events_of_a_worker_that_dies_while_routing_are_routed_by_another_wi
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_when_the_database_was_away_nobody_takes_from_who_was_as_silent(
     make_fleet: MakeFleet, server: PostgresServer
 ) -> None:
@@ -97,7 +97,7 @@ def test_when_the_database_was_away_nobody_takes_from_who_was_as_silent(
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_who_finds_the_database_again_first_takes_nothing_from_who_finds_it_later(
     make_fleet: MakeFleet, server: PostgresServer
 ) -> None:
