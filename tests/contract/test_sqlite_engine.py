@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import subprocess
 import sys
@@ -1025,6 +1026,40 @@ def test_the_check_reports_a_file_system_that_was_made_read_only(
         with pytest.raises(StoreUnavailable, match="read-only"):
             owner.run(store.check())
     owner.run(store.check())
+
+
+@pytest.mark.parametrize(
+    ("met", "taken"),
+    [(errno.EROFS, False), (errno.EIO, False), (errno.EMFILE, True), (errno.ENOENT, True)],
+)
+def test_the_check_reports_a_disk_that_takes_no_writes_and_does_not_say_it_is_read_only(
+    owner: Owner,
+    store: SqliteStore,
+    monkeypatch: pytest.MonkeyPatch,
+    met: int,
+    taken: bool,  # noqa: FBT001 - a case
+) -> None:
+    open_ = os.open
+
+    def refuse(path: Path, flags: int, *rest: Any) -> int:  # noqa: ANN401 - as it is
+        if path == owner.path.with_name(f"{owner.path.name}.lock") and flags & os.O_RDWR:
+            raise OSError(met, os.strerror(met))
+        return open_(path, flags, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        if taken:
+            owner.run(store.check())
+        else:
+            with pytest.raises(StoreUnavailable, match="cannot be written to"):
+                owner.run(store.check())
+    owner.run(store.check())
+
+
+def test_the_check_leaves_the_database_locked(owner: Owner, store: SqliteStore) -> None:
+    owner.run(store.check())
+    with pytest.raises(DatabaseInUse):
+        lock.OwnerLock(owner.path)
 
 
 def test_a_reading_program_disturbs_nobody(owner: Owner, store: SqliteStore) -> None:

@@ -31,10 +31,12 @@ def work(left: int, *, at_s: float = 0, scheduled: int = 0, deliveries: int = 0)
         (work(10, deliveries=50), work(8, at_s=1), Progress(total=10, done=2, eta_s=4.0)),
         (work(10), work(12, at_s=1), Progress(total=12, done=0, eta_s=None)),
         (work(10), work(8, at_s=-1), Progress(total=10, done=2, eta_s=None)),
+        (work(10), work(8, at_s=0.9), Progress(total=10, done=2, eta_s=None)),
     ],
     ids=[
         "nothing yet", "a quarter", "all", "nothing to do", "what routing made", "what became due",
         "what retention took away", "what came from elsewhere", "a clock behind",
+        "too soon to tell",
     ],
 )  # fmt: skip
 def test_what_is_done_of_what_was_there_and_of_what_came_of_it(

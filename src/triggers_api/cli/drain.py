@@ -50,7 +50,8 @@ def drain(
     while wait and not state["drained"]:
         now = time.monotonic()
         if timeout is not None and now - began >= timeout:
-            click.echo(f"triggers: not drained after {timeout} s: {_left(state)}", err=True)
+            said_now = f"{_done(state)}{_left(state)}"
+            click.echo(f"triggers: not drained after {timeout} s: {said_now}", err=True)
             sys.exit(REFUSED)
         if now - said >= _SAY_EVERY_S:
             said = now

@@ -1,8 +1,13 @@
 """How far a service that runs empty has come: of what was there when it began, what is done."""
 
+from typing import Final
+
 import msgspec
 
 from triggers_api.model.timestamp import Timestamp
+
+_TELLING_S: Final = 1.0
+"""What is done in less says nothing of how long the rest takes."""
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,8 +33,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         total: what was there at the beginning and what has come of it since: an event that was routed
             has become its deliveries, one that was scheduled is due.
         done: of ``total``.
-        eta_s: seconds that the rest takes if it goes on as it has until now; ``None`` before anything is
-            done.
+        eta_s: seconds that the rest takes if it goes on as it has until now; ``None`` within the first
+            second, and before anything is done.
     """
 
     total: int
@@ -47,5 +52,5 @@ def progress(begun: Work, now: Work) -> Progress:
     total = max(begun.left + come, now.left)
     done = total - now.left
     took_s = (now.at - begun.at) / 1000
-    eta_s = round(now.left * took_s / done, 1) if done and took_s > 0 else None
+    eta_s = round(now.left * took_s / done, 1) if done and took_s >= _TELLING_S else None
     return Progress(total=total, done=done, eta_s=eta_s)

@@ -7,9 +7,11 @@ import os
 import re
 from pathlib import Path
 
-from triggers_api.errors import DatabaseInUse, StartError
+from triggers_api.errors import DatabaseInUse, StartError, StoreUnavailable
 
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.", "afs", "ceph", "glusterfs", "lustre")
+
+_NO_WRITES = frozenset({errno.EROFS, errno.EIO})
 
 
 class OwnerLock:
@@ -22,7 +24,7 @@ class OwnerLock:
             DatabaseInUse: another process has it.
             StartError: the folder does not exist or cannot be written to.
         """
-        path = database.with_name(f"{database.name}.lock")
+        self._path = path = database.with_name(f"{database.name}.lock")
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -49,6 +51,24 @@ class OwnerLock:
         except OSError as error:
             os.close(self._descriptor)
             raise StartError(f"cannot write {path}: {error.strerror}") from None
+
+    def check_writable(self) -> None:
+        """Whether anything could be written beside the database; writes nothing.
+
+        After an error a kernel may take no more writes and not call the file system read-only, as newer
+        ones do with ext4: to open a file for writing is refused as well. It must be this file: to close
+        one of the database's own would end SQLite's locks on it.
+
+        Raises:
+            StoreUnavailable: the file system takes no writes.
+        """
+        try:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CLOEXEC))
+        except OSError as error:
+            if error.errno in _NO_WRITES:
+                raise StoreUnavailable(
+                    f"{self._path} cannot be written to: {error.strerror}"
+                ) from None
 
     def release(self, *, in_order: bool) -> None:
         """Let go; with ``in_order`` the next owner need not look the file over."""

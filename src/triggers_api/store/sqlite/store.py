@@ -324,6 +324,7 @@ class SqliteStore:
         if os.statvfs(self._path.parent).f_flag & os.ST_RDONLY:
             # By a kernel that met errors on it; the files stay open, and nothing can be written.
             raise StoreUnavailable(f"the file system of {self._path} is read-only")
+        self._lock.check_writable()
         refused = self._refused
         if refused is not None:
             # A transaction was refused; find out whether that still holds.
