@@ -125,6 +125,7 @@ READ_THEIR_OWN_WRITES: Final = {
     # test_statistics
     "test_what_waits_and_is_dead_is_told_with_the_statistics",
     # test_stream
+    "test_a_stream_ends_with_the_key_that_opened_it",
     "test_a_hundred_readers_each_hear_everything_once",
     "test_a_pattern_chooses_types",
     "test_a_stream_tells_what_comes_in_from_now_on_in_order",

@@ -122,7 +122,11 @@ def test_a_dedup_id_that_is_taken_is_answered_with_the_first_event(
     clock.advance(seconds=60)
     (answer,) = world.append(world.event(organization, dedup_id="x", payload=b"1"))
     assert answer == FirstEvent(
-        id=first.id, status=EventStatus.QUEUED, received_at=received, payload_matches=True
+        id=first.id,
+        status=EventStatus.QUEUED,
+        received_at=received,
+        payload_matches=True,
+        type=first.type,
     )
     assert stored_ids(world, organization) == [first.id]
 

@@ -190,8 +190,12 @@ def test_who_asks_for_the_first_one_is_told_its_id_status_time_and_whether_it_is
     unknown = world.event(organization, dedup_id="e")
     found = first_events(world, same, another, unknown)
     assert found == {
-        same.id: FirstEvent(first.id, EventStatus.QUEUED, received, payload_matches=True),
-        another.id: FirstEvent(first.id, EventStatus.QUEUED, received, payload_matches=False),
+        same.id: FirstEvent(
+            first.id, EventStatus.QUEUED, received, payload_matches=True, type=first.type
+        ),
+        another.id: FirstEvent(
+            first.id, EventStatus.QUEUED, received, payload_matches=False, type=first.type
+        ),
     }
     # Its own holder is found as well: an answer that was lost is asked for again.
     assert first_events(world, first)[first.id].id == first.id

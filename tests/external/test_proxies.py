@@ -240,6 +240,8 @@ def test_what_is_for_operators_is_not_for_everybody(start: Start, serve: Serve) 
         for path in ("/metrics", "/api/admin/controls"):
             assert proxy.ask("GET", path, key=ADMIN_KEY)[0] in {403, 404}
             assert proxy.ask("GET", path, key=ADMIN_KEY, source="127.0.0.1")[0] == 200
+        for path in ("/metrics/", "//metrics", "/%6detrics"):
+            assert proxy.ask("GET", path)[0] in {403, 404}, (kind, path)
     proxy = start("nginx-compose", upstream)
     assert proxy.ask("GET", "/metrics")[0] == 404
 

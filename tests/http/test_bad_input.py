@@ -477,6 +477,16 @@ BAD: Final = (
         space=written("GET", "/api/events/a b"),
     ),
     *requests(
+        44,
+        400,
+        PARSER,
+        no_host=event().replace(b"Host: triggers.test\r\n", b""),
+        no_host_elsewhere=b"GET /health HTTP/1.1\r\n\r\n",
+        two_hosts=event("Host: another.test"),
+        two_hosts_elsewhere=written("GET", "/health", "Host: another.test"),
+        two_hosts_in_1_0=b"GET /health HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
+    ),
+    *requests(
         45,
         401,
         "unauthorized",

@@ -142,6 +142,34 @@ def test_lines_are_read_as_they_come_and_a_bad_one_costs_no_other(
     assert outcomes(run(in_pieces())) == outcomes(answer)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        rb'{"type":"t","payload":"\ud800"}',
+        rb'{"type":"t","payload":{"\udfff":1}}',
+        rb'{"type":"t","payload":1,"dedup_id":"\uD83Dx"}',
+        rb'{"type":"\ude00\ud83d","payload":1}',
+        rb'{"type":"t","payload":"\ud83d\\ude00"}',
+        rb'["\ud83d\ude00\ude00"]',
+        rb'"\ud800"',
+    ],
+)
+@pytest.mark.parametrize("envelope", [b"[%b]", b'{"events": [%b]}'])
+def test_half_a_surrogate_pair_costs_its_own_item_and_no_other(
+    service: Service, run: Run, bad: bytes, envelope: bytes
+) -> None:
+    # An escaped backslash before what looks like an escape, a whole pair, and both one after the other.
+    fine = rb'"\\ud800 \ud83d\ude00 \\\ud83d\ude00 \"\u0000"'
+    good = b'{"type":"t","payload":%b}' % fine
+    answer = run(once(service, batch(envelope % b",".join([good, bad, good]))))
+    assert answer.status == 202
+    assert outcomes(answer) == ["accepted", "rejected", "accepted"]
+    assert answer.json["results"][1]["error"]["code"] == "invalid-json"
+    for result in answer.json["results"][::2]:
+        shown = run(service.call("GET", f"/api/events/{result['id']}"))
+        assert b'"payload":' + fine in shown.body
+
+
 def test_payloads_are_kept_byte_for_byte(service: Service, run: Run) -> None:
     answer = run(once(service, batch(b'[{"type":"t","payload":%b}]' % ODD)))
     event = run(service.call("GET", f"/api/events/{answer.json['results'][0]['id']}"))
@@ -165,6 +193,9 @@ def test_a_batch_of_which_nothing_is_acceptable_says_so_item_by_item(
         (batch([]), 422, "validation-failed"),
         (batch(b"\n\n", kind=LINES), 422, "validation-failed"),
         (batch(b"["), 400, "invalid-json"),
+        (batch(rb'["\ud800", NaN]'), 400, "invalid-json"),
+        (batch(b'["\x00\x00", "\\ud800"]'), 400, "invalid-json"),
+        (batch(rb'{"events": [1], "\ud800": 1}'), 400, "invalid-json"),
         (batch({"events": [], "more": 1}), 422, "validation-failed"),
         (batch("text"), 422, "validation-failed"),
         (batch([1], "Idempotency-Key: k"), 422, "validation-failed"),

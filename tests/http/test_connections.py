@@ -450,6 +450,19 @@ def test_head_is_get_without_the_body(service: Service, run: Run, dial: Connect,
     run(main())
 
 
+def test_head_of_what_does_not_end_ends_with_the_head(
+    service: Service, run: Run, dial: Connect
+) -> None:
+    async def main() -> None:
+        connection = await dial(service)
+        await connection.send(written("HEAD", "/api/events/stream"))
+        head = await connection.answer(bodiless=True)
+        assert (head.status, head.headers["content-type"]) == (200, "text/event-stream")
+        assert (await connection.ask(LIVE)).status == 200
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("path", "methods"),
     [
@@ -502,6 +515,17 @@ def test_other_spellings_of_an_address_meet_the_same_checks(
     answer = run(once(service, event().replace(b"/api/events", target.encode(), 1)))
     assert answer.status == 202
     assert answer.headers["location"] == f"/api/events/{answer.json['id']}"
+
+
+@pytest.mark.parametrize(
+    "path", ["/metrics/", "//metrics", "/metrics//", "/%6detrics", "/metrics%2f"]
+)
+def test_metrics_have_one_spelling_for_proxies_to_keep_inside(
+    service: Service, run: Run, path: str
+) -> None:
+    assert_problem(run(once(service, written("GET", path))), 404, "not-found")
+    assert run(once(service, written("GET", "/metrics?"))).status == 200
+    assert run(once(service, written("GET", "http://triggers.test/metrics"))).status == 200
 
 
 def test_the_host_header_reaches_no_answer(service: Service, run: Run) -> None:

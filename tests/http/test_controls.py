@@ -117,6 +117,28 @@ def test_a_time_without_a_switch_or_out_of_bounds_is_refused(operator: Operator)
     assert operator.ask("GET", "/controls").json["updated_at"] is None
 
 
+@pytest.mark.parametrize(
+    ("body", "pointer", "code", "message"),
+    [
+        ({"concurrency": 0}, "/concurrency", "out-of-range", "must be at least 1"),
+        ({"min_poll_ms": 60_001}, "/min_poll_ms", "out-of-range", "must be at most 60000"),
+        ({"batch_size": 10**30}, "/batch_size", "out-of-range", "must be at most 10000"),
+        (
+            {"ingest": "sync", "reason": "x" * 3000},
+            "/reason",
+            "invalid-length",
+            "must have at most 1000 characters",
+        ),
+    ],
+)
+def test_what_is_out_of_bounds_is_told_the_bounds(
+    operator: Operator, body: dict[str, Any], pointer: str, code: str, message: str
+) -> None:
+    answer = operator.ask("PATCH", "/controls", body)
+    assert_problem(answer, 422, "validation-failed")
+    assert answer.json["errors"] == [{"pointer": pointer, "code": code, "message": message}]
+
+
 # ── of an organization ────────────────────────────────────────────────────────────────────────────
 
 

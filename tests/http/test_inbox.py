@@ -334,8 +334,6 @@ def test_scopes_are_read_for_consumers_and_manage_for_named_inboxes(
         ("POST", "/api/inbox/nack", {"ids": [event]}),
         ("POST", "/api/inbox/extend", {"ids": [event], "lease_s": 5}),
         ("POST", "/api/inbox/seek", {"to": "start"}),
-        ("GET", "/api/inboxes", None),
-        ("GET", "/api/inboxes/named", None),
         ("GET", "/api/inboxes/named/events", None),
         ("POST", "/api/inboxes/named/pull", {}),
         ("DELETE", f"/api/inbox/{event}", None),
@@ -344,6 +342,9 @@ def test_scopes_are_read_for_consumers_and_manage_for_named_inboxes(
         assert reader.ask(method, path, body).status < 300, path
         for other in (sender, manager):
             assert_problem(other.ask(method, path, body), 403, "forbidden")
+    for path in ("/api/inboxes", "/api/inboxes/named"):
+        assert {each.ask("GET", path).status for each in (reader, manager)} == {200}
+        assert_problem(sender.ask("GET", path), 403, "forbidden")
     for method in ("PUT", "DELETE"):
         for other in (sender, reader):
             answer = other.ask(method, "/api/inboxes/named")
@@ -448,18 +449,24 @@ def test_what_consumers_do_is_counted(service: Service, run: Run, inbox: Consume
         assert grown[f'triggers_inbox_settled_total{{status="{status}"}}'] == count
 
 
-def test_live_who_waits_for_an_organization_that_is_deleted_is_turned_away(
-    service: Service, run: Run
+@pytest.mark.parametrize("what", ["organization", "key"])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [("POST", "/api/inbox/pull", {"wait_s": 30}), ("GET", "/api/inbox?wait_s=30", None)],
+)
+def test_live_who_waits_with_a_key_that_is_revoked_meanwhile_is_turned_away(
+    service: Service, run: Run, method: str, path: str, body: object, what: str
 ) -> None:
-    organization_id, key = run(new_organization(service))
+    organization_id, _ = run(new_organization(service))
+    key = run(new_key(service, organization_id, scopes=["read"]))
 
     async def wait_and_delete() -> Answer:
-        pulling = asyncio.create_task(
-            service.call("POST", "/api/inbox/pull", {"wait_s": 30}, key=key)
-        )
+        asking = asyncio.create_task(service.call(method, path, body, key=key["key"]))
         await waiting(service, 1)
-        path = f"/api/admin/organizations/{organization_id}"
-        assert (await service.call("DELETE", path, key=ADMIN_KEY)).status == 204
-        return await pulling
+        there = f"/api/admin/organizations/{organization_id}"
+        if what == "key":
+            there += f"/keys/{key['id']}"
+        assert (await service.call("DELETE", there, key=ADMIN_KEY)).status == 204
+        return await asking
 
     assert_problem(run(wait_and_delete()), 401, "unauthorized")

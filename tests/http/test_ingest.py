@@ -206,6 +206,21 @@ def test_a_duplicate_is_told_the_first_events_id_and_whether_the_payload_is_the_
     assert unique not in json.dumps(log)
 
 
+@BOTH_WAYS
+def test_a_duplicate_is_told_the_type_of_the_first_event(
+    service: Service, run: Run, unique: str, post: type
+) -> None:
+    first = run(once(service, post(body=body(dedup_id=unique)))).json
+    again = run(once(service, post(body=body(dedup_id=unique, type="order.changed"))))
+    assert (again.status, again.json["id"]) == (200, first["id"])
+    assert again.json["type"] == first["type"] == "order.created"
+    run(service.drain())
+    assert (
+        run(once(service, post(body=body(dedup_id=unique, type="x")))).json["type"]
+        == "order.created"
+    )
+
+
 def test_a_duplicate_is_told_the_present_status(service: Service, run: Run, unique: str) -> None:
     request = event(body=body(dedup_id=unique))
     assert run(once(service, request)).json["status"] == "queued"

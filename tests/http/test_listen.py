@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from tests.conftest import Run, new_key, new_organization, own_organization
 from tests.http.conftest import assert_problem
 
-from triggers_api.testing import Answer, Service
+from triggers_api.testing import ADMIN_KEY, Answer, Service
 
 
 @pytest.fixture
@@ -155,3 +156,29 @@ def test_a_key_that_may_only_read_begins_no_session(service: Service, run: Run) 
     organization = run(own_organization(service))
     key = run(new_key(service, organization, scopes=["read"]))["key"]
     assert_problem(run(service.call("POST", "/api/listen", key=key)), 403, "forbidden")
+
+
+def test_who_waits_with_a_key_that_is_revoked_meanwhile_is_turned_away(
+    service: Service, run: Run, session: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    organization = run(own_organization(service))
+    key = run(new_key(service, organization, scopes=["manage"]))
+    store = service.app.store
+    watch = store.watch_deliveries
+    waits = asyncio.Event()
+
+    async def seen(timeout_s: float) -> None:
+        waits.set()
+        await watch(timeout_s)
+
+    monkeypatch.setattr(store, "watch_deliveries", seen)
+
+    async def main() -> Answer:
+        path = f"/api/listen/{session['id']}/fetch"
+        waiting = asyncio.create_task(service.call("POST", path, {"wait_s": 20}, key=key["key"]))
+        await waits.wait()
+        there = f"/api/admin/organizations/{organization}/keys/{key['id']}"
+        assert (await service.call("DELETE", there, key=ADMIN_KEY)).status == 204
+        return await waiting
+
+    assert_problem(run(main()), 401, "unauthorized")

@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
-from tests.conftest import Enter, MakeService, Run, new_organization
+from tests.conftest import Enter, MakeService, Run, new_key, new_organization
 from tests.http.conftest import assert_problem, once, written
 
 from triggers_api.http import stream
-from triggers_api.testing import API_KEY, Service
+from triggers_api.testing import ADMIN_KEY, API_KEY, FrozenClock, Service
 
 PATIENCE_S: Final = 30.0
 ODD: Final = (
@@ -79,6 +79,11 @@ class Reader:
         """What is left until the server ends the stream."""
         async with asyncio.timeout(PATIENCE_S):
             return await self._reader.read()
+
+    async def end_in_order(self) -> bytes:
+        """What is left of a stream that ends as it should."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._reader.readuntil(b"0\r\n\r\n")
 
     async def _block(self) -> bytes:
         while b"\n\n" not in self._rest:
@@ -295,6 +300,34 @@ def test_streams_end_when_the_service_does(
     run(follow())
 
 
+@pytest.mark.parametrize("how", ["revoked", "expired", "deleted with its organization"])
+def test_a_stream_ends_with_the_key_that_opened_it(
+    service: Service, run: Run, module_clock: FrozenClock, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(stream, "_LOOK_EVERY_S", 0.05)
+
+    async def follow() -> None:
+        organization_id, all_key = await new_organization(service)
+        expires_at = str(module_clock().after(seconds=60)) if how == "expired" else None
+        key = await new_key(service, organization_id, scopes=["read"], expires_at=expires_at)
+        async with reading(service, key=key["key"]) as reader:
+            event = {"type": "t", "payload": 1}
+            first = await service.call("POST", "/api/events", event, key=all_key)
+            assert (await reader.message()).id == first.json["id"]
+            if how == "expired":
+                module_clock.advance(seconds=61)
+            else:
+                path = f"/api/admin/organizations/{organization_id}"
+                suffix = f"/keys/{key['id']}" if how == "revoked" else ""
+                gone = await service.call("DELETE", path + suffix, key=ADMIN_KEY)
+                assert gone.status == 204
+            if how != "deleted with its organization":
+                await service.call("POST", "/api/events", event, key=all_key)
+            assert b"data:" not in await reader.end_in_order()
+
+    run(follow())
+
+
 def test_a_hundred_readers_each_hear_everything_once(service: Service, run: Run) -> None:
     async def follow() -> None:
         async def one(ready: Callable[[], None]) -> list[str]:
@@ -351,6 +384,7 @@ def test_of_large_events_few_are_held_for_a_reader_who_may_be_slow(
             organization,
             after=None,
             pattern=None,
+            may_read=lambda: True,
             ending=gone.is_set,
             readers=service.app.context.readers,
         )

@@ -115,14 +115,47 @@ def test_a_patch_changes_what_it_names_and_nothing_else(
     del subscription["secret"]
     new = {
         "url": "http://127.0.0.1:10/other", "event_types": ["a"], "description": "other",
-        "headers": {"X-New": "1"}, "auth": {"type": "basic", "username": "u", "password": "p"},
+        "headers": {"X-Env": "1"}, "auth": {"type": "basic", "username": "u", "password": "p"},
         "payload_format": "standard", "retry_schedule": [], "timeout_s": 0.5, "max_concurrency": 1,
         "ordering": "strict", "rate_limit": 10_000.0,
-        "metadata": {}, "filter": "payload == 1", "operational": False,
+        "metadata": {"team": "sales"}, "filter": "payload == 1", "operational": False,
     }[name]  # fmt: skip
     shown = change(service, run, subscription["id"], **{name: new})
     assert shown == subscription | {name: {"type": "basic"} if name == "auth" else new}
     assert get(service, run, subscription["id"]) == shown
+
+
+def test_a_patch_is_merged_into_headers_and_metadata(
+    service: Service, run: Run, subscription: dict[str, Any]
+) -> None:
+    patches: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+        ({"B": "2"}, {"X-Env": "test", "B": "2"}, {"team": "billing", "B": "2"}),
+        ({}, {"X-Env": "test", "B": "2"}, {"team": "billing", "B": "2"}),
+        ({"B": None, "absent": None}, {"X-Env": "test"}, {"team": "billing"}),
+        # Case tells entries apart, and headers not.
+        ({"TEAM": "x", "x-env": "new"}, {"x-env": "new", "TEAM": "x"},
+         {"team": "billing", "TEAM": "x", "x-env": "new"}),
+        ({"team": None, "X-ENV": None, "TEAM": None, "x-env": None}, {}, {}),
+    ]  # fmt: skip
+    for patch, headers, metadata in patches:
+        shown = change(service, run, subscription["id"], headers=patch, metadata=patch)
+        assert (shown["headers"], shown["metadata"]) == (headers, metadata)
+    assert get(service, run, subscription["id"]) == shown
+    # From nothing, as from an empty object.
+    change(service, run, subscription["id"], headers=None, metadata=None)
+    shown = change(service, run, subscription["id"], headers={"a": None, "b": "1"}, metadata={})
+    assert (shown["headers"], shown["metadata"]) == ({"b": "1"}, {})
+
+
+def test_bounds_are_those_of_what_a_patch_leads_to(
+    service: Service, run: Run, subscription: dict[str, Any]
+) -> None:
+    path = f"/api/subscriptions/{subscription['id']}"
+    more = {f"x-{n}": "" for n in range(20)}
+    refused = run(service.call("PATCH", path, {"headers": more}))
+    assert_problem(refused, 422, "validation-failed")
+    assert [error["pointer"] for error in refused.json["errors"]] == ["/headers"]
+    change(service, run, subscription["id"], headers={"X-Env": None, **more})
 
 
 @pytest.mark.parametrize("name", sorted(DEFAULTS))
@@ -366,6 +399,11 @@ def test_pause_and_resume_are_shown_and_may_be_repeated(
         assert get(service, run, subscription["id"])["status"] == status
 
 
+def test_one_that_has_expired_already_says_so_at_once(service: Service, run: Run) -> None:
+    shown = run(service.subscribe(URL, ["*"], expires_at="2025-12-31T00:00:00Z"))
+    assert shown["status"] == get(service, run, shown["id"])["status"] == "expired"
+
+
 def test_one_that_is_not_enabled_is_disabled_until_it_is(service: Service, run: Run) -> None:
     shown = run(service.subscribe(URL, ["*"], enabled=False))
     assert (shown["status"], shown["disabled_reason"]) == ("disabled", "disabled by request")
@@ -440,7 +478,7 @@ def test_simultaneous_patches_of_different_fields_are_all_kept(
         {"description": "new"},
         {"timeout_s": 1.5},
         {"max_concurrency": 9},
-        {"metadata": {"new": "new"}},
+        {"metadata": {"team": "new"}},
         {"headers": None},
         {"event_types": ["new"]},
     ]

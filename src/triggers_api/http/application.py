@@ -48,7 +48,7 @@ from triggers_api.http.context import (
 )
 from triggers_api.http.hot import PATH, PostEvent
 from triggers_api.http.request import StrictRequest
-from triggers_api.http.wire import Send, common_headers, request_id
+from triggers_api.http.wire import HEAD_ONLY, Send, common_headers, request_id
 from triggers_api.model.timestamp import Timestamp
 
 
@@ -72,7 +72,7 @@ class Application:
                 return
             if scope["method"] == "HEAD":
                 # As GET, of which the server sends the head alone (RFC 9110, 9.3.2).
-                scope = {**scope, "method": "GET"}
+                scope = {**scope, "method": "GET", HEAD_ONLY: True}
             await self._litestar(scope, receive, send)
 
     @property

@@ -15,7 +15,7 @@ from litestar.params import QueryParameter
 
 from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.sessions import Sessions
-from triggers_api.errors import Unavailable
+from triggers_api.errors import Unauthorized, Unavailable
 from triggers_api.http.admission import Admission
 from triggers_api.http.auth import Authenticator, check_operator, organization_of
 from triggers_api.http.batch import PostBatch
@@ -333,6 +333,16 @@ def principal(request: Request[Any, Any, Any]) -> Principal:
     """Dependency: who is asking."""
     found: Principal = request.scope["state"]["principal"]
     return found
+
+
+def check_key(context: Context, request: Request[Any, Any, Any]) -> None:
+    """Whether the key of a request that has waited is still good.
+
+    Raises:
+        Unauthorized: it was revoked or has expired meanwhile.
+    """
+    if context.directory.principal_of(principal(request).key_id) is None:
+        raise Unauthorized
 
 
 def organization_id(request: Request[Any, Any, Any]) -> str:

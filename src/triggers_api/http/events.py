@@ -206,6 +206,7 @@ async def list_events(
 async def stream_events(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
+    principal: NamedDependency[Principal],
     request: Request[Any, Any, Any],
     type_: TypePattern = None,
 ) -> ASGIApp:
@@ -228,6 +229,7 @@ async def stream_events(
         organization_id,
         after=after,
         pattern=type_,
+        may_read=lambda: context.directory.principal_of(principal.key_id) is not None,
         ending=context.ending,
         readers=context.readers,
     )

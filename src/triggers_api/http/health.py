@@ -1,14 +1,14 @@
 """Health, readiness, metrics."""
 
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
-from litestar import Response, Router, get
+from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 
 from triggers_api import __version__
-from triggers_api.errors import Unavailable
+from triggers_api.errors import NotFound, Unavailable
 from triggers_api.http.context import ACCESS, Context, QueueHealth, Readiness
 from triggers_api.ingest.limits import LimitsState
 from triggers_api.model.controls import Controls, DeliveryMode, IngestMode, Running, TurnedSwitch
@@ -257,9 +257,15 @@ def _config(context: Context) -> dict[str, float | str | None]:
     }
 
 
+_METRICS_PATH: Final = b"/metrics"
+
+
 @get("/metrics", summary="Metrics for Prometheus", media_type=_METRICS, security=[{}])
-async def metrics(context: NamedDependency[Context]) -> bytes:
+async def metrics(context: NamedDependency[Context], request: Request[Any, Any, Any]) -> bytes:
     """Text exposition format."""
+    if request.scope["raw_path"] != _METRICS_PATH:
+        # Proxies keep this very address from the outside, and would let its other spellings pass.
+        raise NotFound("there is nothing under this address")
     readiness, controls = context.readiness(), context.directory.controls
     context.metrics.show_readiness(readiness.checks, ready=readiness.ready)
     context.metrics.show_paused(

@@ -323,7 +323,7 @@ def _duplicate(first: FirstEvent, draft: Draft) -> bytes:
         b'"payload_matches":%b,"message":"%b"}'
     ) % (
         first.id.encode(),
-        draft.type.encode(),
+        (first.type or draft.type).encode(),
         _encode(draft.dedup_id),
         first.status.encode(),
         _moment(first.received_at),

@@ -28,11 +28,10 @@ from triggers_api.errors import (
     Unavailable,
     ValidationFailed,
 )
-from triggers_api.http.context import ACCESS, Context
+from triggers_api.http.context import ACCESS, Context, check_key
 from triggers_api.http.events import EventPage, TypePattern
 from triggers_api.http.parameters import Cursor, Limit, check_type_pattern
 from triggers_api.http.request import OPTIONAL_BODY
-from triggers_api.http.subscriptions import check_organization
 from triggers_api.model.event import Event
 from triggers_api.model.inbox import (
     DEFAULT_INBOX,
@@ -186,13 +185,16 @@ WaitS = Annotated[
 async def peek(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
+    request: Request[Any, Any, Any],
     type_: TypePattern = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     wait_s: WaitS = 0.0,
 ) -> EventPage:
     """What was not acknowledged, leased or not, oldest first. Nothing changes by looking."""
-    return await _peek(context, organization_id, DEFAULT_INBOX, type_, limit, cursor, wait_s)
+    return await _peek(
+        context, organization_id, DEFAULT_INBOX, request, type_, limit, cursor, wait_s
+    )
 
 
 @post(
@@ -285,7 +287,7 @@ async def delete_from_inbox(
 # ── inboxes by name ───────────────────────────────────────────────────────────────────────────────
 
 
-@get("/api/inboxes", summary="List inboxes", opt={ACCESS: (Scope.READ,)})
+@get("/api/inboxes", summary="List inboxes", opt={ACCESS: (Scope.READ, Scope.MANAGE)})
 async def list_inboxes(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
@@ -351,7 +353,7 @@ async def put_inbox(
     return Response(_view(context, inbox, _there(counts)), status_code=201 if is_new else 200)
 
 
-@get("/api/inboxes/{name:str}", summary="Get an inbox", opt={ACCESS: (Scope.READ,)})
+@get("/api/inboxes/{name:str}", summary="Get an inbox", opt={ACCESS: (Scope.READ, Scope.MANAGE)})
 async def get_inbox(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
@@ -381,13 +383,16 @@ async def peek_named(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
     name: FromPath[str],
+    request: Request[Any, Any, Any],
     type_: TypePattern = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     wait_s: WaitS = 0.0,
 ) -> EventPage:
     """As `GET /api/inbox`."""
-    return await _peek(context, organization_id, _named(name), type_, limit, cursor, wait_s)
+    return await _peek(
+        context, organization_id, _named(name), request, type_, limit, cursor, wait_s
+    )
 
 
 @post(
@@ -507,7 +512,9 @@ async def _pull(
     _check_types(errors, data.types)
     if errors:
         raise ValidationFailed("nothing was pulled", errors=errors)
-    puller = _Puller(context, organization_id, name, data.types, limit=limit, lease_s=lease_s)
+    puller = _Puller(
+        context, organization_id, name, request, data.types, limit=limit, lease_s=lease_s
+    )
     async with _watched(request, watch=wait_s > 0) as gone:
         leased = await puller.pull(wait_s, gone)
     context.metrics.inbox_pulled.inc(len(leased))
@@ -534,12 +541,14 @@ class _Puller:
         context: Context,
         organization_id: str,
         name: str,
+        request: Request[Any, Any, Any],
         types: Sequence[str] | None,
         *,
         limit: int,
         lease_s: float,
     ) -> None:
         self._context = context
+        self._request = request
         self._organization_id = organization_id
         self._name = name
         self._types = types
@@ -569,7 +578,7 @@ class _Puller:
             heard = await _heard(self._context, heard, pause_s, gone)
             if gone is not None and gone.done():
                 break  # nobody would have what is leased now
-            check_organization(self._context, self._organization_id)
+            check_key(self._context, self._request)
             self._reached = Reached(log=self._reached.log)
         if self._types is not None:
             self._context.hints.keep(self._key, self._reached)
@@ -647,6 +656,7 @@ async def _peek(
     context: Context,
     organization_id: str,
     name: str,
+    request: Request[Any, Any, Any],
     type_pattern: str | None,
     limit: int,
     cursor: str | None,
@@ -668,6 +678,7 @@ async def _peek(
             )
         every_s = _LOOK_LATE_EVERY_S if page.late else _LOOK_EVERY_S
         heard = await _heard(context, heard, min(left, every_s), None)
+        check_key(context, request)
 
 
 async def _page(

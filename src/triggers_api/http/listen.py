@@ -1,16 +1,16 @@
 """``/api/listen``: sessions that fetch deliveries, for receivers that nobody can call from outside."""
 
 import asyncio
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from litestar import Router, post
+from litestar import Request, Router, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from triggers_api.deliver.sessions import RENEWED_UNDER_S, SESSION_LEASE_S, Fetched, Report
 from triggers_api.errors import FieldError, InvalidState, NotFound, ValidationFailed
-from triggers_api.http.context import ACCESS, Context
+from triggers_api.http.context import ACCESS, Context, check_key
 from triggers_api.http.request import OPTIONAL_BODY
 from triggers_api.http.subscriptions import SubscriptionCreated, make_subscription
 from triggers_api.model.organization import Scope
@@ -123,6 +123,7 @@ async def fetch(
     context: NamedDependency[Context],
     organization_id: NamedDependency[str],
     subscription_id: FromPath[str],
+    request: Request[Any, Any, Any],
     data: JSONBody[FetchRequest],
 ) -> FetchAnswer:
     """Waits until there are any, at most ``wait_s`` (20 s). Report each before its ``lease_until``."""
@@ -148,6 +149,7 @@ async def fetch(
             return FetchAnswer(fetched, expires_at)
         await context.store.watch_deliveries(min(left, _LOOK_AGAIN_S))
         await asyncio.sleep(_BETWEEN_LOOKS_S)
+        check_key(context, request)
         record = await _session(context, organization_id, subscription_id)
 
 

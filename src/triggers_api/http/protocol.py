@@ -199,6 +199,7 @@ class ServerProtocol(HttpToolsProtocol):
         self._end_timer()
         if self._head_size >= 0 or self._piece_size > HEAD_LIMIT:
             self._check_head()
+        self._check_host()
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise ValueError("this is no proxy")
@@ -217,6 +218,12 @@ class ServerProtocol(HttpToolsProtocol):
             self._timer = self._timer or self.loop.call_later(BODY_TIMEOUT_S, self._late)
         else:
             self.transport.close()
+
+    def _check_host(self) -> None:
+        # RFC 9112, 3.2. What is served does not depend on it, but what is before the service may.
+        hosts = [name for name, _ in self.headers].count(b"host")
+        if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
+            raise ValueError("no host, or several")
 
     def _check_head(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from triggers_api.errors import Unavailable
 from triggers_api.http.body import Receive
 from triggers_api.http.readers import Readers
-from triggers_api.http.wire import Send, to_json
+from triggers_api.http.wire import HEAD_ONLY, Send, to_json
 from triggers_api.model.event import Event
 from triggers_api.model.text import glob_matches
 from triggers_api.store.base import Store
@@ -46,6 +46,7 @@ class EventStream:
         *,
         after: str | None,
         pattern: str | None,
+        may_read: Callable[[], bool],
         ending: Callable[[], bool],
         readers: Readers,
     ) -> None:
@@ -56,6 +57,7 @@ class EventStream:
             organization_id: whose events.
             after: the position to begin behind; ``None``: at the first event.
             pattern: of the types to be sent; ``None``: of all.
+            may_read: whether the key that asked is still good; the stream ends with it.
             ending: whether the service is about to end, and its streams with it.
             readers: all there are, and how many there may be.
         """
@@ -63,6 +65,7 @@ class EventStream:
         self._organization_id = organization_id
         self._after = after
         self._pattern = pattern
+        self._may_read = may_read
         self._ending = ending
         self._readers = readers
         self._at_once = 1
@@ -73,8 +76,11 @@ class EventStream:
         Raises:
             RateLimited: the organization has as many readers as it may have; nothing is sent.
         """
-        del scope
         self._readers.check(self._organization_id)
+        if HEAD_ONLY in scope:
+            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            await send({"type": "http.response.body", "body": b""})
+            return
         with self._readers.reading(self._organization_id):
             await self._tell(receive, send)
 
@@ -100,6 +106,8 @@ class EventStream:
         look_again = False
         while not gone.done() and not self._ending():
             part = await self._next()
+            if not self._may_read():
+                return
             if part:
                 yield part
             elif part is None:

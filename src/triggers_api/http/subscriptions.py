@@ -1,7 +1,7 @@
 """``/api/subscriptions``."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -86,14 +86,16 @@ class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
 
 class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A merge patch: what is not in it stays, ``null`` puts the default back."""
+    """A merge patch (RFC 7396): what is not in it stays, also in ``headers`` and ``metadata``; ``null``
+    puts the default back, and takes a header or an entry away. ``auth`` is replaced whole.
+    """
 
     url: str | UnsetType = UNSET
     event_types: list[str] | UnsetType = UNSET
     filter: str | UnsetType | None = UNSET
     operational: bool | UnsetType | None = UNSET
     description: str | UnsetType | None = UNSET
-    headers: dict[str, str] | UnsetType | None = UNSET
+    headers: dict[str, str | None] | UnsetType | None = UNSET
     auth: Auth | UnsetType | None = UNSET
     payload_format: PayloadFormat | UnsetType | None = UNSET
     retry_schedule: list[float] | UnsetType | None = UNSET
@@ -103,7 +105,7 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     ordering: Ordering | UnsetType | None = UNSET
     enabled: bool | UnsetType | None = UNSET
     expires_at: Moment | UnsetType | None = UNSET
-    metadata: dict[str, str] | UnsetType | None = UNSET
+    metadata: dict[str, str | None] | UnsetType | None = UNSET
 
 
 class SubscriptionShown(Subscription, frozen=True, kw_only=True):
@@ -167,7 +169,7 @@ async def make_subscription(
     async with context.changing(organization_id):
         check_organization(context, organization_id)
         await context.store.save_subscription(record)
-    return _created(record.subscription, record.secrets[0])
+    return _created(_seen(context, record.subscription), record.secrets[0])
 
 
 async def new_subscription(
@@ -255,7 +257,7 @@ async def change_subscription(
     subscription_id: FromPath[str],
     data: JSONBody[SubscriptionChange],
 ) -> SubscriptionShown:
-    """A merge patch. Attempts from now on use what it says."""
+    """A merge patch (RFC 7396). Attempts from now on use what it says."""
     given = changes(data)
     # Looked at before anybody has to wait: a URL's host may take long to be resolved.
     await _checked(
@@ -490,12 +492,14 @@ async def _checked(
     if given.get("expires_at") is not None:
         merged["expires_at"] = _expiry(errors, given["expires_at"])
     if given.get("headers") is not None:
-        _check_headers(errors, given["headers"])
+        merged["headers"] = _merged_headers(base.headers or {}, given["headers"])
+        _check_headers(errors, merged["headers"])
     if given.get("auth") is not None:
         _check_auth(errors, given["auth"])
         merged["auth"] = shown(given["auth"])
     if given.get("metadata") is not None:
-        check_metadata(errors, given["metadata"])
+        merged["metadata"] = _merged(base.metadata or {}, given["metadata"])
+        check_metadata(errors, merged["metadata"])
     if secret is not None or "signature" in given:
         _check_signature(errors, merged["signature"], secret)
     if errors:
@@ -503,6 +507,17 @@ async def _checked(
     if "enabled" in given and (merged["enabled"] != base.enabled or not merged["enabled"]):
         merged |= _switched(enabled=merged["enabled"])
     return Subscription(**merged)
+
+
+def _merged(base: Mapping[str, str], patch: Mapping[str, str | None]) -> dict[str, str]:
+    """RFC 7396, 2, for an object of strings."""
+    return {name: value for name, value in {**base, **patch}.items() if value is not None}
+
+
+def _merged_headers(base: Mapping[str, str], patch: Mapping[str, str | None]) -> dict[str, str]:
+    """The same for names in which case does not matter."""
+    named = {name.lower() for name in patch}
+    return _merged({name: base[name] for name in base if name.lower() not in named}, patch)
 
 
 def _defaults(given: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,11 @@
 """Many events in one body: taken apart here, so that each is read and refused alone."""
 
+import re
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from hashlib import blake2b
+from itertools import count
 from typing import Final
 
 import msgspec
@@ -22,6 +27,16 @@ ITEMS_LIMIT: Final = 1000
 
 _BLANK: Final = b" \t\r"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+_BACKSLASH: Final = rb"\\"
+_PUT_AWAY: Final = b"\x00\x00"
+"""Stands for an escaped backslash, that what follows it is not taken for an escape."""
+_LONE: Final = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
+)
+_HALF: Final = rb"\ud800"
+_ESCAPE_LENGTH: Final = 6
 
 
 _Items: Final = msgspec.defstruct(
@@ -68,16 +83,42 @@ def items_of(body: bytes) -> list[bytes]:
     if body.startswith(_BYTE_ORDER_MARK):
         raise InvalidEncoding("the body begins with a byte order mark")
     try:
-        found = getattr(_object(body), "events") if _is_object(body) else _array(body)  # noqa: B009
+        return _split(body)
     except msgspec.ValidationError as error:
         check_json(body)
         raise ValidationFailed("the batch is not acceptable", errors=[field_error(error)]) from None
     except msgspec.DecodeError as error:
+        if b"\x00" not in body:
+            with suppress(msgspec.DecodeError, RecursionError):
+                return _split_around_surrogates(body)
         raise InvalidJson(f"the body is not one JSON document: {error}") from None
     except RecursionError:
         raise TooDeep from None
+
+
+def _split(body: bytes) -> list[bytes]:
+    found = getattr(_object(body), "events") if _is_object(body) else _array(body)  # noqa: B009
     items = msgspec.structs.astuple(found)
     return [bytes(item) for item in items if item is not msgspec.UNSET]
+
+
+def _split_around_surrogates(body: bytes) -> list[bytes]:
+    """The items of an array of which some hold surrogates without their other half.
+
+    By its grammar (RFC 8259, 7) such an item is JSON: only it is to be refused, though the decoder takes
+    it for the fault of the whole. So the halves are put away under a word while the array is split.
+    """
+    word = _word_not_in(body)
+    aside = body.replace(_BACKSLASH, _PUT_AWAY)
+    items = _split(_LONE.sub(word, aside).replace(_PUT_AWAY, _BACKSLASH))
+    return [item.replace(word, _HALF) for item in items]
+
+
+def _word_not_in(body: bytes) -> bytes:
+    """As long as an escape. Made from the body, so that nobody can have written it into it."""
+    salts = (b"%d" % number for number in count())
+    words = (b64encode(blake2b(body, salt=salt).digest())[:_ESCAPE_LENGTH] for salt in salts)
+    return next(word for word in words if word not in body)
 
 
 def _is_object(body: bytes) -> bool:

@@ -30,6 +30,10 @@ MARK: Final = b"ce-specversion"
 """The header that makes a request a CloudEvent in binary mode."""
 
 _VERSION: Final = "1.0"
+_ALWAYS_TEXT: Final = frozenset(
+    {"id", "source", "type", "subject", "time", "datacontenttype", "dataschema"}
+)
+"""What the specification itself names (context attributes, 2.8) is a string in JSON."""
 _PREFIX: Final = b"ce-"
 _EXTENSION: Final = re.compile(r"[a-z0-9]{1,128}", re.ASCII)
 _JSON: Final = re.compile(r"application/json|[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+\+json", re.ASCII)
@@ -133,18 +137,16 @@ def _attribute(errors: list[FieldError], name: str, raw: msgspec.Raw) -> str | N
         value = _value(raw)
     except msgspec.DecodeError as error:
         raise InvalidJson(f"the body is not one JSON document: {error}") from None
+    of_extension = name not in _ALWAYS_TEXT
     match value:
         case None | str():
             return value
-        case bool():
+        case bool() if of_extension:
             return "true" if value else "false"
-        case int() if -(1 << 31) <= value < 1 << 31:
+        case int() if of_extension and -(1 << 31) <= value < 1 << 31:
             return str(value)
-    errors.append(
-        FieldError(
-            _pointer(name), "invalid-type", "must be a string, a boolean or a 32-bit integer"
-        )
-    )
+    allowed = "a string, a boolean or a 32-bit integer" if of_extension else "a string"
+    errors.append(FieldError(_pointer(name), "invalid-type", f"must be {allowed}"))
     return None
 
 

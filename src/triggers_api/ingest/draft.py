@@ -65,6 +65,8 @@ _decode = msgspec.json.Decoder(EventRequest).decode
 _encode = msgspec.json.encode
 _PLACE: Final = re.compile(r"^(.*) - at `(?:key in )?\$(.*)`$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"^Object contains unknown field `(.*)`$", re.DOTALL)
+_BOUND: Final = re.compile(r"Expected `\w+`( of length)? ([<>])=? (\S+)")
+_BEYOND: Final = "Number out of range"
 _MISSING: Final = re.compile(r"^Object missing required field `(.*)`$")
 
 
@@ -107,6 +109,14 @@ def field_error(error: msgspec.ValidationError) -> FieldError:
         )
     if missing := _MISSING.match(message):
         return FieldError(f"{pointer}/{pointer_part(missing[1])}", "missing-field", "is required")
+    if bound := _BOUND.match(message):
+        length, side, limit = bound.groups()
+        words = f"must {'have' if length else 'be'} at {'most' if side == '<' else 'least'} {limit}"
+        if length:
+            return FieldError(pointer, "invalid-length", f"{words} characters")
+        return FieldError(pointer, "out-of-range", words)
+    if message == _BEYOND:
+        return FieldError(pointer, "out-of-range", "is larger than numbers here can be")
     return FieldError(pointer, "invalid-type", message[:200])
 
 

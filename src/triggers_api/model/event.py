@@ -114,12 +114,18 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class FirstEvent(msgspec.Struct, frozen=True, gc=False):
-    """The event that already holds a dedup_id, told to whoever sends it again."""
+    """The event that already holds a dedup_id, told to whoever sends it again.
+
+    Attributes:
+        type: of that event, which may be another than was sent; ``None`` where an older process wrote
+            nothing of it down.
+    """
 
     id: str
     status: EventStatus
     received_at: Timestamp
     payload_matches: bool
+    type: str | None
 
 
 class QueuedEvent(msgspec.Struct, frozen=True, gc=False):

@@ -127,6 +127,7 @@ class Mark(msgspec.Struct, frozen=True):
         digest: of its payload.
         aside: it is to be kept aside.
         deliver_at: when it is to be routed, in milliseconds; ``None`` at once.
+        type: of the event; ``None`` in a key of an older process.
     """
 
     waits: bool
@@ -134,11 +135,13 @@ class Mark(msgspec.Struct, frozen=True):
     digest: bytes
     aside: bool = False
     deliver_at: int | None = None
+    type: str | None = None
 
     @classmethod
     def of(cls, event: NewEvent) -> Self:
         """For an event that is about to wait."""
-        return cls(True, event.id, digest(event.payload), event.aside is not None, event.deliver_at)
+        aside = event.aside is not None
+        return cls(True, event.id, digest(event.payload), aside, event.deliver_at, event.type)
 
     @classmethod
     def read(cls, held: bytes) -> Self:
@@ -151,13 +154,14 @@ class Mark(msgspec.Struct, frozen=True):
         rest = held[1 + _ID_CHARACTERS :]
         if ids.parse(ids.EVENT, event_id) is None or len(rest) <= _DIGEST_BYTES:
             raise MalformedValue("not a dedup key of the ingest buffer")
-        moment = rest[_DIGEST_BYTES + 1 :]
+        moment, _, event_type = rest[_DIGEST_BYTES + 1 :].partition(b" ")
         return cls(
             held[:1] == _WAITS,
             event_id,
             rest[:_DIGEST_BYTES],
             rest[_DIGEST_BYTES : _DIGEST_BYTES + 1] == b"a",
             int(moment) if moment.isdigit() else None,
+            event_type.decode(errors="replace") or None,
         )
 
     def __bytes__(self) -> bytes:
@@ -168,6 +172,7 @@ class Mark(msgspec.Struct, frozen=True):
                 self.digest,
                 b"a" if self.aside else b"q",
                 b"" if self.deliver_at is None else b"%d" % self.deliver_at,
+                b"" if self.type is None else b" %b" % self.type.encode(),
             )
         )
 
@@ -183,6 +188,7 @@ class Mark(msgspec.Struct, frozen=True):
             status,
             Timestamp(received_ms(self.event_id)),
             digest(payload) == self.digest,
+            self.type,
         )
 
 

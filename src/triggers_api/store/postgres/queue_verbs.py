@@ -245,13 +245,14 @@ class QueueVerbs:
             [event.payload for event in met],
         )
         found: dict[str, FirstEvent] = {}
-        for place, event_id, deliver_at, state, queued, matches in rows:
+        for place, event_id, event_type, deliver_at, state, queued, matches in rows:
             first_id = text(ids.EVENT, event_id)
             found[met[place - 1].id] = FirstEvent(
                 id=first_id,
                 status=shown_status(state, queued=queued, deliver_at=deliver_at, now=now),
                 received_at=Timestamp(received_ms(first_id)),
                 payload_matches=bool(matches),
+                type=event_type,
             )
         return found
 

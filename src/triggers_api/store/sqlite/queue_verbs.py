@@ -173,12 +173,15 @@ class QueueVerbs(Tables):
             db.execute(SQL["count_accepted"], (self._organizations[organization], count, 0))
 
     def _first(self, db: apsw.Connection, holder: int, event: NewEvent, now: int) -> FirstEvent:
-        ((number, status, deliver_at, payload),) = db.execute(SQL["first_event"], (holder,))
+        ((number, event_type, status, deliver_at, payload),) = db.execute(
+            SQL["first_event"], (holder,)
+        )
         return FirstEvent(
             id=self.keys.event(number),
             status=shown_status(status, deliver_at, now),
             received_at=ids.made_at(number),
             payload_matches=payload == event.payload,
+            type=event_type,
         )
 
     def claim(
