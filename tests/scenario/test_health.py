@@ -242,6 +242,9 @@ def test_a_part_that_keeps_crashing_is_counted_and_not_ready_until_it_recovers(
 ) -> None:
     monkeypatch.setattr("triggers_api.operate.loop._FIRST_BACKOFF_S", 0.001)
     monkeypatch.setattr("triggers_api.operate.heartbeat._EVERY_S", 0.1)
+    # That the disk is slow at this moment is another story.
+    monkeypatch.setattr("triggers_api.operate.monitor._OVERDUE_S", 60.0)
+    monkeypatch.setattr("triggers_api.store.sqlite.store._STALLED_S", 60.0)
     service = make_service(sweep_s=0.1, max_poll_ms=100)
     broken = True
 
