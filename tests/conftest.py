@@ -259,8 +259,19 @@ def landed_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     """With the buffer: events land before they are answered for, for those tests that need it."""
     callspec = getattr(request.node, "callspec", None)
     buffered = callspec is not None and callspec.params.get("engine") == BUFFERED
+    if buffered:
+        # Redis is on this machine: that it is slow to be reached says that much is going on.
+        monkeypatch.setattr("triggers_api.redis.client._CONNECT_WITHIN_S", 10.0)
     if buffered and request.node.originalname in READ_THEIR_OWN_WRITES:
         land_at_once(monkeypatch)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def depths_are_counted() -> Iterator[None]:
+    """A turn of the monitor by hand ends with the depths, also where this process is held up."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("triggers_api.operate.monitor._COUNT_AWAITED_S", PATIENCE_S)
+        yield
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ from triggers_api.telemetry.metrics import Metrics
 T = TypeVar("T")
 
 LEASE_S: Final = 45.0
-PATIENCE_S: Final = 10.0
+PATIENCE_S: Final = 60.0
 """Real seconds that anything awaited gets before it counts as hanging."""
 
 
@@ -143,6 +143,7 @@ class SqliteEngine:
 
     def execute(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
         with closing(apsw.Connection(str(self._path))) as db:
+            db.set_busy_timeout(round(PATIENCE_S * 1000))
             return list(db.execute(statement, arguments))
 
     def files(self) -> Iterator[Path]:
@@ -166,7 +167,7 @@ class SqliteEngine:
         parsed = ids.parse(ids.DELIVERY, delivery_id)
         assert parsed is not None
         db = apsw.Connection(str(self._path))
-        db.set_busy_timeout(5000)
+        db.set_busy_timeout(round(PATIENCE_S * 1000))
         db.execute("UPDATE deliveries SET due_at = ? WHERE id = ?", (codes.PARKED, parsed[0]))
         db.close()
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE_S: Final = 10.0
+PATIENCE_S: Final = 60.0
 ORGANIZATION: Final = "org_01a20320a2007000800000000000002a"
 
 
@@ -157,7 +157,7 @@ def opened_by_another_process(path: Path) -> str:
         [sys.executable, "-c", textwrap.dedent(OPEN_IT), path],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=True,
     )
     return ended.stdout.strip().splitlines()[-1]

@@ -22,6 +22,7 @@ from triggers_api.errors import TriggersError
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 PUBLIC = "93.184.215.14"
+PATIENCE_S = 30.0
 CLOSED = Egress()
 OPEN = Egress(LOOPBACK)
 
@@ -477,9 +478,7 @@ def test_a_name_whose_servers_do_not_answer_is_not_refused_and_not_waited_for() 
         raise AssertionError
 
     gate = Egress(lookup=silent, lookup_limit_s=0.05)
-    started = time.perf_counter()
-    asyncio.run(gate.check_target("https://slow.example.com/"))
-    assert time.perf_counter() - started < 2
+    asyncio.run(asyncio.wait_for(gate.check_target("https://slow.example.com/"), PATIENCE_S))
 
 
 def test_a_target_that_is_refused_by_its_spelling_is_not_looked_up() -> None:
@@ -530,34 +529,34 @@ def test_lookups_that_hang_hold_up_neither_others_nor_the_end(
 
     def getaddrinfo(host: str, *_args: object, **_named: object) -> list[Any]:
         if host == "hangs.example":
-            release.wait(30)
+            release.wait(2 * PATIENCE_S)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (PUBLIC, 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(module, "_LOOKUPS", threading.BoundedSemaphore(41))
-    gate = Egress(lookup_limit_s=0.1)
+    gate, patient = Egress(lookup_limit_s=0.1), Egress(lookup_limit_s=PATIENCE_S)
 
     async def scenario() -> None:
         hanging = [asyncio.create_task(gate.addresses("hangs.example")) for _ in range(40)]
         await asyncio.sleep(0)
-        assert await gate.addresses("example.com") == (PUBLIC,)
+        assert await patient.addresses("example.com") == (PUBLIC,)
         results = await asyncio.gather(*hanging, return_exceptions=True)
         assert all(isinstance(result, socket.gaierror) for result in results)
         # All forty still hang, one place is left, and the next one has to come back later.
         first = asyncio.create_task(gate.addresses("hangs.example"))
         await asyncio.sleep(0)
         with pytest.raises(socket.gaierror, match="too many"):
-            await gate.addresses("example.com")
+            await patient.addresses("example.com")
         with pytest.raises(socket.gaierror, match="in time"):
             await first
 
     started = time.perf_counter()
     try:
         asyncio.run(scenario())
-        assert time.perf_counter() - started < 5
+        assert time.perf_counter() - started < PATIENCE_S, "the end has waited for those that hang"
     finally:
         release.set()
-    deadline = time.perf_counter() + 5
+    deadline = time.perf_counter() + PATIENCE_S
     while module._LOOKUPS._value < 41 and time.perf_counter() < deadline:
         threading.Event().wait(0.01)
     assert module._LOOKUPS._value == 41
@@ -629,7 +628,10 @@ Run = Callable[[Coroutine[Any, Any, object]], None]
 
 async def dial(gate: Egress, host: str, canary: Canary, *addresses: str) -> int | Exception:
     connector = aiohttp.TCPConnector(
-        socket_factory=gate.socket_factory, resolver=Resolver(*addresses)
+        socket_factory=gate.socket_factory,
+        resolver=Resolver(*addresses),
+        # The next address is dialled when this one has failed, and not before.
+        happy_eyeballs_delay=None,
     )
     async with aiohttp.ClientSession(connector=connector) as session:
         try:

@@ -60,8 +60,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 NOW: Final = Timestamp.parse("2026-11-22T20:24:41.987Z")
 SENT_AT: Final = Timestamp.parse("2026-11-22T20:00:00.5Z")
 SHORT_S: Final = 0.2
-LONG_S: Final = 10.0
-IN_TIME_MS: Final = 3000
+LONG_S: Final = 30.0
+IN_TIME_MS: Final = 30_000
 """Far more than the short deadline on a busy machine, and far less than the scripts go on."""
 
 
@@ -562,7 +562,7 @@ def test_a_date_in_retry_after_counts_from_the_moment_of_the_answer(run: Run) ->
         sent = await sent_to(script)
         assert isinstance(sent.outcome, Answered)
         assert sent.outcome.retry_after_s is not None
-        assert 97 < sent.outcome.retry_after_s <= 100 - 0.987 - 0.2
+        assert 60 < sent.outcome.retry_after_s <= 100 - 0.987 - 0.19
 
     run(scenario())
 
@@ -628,8 +628,7 @@ def test_an_endless_body_is_read_to_the_limit_and_the_connection_cut(run: Run) -
             sent = await send(sender, receiver)
             assert sent.outcome == Answered(200)
             assert sent.response_body == "a" * BODY_LIMIT
-            assert sent.duration_ms < 5000
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(LONG_S):
                 await receiver.ended.wait()
             # What was sent and not read fits into the buffers of two sockets.
             assert receiver.sent < 16 * 2**20
@@ -689,16 +688,32 @@ def test_the_deadline_is_for_everything_together(run: Run, script: Script) -> No
     run(scenario())
 
 
-def test_a_deadline_never_comes_early(run: Run) -> None:
+async def never(_host: str) -> Sequence[str]:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def rest_never(loop: asyncio.AbstractEventLoop) -> None:
+    """Have a loop turn all the time: it sees every millisecond begin."""
+    loop.call_soon(rest_never, loop)
+
+
+@pytest.mark.parametrize("phase", ["name", "answer"])
+def test_a_deadline_never_comes_early(run: Run, phase: str) -> None:
     """Wherever in a millisecond it begins: uvloop counts whole ones."""
 
     async def scenario() -> None:
-        async with Receiver(silence) as receiver, Sender(Egress(LOOPBACK)) as sender:
+        async with (
+            Receiver(silence) as receiver,
+            Sender(Egress(LOOPBACK, lookup=never)) as sender,
+        ):
+            rest_never(asyncio.get_running_loop())
+            url = "http://name.example/" if phase == "name" else receiver.url
             took = []
             for number in range(60):
                 while not number / 60 <= perf_counter() * 1000 % 1 < number / 60 + 0.05:
                     pass
-                sent = await send(sender, receiver, timeout_s=0.02)
+                sent = await send(sender, url, timeout_s=0.02)
                 assert sent.outcome == NoAnswer("timeout")
                 assert sent.details is not None
                 took.append(sent.details.timings[-1])
@@ -720,10 +735,6 @@ def test_the_deadline_holds_where_nobody_accepts_the_connection(run: Run) -> Non
 
 
 def test_the_deadline_holds_while_a_name_is_looked_up(run: Run) -> None:
-    async def never(_host: str) -> Sequence[str]:
-        await asyncio.Event().wait()
-        raise AssertionError
-
     async def scenario() -> None:
         async with Sender(Egress(LOOPBACK, lookup=never)) as sender:
             sent = await send(sender, "http://name.example/", timeout_s=SHORT_S)
@@ -760,7 +771,7 @@ def test_a_long_deadline_is_not_rounded_up(monkeypatch: pytest.MonkeyPatch) -> N
         # One while it connects, one while it waits for the answer. Each was set a little before it
         # is looked at here, and rounded up to a whole second it would be later.
         connecting, waiting = [delay for delay in at if delay > 60]
-        assert 590 < connecting <= 600.25
+        assert 590 < connecting <= 600.25 + 0.001
         assert 590 < waiting <= 600.25
 
     asyncio.run(scenario())
@@ -821,19 +832,19 @@ def test_a_broken_answer_is_told_apart_from_a_lost_one(
     run: Run, script: Script, error: str
 ) -> None:
     async def scenario() -> None:
-        sent = await sent_to(script, timeout_s=3)
-        assert sent.outcome == NoAnswer(error)
-        assert sent.duration_ms < 2900
+        sent = await sent_to(script)
+        assert sent.outcome == NoAnswer(error), "and not that time was up"
 
     run(scenario())
 
 
 def test_a_port_nobody_listens_on_is_refused(run: Run) -> None:
     async def scenario() -> None:
-        async with Receiver(silence) as receiver:
-            url = receiver.url
-        async with Sender(Egress(LOOPBACK)) as sender:
-            assert (await send(sender, url)).outcome == NoAnswer("connection-refused")
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))  # and does not listen
+            url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+            async with Sender(Egress(LOOPBACK)) as sender:
+                assert (await send(sender, url)).outcome == NoAnswer("connection-refused")
 
     run(scenario())
 
@@ -851,9 +862,11 @@ def test_of_a_name_with_several_addresses_one_that_answers_is_enough(run: Run) -
             assert sent.outcome == Answered(200)
             (request,) = receiver.requests
             assert request.headers["Host"] == f"name.example:{receiver.port}"
-        async with Sender(Egress(LOOPBACK, lookup=both)) as sender:
-            sent = await send(sender, f"http://name.example:{receiver.port}/")
-            assert sent.outcome == NoAnswer("connection-refused")
+        with socket.socket() as silent:
+            silent.bind(("0.0.0.0", 0))  # and does not listen
+            url = f"http://name.example:{silent.getsockname()[1]}/"
+            async with Sender(Egress(LOOPBACK, lookup=both)) as sender:
+                assert (await send(sender, url)).outcome == NoAnswer("connection-refused")
 
     run(scenario())
 
@@ -867,15 +880,10 @@ def test_a_name_that_does_not_resolve_is_a_dns_failure_to_be_tried_again(run: Ru
 
 
 def test_a_lookup_that_takes_too_long_is_a_dns_failure_too(run: Run) -> None:
-    async def never(_host: str) -> Sequence[str]:
-        await asyncio.Event().wait()
-        raise AssertionError
-
     async def scenario() -> None:
         async with Sender(Egress(lookup=never, lookup_limit_s=0.1)) as sender:
             sent = await send(sender, "https://name.example/")
-        assert sent.outcome == NoAnswer("dns")
-        assert sent.duration_ms < 2000
+        assert sent.outcome == NoAnswer("dns"), "and not that time was up"
 
     run(scenario())
 
@@ -999,7 +1007,7 @@ async def sent_over_tls(certificates: Certificates, server: ssl.SSLContext) -> S
         Receiver(serving(), tls=server) as receiver,
         Sender(Egress(LOOPBACK), ssl=certificates.trusted) as sender,
     ):
-        sent = await send(sender, receiver, timeout_s=5)
+        sent = await send(sender, receiver)
         assert len(receiver.requests) == isinstance(sent.outcome, Answered)
         return sent
 
@@ -1099,7 +1107,7 @@ async def speak_plainly(
 def test_a_handshake_that_breaks_off_is_a_tls_failure(run: Run, script: Script) -> None:
     async def scenario() -> None:
         async with Receiver(script) as receiver, Sender(Egress(LOOPBACK)) as sender:
-            sent = await send(sender, f"https://127.0.0.1:{receiver.port}/", timeout_s=3)
+            sent = await send(sender, f"https://127.0.0.1:{receiver.port}/")
         assert sent.outcome == NoAnswer("tls")
 
     run(scenario())
@@ -1175,9 +1183,7 @@ def test_as_many_go_out_at_once_as_are_asked_for(run: Run) -> None:
 
     async def scenario() -> None:
         async with Receiver(together) as receiver, Sender(Egress(LOOPBACK)) as sender:
-            sent = await asyncio.gather(
-                *(send(sender, receiver, timeout_s=SHORT_S * 10) for _ in range(150))
-            )
+            sent = await asyncio.gather(*(send(sender, receiver) for _ in range(150)))
             assert [each.outcome for each in sent] == [Answered(200)] * 150
 
     run(scenario())
@@ -1336,7 +1342,7 @@ def test_a_sender_closes_its_connections(run: Run) -> None:
             async with Sender(Egress(LOOPBACK)) as sender:
                 await send(sender, receiver)
                 assert not receiver.ended.is_set()
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(LONG_S):
                 await receiver.ended.wait()
 
     run(scenario())
@@ -1381,14 +1387,19 @@ def test_an_answer_to_nothing_is_nobodys(run: Run) -> None:
 def test_a_connection_that_was_idle_for_long_is_not_used_again(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triggers_api.deliver.client._KEEPALIVE_S", 0.1)
-
     async def scenario() -> None:
         async with Receiver(serving()) as receiver, Sender(Egress(LOOPBACK)) as sender:
             await asyncio.gather(*(send(sender, receiver) for _ in range(3)))
             assert sender._client._idle_count == 3
+            monkeypatch.setattr("triggers_api.deliver.client._KEEPALIVE_S", 0.01)
+            # The first look would be by what it was when they became idle.
+            assert sender._client._sweeping is not None
+            sender._client._sweeping.cancel()
+            while sender._client._idle_count == 3:
+                await asyncio.sleep(0.01)
+                sender._client._sweep()
             assert await soon(lambda: not sender._client._open)
-            assert sender._client._sweeping is None
+            assert await soon(lambda: sender._client._sweeping is None)
             assert (await send(sender, receiver)).outcome == Answered(200)
             assert receiver.connections == 4
 
@@ -1415,8 +1426,10 @@ def test_a_name_is_looked_up_once_for_many(run: Run) -> None:
 
     async def slow(host: str) -> Sequence[str]:
         asked.append(host)
-        await asyncio.sleep(0.05)
+        await known.wait()
         return ("127.0.0.1",)
+
+    known = asyncio.Event()
 
     async def scenario() -> None:
         async with (
@@ -1425,9 +1438,10 @@ def test_a_name_is_looked_up_once_for_many(run: Run) -> None:
         ):
             url = f"http://name.example:{receiver.port}/"
             late = asyncio.gather(*(send(sender, url, timeout_s=0.02) for _ in range(3)))
-            sent = await asyncio.gather(*(send(sender, url) for _ in range(5)))
+            sent = asyncio.gather(*(send(sender, url) for _ in range(5)))
             assert [each.outcome for each in await late] == [NoAnswer("timeout")] * 3
-            assert [each.outcome for each in sent] == [Answered(200)] * 5
+            known.set()
+            assert [each.outcome for each in await sent] == [Answered(200)] * 5
             assert (await send(sender, url)).outcome == Answered(200)
             assert asked == ["name.example"]
 
@@ -1462,7 +1476,7 @@ def test_to_cancel_a_send_is_not_an_outcome_and_ends_the_connection(run: Run) ->
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(LONG_S):
                 await receiver.ended.wait()
 
     run(scenario())

@@ -23,6 +23,12 @@ CHUNK: Final = 50
 SECOND: Final = 1_000_000
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger that answers is waited for, also where this process is held up meanwhile."""
+    monkeypatch.setattr("triggers_api.ingest.quota._PATIENCE_S", 60.0)
+
+
 class Ledger:
     """Common meters, on a clock of the test, that can be held up and taken away."""
 

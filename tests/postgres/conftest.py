@@ -26,7 +26,7 @@ from triggers_api.store.postgres.store import PostgresStore
 from triggers_api.telemetry.metrics import Metrics
 from triggers_api.testing import FrozenClock
 
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 45.0
 """Real seconds that anything waited for gets before it counts as never coming."""
 
 
@@ -91,17 +91,15 @@ class Database:
 
     async def waiting_for_locks(self, count: int) -> None:
         """Wait until so many statements wait for what others hold."""
-        await until(
-            lambda: (
-                self.asked(
-                    "SELECT count(*) FROM pg_stat_activity"
-                    " WHERE datname = $1 AND wait_event_type = 'Lock'",
-                    self.name,
-                )
-                == count
-            ),
-            f"{count} wait for a lock",
+        await until(lambda: self.waiting() == count, f"{count} wait for a lock")
+
+    def waiting(self) -> int:
+        """How many statements wait for what others hold."""
+        found: int = self.asked(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'",
+            self.name,
         )
+        return found
 
     def asked(self, question: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever it is
         """The server's answer to a question with one answer."""

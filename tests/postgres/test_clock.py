@@ -20,10 +20,13 @@ from triggers_api.model.timestamp import Timestamp
 from triggers_api.model.worker import Worker
 from triggers_api.store.postgres import schema
 from triggers_api.store.postgres.clock import DatabaseClock
+from triggers_api.store.postgres.connection import standing
 
 if TYPE_CHECKING:
     from tests.conftest import Log, Run
     from tests.postgres.conftest import Database
+
+    from triggers_api.store.postgres.store import PostgresStore
 
 BEGAN = 1_800_000_000_000
 HOUR_MS = 3_600_000
@@ -174,6 +177,15 @@ def test_a_machine_that_is_a_second_off_is_told_about(log: Log) -> None:
 # ── in the store ──────────────────────────────────────────────────────────────────────────────────
 
 
+async def told_the_time(*stores: PostgresStore) -> None:
+    """Wait until each was told it quickly: a first answer counts however long it took."""
+    for store in stores:
+        async with store._sessions.pool.connection() as db:
+            while (found := await standing(db)).asked_in_s > 0.1:
+                pass
+        store._database_clock.compare(found)
+
+
 def off_by(ms: int) -> Callable[[], Timestamp]:
     return lambda: Timestamp(wall_clock() + ms)
 
@@ -191,6 +203,7 @@ def test_a_store_has_the_time_of_its_database_whatever_its_machine_says(
             keeps_own_time=False,
             direct_url=database.url if pooled else None,
         )
+        await told_the_time(store)
         for _ in range(3):
             assert abs(store.now() - wall_clock()) <= store.skew_ms
             await store.check()
@@ -214,8 +227,11 @@ def test_how_long_the_schema_took_does_not_count_as_a_difference_of_clocks(
     monkeypatch.setattr(schema, "bring_up_to_date", slowly)
 
     async def scenario() -> None:
-        store = await database.store(clock=wall_clock, keeps_own_time=False)
-        assert abs(store._database_clock.ahead_ms) <= 130
+        for _ in range(3):  # the answer itself may have been slow
+            store = await database.store(clock=wall_clock, keeps_own_time=False)
+            if abs(store._database_clock.ahead_ms) <= 130:
+                return
+        raise AssertionError("it is off by more than an answer takes")
 
     run(scenario())
 
@@ -249,6 +265,7 @@ def test_a_process_whose_machine_s_clock_is_put_right_keeps_the_database_s_time(
             clock=lambda: Timestamp(wall_clock() + off_ms[0]), keeps_own_time=False
         )
         other = await database.store(clock=wall_clock, keeps_own_time=False)
+        await told_the_time(put_right, other)
         organization = await database.organization(other)
         await other.append([event(other, organization)])
         assert len((await other.claim_queue(10, 45)).events) == 1
@@ -262,6 +279,7 @@ def test_a_process_whose_machine_s_clock_is_put_right_keeps_the_database_s_time(
         )
         await put_right.beat(worker)
         later = await database.store(clock=wall_clock, keeps_own_time=False)
+        await told_the_time(later)
         assert abs(later.now() - wall_clock()) <= later.skew_ms
 
     run(scenario())

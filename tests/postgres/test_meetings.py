@@ -160,7 +160,7 @@ def test_an_event_deleted_while_a_delivery_of_it_is_retried_leaves_nothing_to_be
         retried = asyncio.ensure_future(one.retry_delivery(organization, delivery))
         await database.waiting_for_locks(1)
         deleted = asyncio.ensure_future(other.delete_event(organization, erased))
-        await until(lambda: deleted.done() or waiting(database) == 2, "it is deleted, or waits")
+        await until(lambda: deleted.done() or database.waiting() == 2, "it is deleted, or waits")
         await gate.execute("COMMIT")
         assert (await retried, await deleted) == (True, True)
         assert (await one.claim_deliveries(9, 45, rooms=rooms(9))).deliveries == ()
@@ -217,15 +217,6 @@ def test_a_delivery_that_dies_while_it_is_retried_by_hand_is_sent_again(
         assert again.id == delivery
 
     run(scenario())
-
-
-def waiting(database: Database) -> int:
-    """How many statements wait for a lock."""
-    found: int = database.asked(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'",
-        database.name,
-    )
-    return found
 
 
 @pytest.mark.parametrize("verb", ["cancel_delivery", "retry_delivery"])

@@ -18,6 +18,7 @@ from tests.servers.standby import Standby
 from triggers_api.errors import StoreUnavailable
 from triggers_api.store.base import DeliveryFilter, EventFilter, Page
 from triggers_api.store.postgres import replica as replica_module
+from triggers_api.store.postgres.connection import COMMAND_S
 from triggers_api.store.postgres.record_reads import RecordReads
 from triggers_api.store.postgres.search_verbs import SearchVerbs
 from triggers_api.store.postgres.tables import SQL
@@ -136,14 +137,16 @@ def test_an_event_is_listed_as_soon_as_its_append_has_returned(
         store = await database.store(read_url=standby.url(database.name))
         organization = await database.organization(store)
         await level(standby)
-        for _ in range(300):
+        for number in range(300):
             stored = event(store, organization)
             await store.append([stored])
+            if number % 2:  # or it is the primary that answers, where the standby is slow
+                await level(standby)
             assert (await listed(store, organization))[0] == stored.id
 
-    run(scenario())
+    run(scenario(), within_s=110)
     print(f"answered: {dict(asked)}")  # noqa: T201
-    assert asked["events", "standby"] > 150, "it was the primary that answered"
+    assert asked["events", "standby"] > 100, "it was the primary that answered"
 
 
 def test_an_event_that_the_replica_does_not_have_yet_is_listed_by_the_primary(
@@ -223,8 +226,13 @@ def test_a_replica_that_is_stopped_is_left_and_one_that_is_back_is_used(
 
 
 def test_one_that_could_not_be_used_is_left_alone_for_a_while(
-    run: Run, database: Database, asked: Counter[tuple[str, str]]
+    run: Run,
+    database: Database,
+    asked: Counter[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(replica_module, "_AWAY_S", 3600.0)
+
     async def scenario() -> None:
         store = await database.store(read_url="postgresql://postgres@127.0.0.1:1/nowhere")
         organization = await database.organization(store)
@@ -249,8 +257,6 @@ def test_a_replica_behind_a_black_hole_keeps_nobody_waiting_for_long(
     asked: Counter[tuple[str, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(replica_module, "_LOOK_S", 0.3)
-
     async def scenario() -> None:
         async with Proxy("127.0.0.1", standby.port) as proxy:
             store = await database.store(read_url=proxy.url(standby.url(database.name)))
@@ -258,21 +264,21 @@ def test_a_replica_behind_a_black_hole_keeps_nobody_waiting_for_long(
             await level(standby)
             await listed(store, organization)
             assert asked == {("events", "standby"): 1}
+            monkeypatch.setattr(replica_module, "_LOOK_S", 0.3)
             proxy.swallow()
             began = time.monotonic()
             await asyncio.gather(*(listed(store, organization) for _ in range(20)))
-            assert time.monotonic() - began < 0.3 + 1
+            assert time.monotonic() - began < COMMAND_S / 2
             assert asked["events", "primary"] == 20
             # When it is tried again, one tries it, and nobody else waits for what comes of that.
+            monkeypatch.setattr(replica_module, "_LOOK_S", 3600.0)
             replica = store._replica
             assert replica is not None
             replica._not_before = 0.0
             trying = [asyncio.create_task(listed(store, organization)) for _ in range(20)]
-            done, waiting = await asyncio.wait(trying, timeout=0.25)
-            assert len(waiting) <= 1
-            assert len(done) >= 19
-            await asyncio.gather(*trying)
+            await until(lambda: sum(each.done() for each in trying) >= 19, "all but one are done")
             proxy.pass_on()
+            await asyncio.gather(*trying)
             await level(standby)
             asked.clear()
             replica._not_before = 0.0
@@ -290,19 +296,20 @@ def test_an_answer_may_take_longer_than_the_look_before_it(
     asked: Counter[tuple[str, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(replica_module, "_LOOK_S", 0.3)
     read = SearchVerbs.events
 
     async def slowly(self: SearchVerbs, db: Connection, *arguments: Any) -> Any:  # noqa: ANN401
-        await db.execute("SELECT pg_sleep(0.6)")
+        await db.execute("SELECT pg_sleep(1.5)")
         return await read(self, db, *arguments)
-
-    monkeypatch.setattr(SearchVerbs, "events", slowly)
 
     async def scenario() -> None:
         store = await database.store(read_url=standby.url(database.name))
         organization = await database.organization(store)
         await level(standby)
+        await listed(store, organization)  # it is connected
+        asked.clear()
+        monkeypatch.setattr(SearchVerbs, "events", slowly)
+        monkeypatch.setattr(replica_module, "_LOOK_S", 1.0)
         assert await listed(store, organization) == []
         assert asked == {("events", "standby"): 1}
 

@@ -16,6 +16,12 @@ def engine() -> str:
     return BUFFERED
 
 
+@pytest.fixture(autouse=True)
+def reached_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis is on this machine: that it is slow to be reached says that much is going on."""
+    monkeypatch.setattr("triggers_api.redis.client._CONNECT_WITHIN_S", 10.0)
+
+
 class Buffered:
     """A service with time standing still, and its Redis."""
 

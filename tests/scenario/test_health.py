@@ -194,12 +194,15 @@ def test_a_store_that_cannot_be_written_to_is_not_ready_until_it_can(
         run(service.app.monitor.run_once())
         status, shown = ready(service, run)
         assert (status, shown["status"]) == (503, "not-ready")
+        for path in ("/readyz", "/health/ready"):
+            assert run(service.call("GET", path)).headers["retry-after"] == "1"
         assert shown["checks"]["store"] == getattr(problem, "code", None)
         seen = detailed(service, run)
         assert (seen["status"], seen["database"]) == ("unhealthy", "unhealthy")
         assert run(service.call("GET", "/livez")).status == 200
     run(service.app.monitor.run_once())
     assert ready(service, run)[0] == 200
+    assert "retry-after" not in run(service.call("GET", "/readyz")).headers
     assert detailed(service, run)["database"] == "healthy"
 
 
@@ -239,6 +242,9 @@ def test_a_part_that_keeps_crashing_is_counted_and_not_ready_until_it_recovers(
 ) -> None:
     monkeypatch.setattr("triggers_api.operate.loop._FIRST_BACKOFF_S", 0.001)
     monkeypatch.setattr("triggers_api.operate.heartbeat._EVERY_S", 0.1)
+    # That the disk is slow at this moment is another story.
+    monkeypatch.setattr("triggers_api.operate.monitor._OVERDUE_S", 60.0)
+    monkeypatch.setattr("triggers_api.store.sqlite.store._STALLED_S", 60.0)
     service = make_service(sweep_s=0.1, max_poll_ms=100)
     broken = True
 

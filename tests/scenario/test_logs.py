@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 from tests.cli.conftest import Serving
 from tests.conftest import Enter, Log, MakeService, Run
+from tests.faults.server import until
 from tests.scenario.conftest import Ask
 from tests.servers.collector import Collector
 
@@ -184,8 +185,17 @@ class Story:
         await self.be_refused_for_a_field()
         await self.be_refused_for_the_request()
         await self.switch_off_and_exceed_the_rate()
+        self.metrics = await self.measured()
+
+    async def measured(self) -> str:
         async with self._session.get(f"{self._serving.url}/metrics") as answer:
-            self.metrics = await answer.text()
+            return await answer.text()
+
+    async def has_counted(self, sample: str) -> bool:
+        return any(
+            line.startswith(f"{sample} ") and float(line.split()[-1]) > 0
+            for line in (await self.measured()).splitlines()
+        )
 
     async def call(
         self,
@@ -298,6 +308,8 @@ class Story:
         await call("PATCH", "/api/admin/controls", switches, key=admin)
         await call("POST", "/api/subscriptions", {"url": self._receiver.url + QUERY} | FIELDS)
         await call("POST", "/api/events", EVENT | {"dedup_id": f"{CANARY}-skipped"})
+        skipped = 'triggers_deliveries_total{status="skipped"}'
+        await until(lambda: self.has_counted(skipped), "it is skipped")
         for _ in range(60):
             await call("POST", "/api/events", EVENT)
 
@@ -351,7 +363,7 @@ def test_no_ones_data_and_no_secret_reaches_logs_metrics_traces_or_refusals(
         TRIGGERS_OTEL_SAMPLE="1",
     )
     try:
-        seen = run(told(serving, receiver))
+        seen = run(told(serving, receiver), within_s=100)
         assert serving.end() == 0
         seen.log = serving.log
         seen.traces = collector.raw.decode("latin-1")

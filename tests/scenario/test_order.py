@@ -41,7 +41,7 @@ def test_live_each_key_arrives_in_order_while_attempts_fail_at_random(
         while len(set(receiver.ids)) < KEYS * EVENTS_OF_A_KEY:
             await receiver.wait_for(len(receiver.requests) + 1, timeout_s=60)
 
-    run(post_and_wait())
+    run(post_and_wait(), within_s=110)
     came: dict[str, list[tuple[int, int]]] = {}
     key_of = {event["id"]: event["key"] for page in pages(run, service) for event in page}
     for request in receiver.requests:

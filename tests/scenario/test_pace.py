@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from aiohttp import web
-from tests.conftest import MakeService, Run
+from tests.conftest import MakeService, Run, new_database
 
 from triggers_api.settings import HostRate
 from triggers_api.testing import ADMIN_KEY, Received, Receiver, Service
@@ -18,13 +19,49 @@ from triggers_api.testing import ADMIN_KEY, Received, Receiver, Service
 BUSY_S: Final = 1.5
 """What a busy machine may take beyond what is promised."""
 
-Story = Callable[[Coroutine[Any, Any, None]], None]
+TIMES: Final = 3
+"""How often a story is told that took too long: what stands still now and then is the machine."""
+
+Story = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
+
+
+class TookTooLongError(AssertionError):
+    """Everything came as it should, and later than it should."""
+
+
+def took(seconds: float, *, at_most_s: float) -> None:
+    if seconds >= at_most_s:
+        raise TookTooLongError(f"{seconds:.2f} s, and not within {at_most_s} s")
 
 
 @pytest.fixture
-def tell(run: Run) -> Story:
-    def tell(story: Coroutine[Any, Any, None]) -> None:
-        run(story)
+def place() -> dict[str, str]:
+    """Where the services of a story are to keep what they hold."""
+    return {}
+
+
+@pytest.fixture
+def make_service(make_service: MakeService, place: dict[str, str]) -> MakeService:
+    return lambda **settings: make_service(**place, **settings)
+
+
+@pytest.fixture
+def tell(
+    run: Run, engine: str, tmp_path: Path, place: dict[str, str], request: pytest.FixtureRequest
+) -> Story:
+    """Tells a story, on a database of its own each time."""
+
+    def told(story: Callable[[], Coroutine[Any, Any, None]], number: int) -> None:
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        with new_database(engine, folder, request) as place["database_url"]:
+            run(story(), within_s=100)
+
+    def tell(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        for number in range(1, TIMES):
+            with suppress(TookTooLongError):
+                return told(story, number)
+        return told(story, TIMES)
 
     return tell
 
@@ -75,7 +112,7 @@ async def sent_and_received_s(service: Service, receiver: Receiver, event_type: 
     """How long an event takes to its receiver."""
     had, began = len(receiver.requests), time.monotonic()
     assert (await service.send(event_type)).status == 202
-    await receiver.wait_for(had + 1, timeout_s=20)
+    await receiver.wait_for(had + 1)
     return time.monotonic() - began
 
 
@@ -90,10 +127,10 @@ def test_ten_endpoints_that_hang_at_first_contact_delay_others_by_about_a_second
             await asyncio.gather(*(service.send("slow.thing") for _ in range(30)))
             await bad.wait_for(20)
             delays = [await sent_and_received_s(service, good, "order.created") for _ in range(20)]
-            assert max(delays) < 1 + BUSY_S
             assert len(bad.requests) == 20, "two at once to each that has not answered yet"
+            took(max(delays), at_most_s=1 + BUSY_S)
 
-    tell(story())
+    tell(story)
 
 
 def test_sixty_endpoints_that_hang_take_every_slot_for_a_second_at_most(
@@ -108,12 +145,12 @@ def test_sixty_endpoints_that_hang_take_every_slot_for_a_second_at_most(
             await asyncio.gather(*(service.send("slow.thing") for _ in range(5)))
             await bad.wait_for(50)
             delays = [await sent_and_received_s(service, good, "order.created") for _ in range(20)]
-            assert max(delays) < 1 + BUSY_S
-            assert sum(delays[1:]) < 2 * BUSY_S, "once, and not again"
             most = 2 * service.settings.delivery_concurrency
             assert len(bad.requests) < most, "whatever hangs, there are slots for who does not"
+            took(max(delays), at_most_s=1 + BUSY_S)
+            took(sum(delays[1:]), at_most_s=2 * BUSY_S)  # once, and not again
 
-    tell(story())
+    tell(story)
 
 
 def test_a_tenant_whose_200_endpoints_all_hang_does_not_delay_another_tenants_delivery(
@@ -133,15 +170,17 @@ def test_a_tenant_whose_200_endpoints_all_hang_does_not_delay_another_tenants_de
             assert answer.status == 201
             await asyncio.gather(*(service.send("slow.thing") for _ in range(20)))
             await bad.wait_for(26)
+            longest_s = 0.0
             for expected in range(1, 21):
                 began = time.monotonic()
                 body = {"type": "order.created", "payload": expected}
                 answer = await service.call("POST", "/api/events", body, key=quiet)
                 assert answer.status == 202
-                await good.wait_for(expected, timeout_s=20)
-                assert time.monotonic() - began < 1 + BUSY_S
+                await good.wait_for(expected)
+                longest_s = max(longest_s, time.monotonic() - began)
+            took(longest_s, at_most_s=1 + BUSY_S)
 
-    tell(story())
+    tell(story)
 
 
 def test_a_subscriptions_rate_is_kept_and_what_waits_is_sent_in_the_end(
@@ -153,15 +192,19 @@ def test_a_subscriptions_rate_is_kept_and_what_waits_is_sent_in_the_end(
         async with Clocked() as limited, Receiver() as free, patient(make_service) as service:
             await service.subscribe(limited.url, ["*"], rate_limit=rate)
             await service.subscribe(free.url, ["*"])
+            began = time.monotonic()
             await asyncio.gather(*(service.send("order.created", n) for n in range(count)))
-            await free.wait_for(count, timeout_s=2)
-            await limited.wait_for(count, timeout_s=20)
+            await free.wait_for(count)
+            free_s = time.monotonic() - began
+            await limited.wait_for(count)
             within(limited.times, rate)
             assert len(set(limited.ids)) == len(limited.ids) == count
-            # Evenly, and not at half the rate either.
-            assert limited.times[-1] - limited.times[0] < (count - 1) / rate * 1.5 + BUSY_S
+            # Evenly, and not at half the rate either; and nobody else waits for it.
+            limited_s = limited.times[-1] - limited.times[0]
+            took(limited_s, at_most_s=(count - 1) / rate * 1.5 + BUSY_S)
+            took(free_s, at_most_s=2)
 
-    tell(story())
+    tell(story)
 
 
 def test_all_subscriptions_of_a_host_share_its_rate(make_service: MakeService, tell: Story) -> None:
@@ -174,11 +217,11 @@ def test_all_subscriptions_of_a_host_share_its_rate(make_service: MakeService, t
             for n in range(10):
                 await service.subscribe(f"{limited.url}/{n}", ["*"])
             await asyncio.gather(*(service.send("order.created", n) for n in range(7)))
-            await limited.wait_for(70, timeout_s=20)
+            await limited.wait_for(70)
             within(limited.times, rate)
             assert len(limited.requests) == 70
 
-    tell(story())
+    tell(story)
 
 
 def within(times: list[float], rate: float) -> None:
@@ -202,12 +245,13 @@ def test_who_asks_for_time_gets_no_other_delivery_meanwhile(
             await service.send("order.created", 0)
             await busy.wait_for(1)
             await asyncio.gather(*(service.send("order.created", n) for n in range(1, 6)))
-            await busy.wait_for(7, timeout_s=20)
-            assert busy.times[1] - busy.times[0] >= 2.0
+            await busy.wait_for(7)
+            # By a clock that is put right by the database's now and then.
+            assert busy.times[1] - busy.times[0] >= 2.0 - 0.3
             attempts = [int(each.headers["x-triggers-attempt"]) for each in busy.requests]
             assert sorted(attempts) == [1] * 6 + [2], "waiting is not an attempt"
 
-    tell(story())
+    tell(story)
 
 
 def test_an_endpoint_that_is_asked_for_too_much_is_asked_for_less(
@@ -232,16 +276,18 @@ def test_an_endpoint_that_is_asked_for_too_much_is_asked_for_less(
             finally:
                 at_once -= 1
 
-        settings = {"retry_schedule": (0.2,) * 50}
+        # Nor is it left alone for a while, which is another story.
+        settings = {"retry_schedule": (0.2,) * 50, "breaker_failures": 0}
         async with Receiver() as small, patient(make_service, **settings) as service:
             small.always(serve)
             await service.subscribe(small.url, ["*"])
             await asyncio.gather(*(service.send("order.created", n) for n in range(200)))
-            async with asyncio.timeout(25):
+            async with asyncio.timeout(90):
                 while True:
                     books = await service.call("GET", "/api/admin/verify", key=ADMIN_KEY)
                     if books.json["organizations"][0]["deliveries"]["succeeded"] == 200:
                         break
+                    await asyncio.sleep(0.05)
             assert refused < 100, "without a window most of the requests would be refused"
 
-    tell(story())
+    tell(story)

@@ -40,7 +40,7 @@ OURS: Final = {"id", "type", "received_at"}
 
 Sent = Mapping[str, tuple[str, bytes]]
 
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 60.0
 
 
 def shown(event_id: str, sent: Sent) -> bytes:
@@ -129,7 +129,7 @@ def test_every_payload_arrives_and_is_found_byte_for_byte(
         await pulled_as_sent(service, sent)
         await polled_as_sent(service, sent)
 
-    run(main())
+    run(main(), within_s=110)
 
 
 async def delivered_as_sent(standard: Receiver, raw: Receiver, sent: Sent, secret: str) -> None:

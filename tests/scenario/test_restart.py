@@ -163,5 +163,5 @@ def test_live_a_backlog_of_the_last_process_is_worked_off_at_once(
     run(first.app.store.claim_queue(50, 3600))
     leave(first)
     enter(make_service())
-    run(receiver.wait_for(100, timeout_s=10))
+    run(receiver.wait_for(100, timeout_s=50))
     assert sorted(receiver.ids) == sorted(sent)

@@ -50,7 +50,7 @@ def test_each_of_many_events_is_found_as_soon_as_it_was_confirmed(
         async with make_service() as service:
             await all_at_once(service, 200, everywhere=1)
 
-    run(main())
+    run(main(), within_s=100)
 
 
 @pytest.mark.faults

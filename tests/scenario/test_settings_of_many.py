@@ -213,7 +213,7 @@ def test_more_changes_at_once_than_there_are_connections_are_all_made(
     process: Process, run: Run, asked: Asked, receiver: Receiver
 ) -> None:
     """Each of another organization, so that nothing keeps them apart before the database does."""
-    services = [process(db_pool_size=1, db_max_overflow=1, db_pool_wait_s=5.0) for _ in range(2)]
+    services = [process(db_pool_size=1, db_max_overflow=1, db_pool_wait_s=30.0) for _ in range(2)]
     keys = [
         asked(services[0], "POST", ORGANIZATIONS, {"name": f"{n}"}, key=ADMIN_KEY)["api_key"]
         for n in range(10)

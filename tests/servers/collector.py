@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 class Span(NamedTuple):

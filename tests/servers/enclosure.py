@@ -28,7 +28,8 @@ mount --bind "$1/nsswitch.conf" /etc/nsswitch.conf
 shift
 exec "$@"
 """
-_RESOLVER: Final = "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n"
+_RESOLVER: Final = "nameserver 127.0.0.1\noptions timeout:20 attempts:1\n"
+"""A question is asked once: what is answered may differ from question to question."""
 _NAMES: Final = "hosts: files dns\n"
 
 

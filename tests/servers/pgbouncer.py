@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from tests.servers.ports import free_port
 
-_PATIENCE_S: Final = 20.0
+_PATIENCE_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.01
 
 _CONFIGURATION: Final = """

@@ -73,6 +73,16 @@ log_line_prefix = '%m [%p] %q%a '
 """
 # What a 202 rests on (fsync, full_page_writes, synchronous_commit) stays as PostgreSQL has it.
 
+_UNDISTURBED: Final = "autovacuum_naptime = '1d'\n"
+"""Whoever reads the log of events is held up by any transaction of the server that has begun to write:
+for tests that ask what is to be seen at once, none begins but theirs."""
+
+
+_END_ALL: Final = """
+SELECT CASE WHEN datname = $1 THEN pg_terminate_backend(pid, $2) END FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND (datname = $1 OR datname IS NULL)
+"""
+# Whoever is on its way in has no database yet, and is refused or seen to be in one a moment later.
 
 _LIFELINE: Final = """
 cat
@@ -176,11 +186,11 @@ class Postgres:
     def shut_out(self, database: str) -> None:
         """End every connection to a database, and take no new ones."""
         self.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS false')
-        self.execute(
-            "SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity WHERE datname = $1",
-            database,
-            int(_PATIENCE_S * 1000),
-        )
+        give_up = time.monotonic() + _LEAVING_S
+        while self.execute(_END_ALL, database, int(_PATIENCE_S * 1000)):
+            if time.monotonic() > give_up:
+                return
+            time.sleep(_LOOK_EVERY_S)
 
     def let_in(self, database: str) -> None:
         """Take connections to a database again."""
@@ -230,7 +240,8 @@ class PostgresServer(Postgres):
 
         Args:
             in_memory: keep the files in memory where there is room, for tests that do not ask
-                what a disk does. ``fsync`` is on there too, and costs nothing.
+                what a disk does. ``fsync`` is on there too, and costs nothing. Autovacuum is on, and
+                looks once a day.
 
         Raises:
             NoPostgres: the wheel is not there or does not work on this machine.
@@ -239,6 +250,7 @@ class PostgresServer(Postgres):
         place = _MEMORY if in_memory and roomy else None
         self.folder = Path(tempfile.mkdtemp(prefix="triggers-postgres-", dir=place))
         self.data = self.folder / "data"
+        self._settings = _UNDISTURBED if in_memory else ""
         self.log = self.folder / "log"
         self.port = free_port()
         super().__init__(self.url(_MAINTENANCE))
@@ -332,6 +344,8 @@ class PostgresServer(Postgres):
         """SIGKILL to the postmaster, and to what it leaves: all of it is gone when this returns."""
         process = self._running()
         self._caller.run(self._disconnect())
+        # It makes no more of them while they are counted.
+        stand_still(process.pid)
         children = _children(process.pid)
         process.kill()
         process.wait(_PATIENCE_S)
@@ -378,7 +392,7 @@ class PostgresServer(Postgres):
         if made.returncode != 0:
             raise NoPostgres(f"initdb: {made.stderr}")
         with (self.data / "postgresql.conf").open("a") as file:
-            file.write(_CONFIGURATION.format(folder=self.folder))
+            file.write(_CONFIGURATION.format(folder=self.folder) + self._settings)
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "it was never started"
@@ -513,12 +527,26 @@ def _unprivileged() -> dict[str, Any]:
     return {"user": _UNPRIVILEGED, "group": getpwnam(_UNPRIVILEGED).pw_gid, "extra_groups": ()}
 
 
+def stand_still(pid: int) -> None:
+    """Stop a process, and return when it has stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    give_up = time.monotonic() + _PATIENCE_S
+    while _state(pid) not in {"T", "t", "Z", ""}:
+        assert time.monotonic() < give_up, f"process {pid} does not stop"
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _state(wanted: int) -> str:
+    """A process' state, one letter; empty when there is none."""
+    return next((state for pid, state, _ in _processes() if pid == wanted), "")
+
+
 def _children(parent: int) -> list[int]:
     return [pid for pid, _, its_parent in _processes() if its_parent == parent]
 
 
 def _is_alive(wanted: int) -> bool:
-    return any(pid == wanted and state != "Z" for pid, state, _ in _processes())
+    return _state(wanted) not in {"Z", ""}
 
 
 def _processes() -> Iterator[tuple[int, str, int]]:

@@ -14,7 +14,7 @@ from tests.servers.ports import free_port
 
 Side = Literal["client", "server"]
 
-PATIENCE_S: Final = 10.0
+PATIENCE_S: Final = 30.0
 """Real seconds that anything awaited gets before it counts as hanging."""
 
 _CHUNK: Final = 1 << 16
@@ -63,10 +63,13 @@ class Proxy:
         self._latency_s = 0.0
         self._cut: Cut | None = None
         self._links: set[_Link] = set()
+        self._robs = asyncio.Event()
         self._server: asyncio.Server | None = None
         self.port = free_port()
         self.accepted = 0
         """How many connections were taken so far."""
+        self.robbed = 0
+        """On how many of them a byte was swallowed, or nothing was passed on from the beginning."""
 
     async def __aenter__(self) -> Self:
         await self.up()
@@ -99,6 +102,13 @@ class Proxy:
     def swallow(self) -> None:
         """Be a black hole: take connections and bytes, pass nothing on, and answer nothing."""
         self._mode = _Mode.SWALLOWING
+
+    async def has_swallowed(self, connections: int) -> None:
+        """Wait until so many have lost something."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.robbed < connections:
+                self._robs.clear()
+                await self._robs.wait()
 
     def reset(self) -> None:
         """Reset every connection, those that come as well."""
@@ -151,6 +161,10 @@ class Proxy:
     def cut_is_made(self) -> None:
         self._cut = None
 
+    def has_robbed(self) -> None:
+        self.robbed += 1
+        self._robs.set()
+
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         link = _Link(self, reader, writer)
@@ -185,7 +199,7 @@ class _Link:
         """Pass on until both sides have ended."""
         if self._proxy.swallows:
             # The server hears nothing of a connection that begins in a black hole.
-            self.has_lost_bytes = True
+            self._lose()
             with suppress(*_GONE):
                 while await self._reader.read(_CHUNK):
                     pass
@@ -215,6 +229,11 @@ class _Link:
         if self._server is not None:
             self._server.transport.abort()
 
+    def _lose(self) -> None:
+        if not self.has_lost_bytes:
+            self.has_lost_bytes = True
+            self._proxy.has_robbed()
+
     async def _pass_on(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, side: Side
     ) -> None:
@@ -223,7 +242,7 @@ class _Link:
                 if side == "server" and self._proxy.latency_s:
                     await asyncio.sleep(self._proxy.latency_s)
                 if self._proxy.swallows:
-                    self.has_lost_bytes = True
+                    self._lose()
                 elif self._cut is None and not self._cuts(piece, side):
                     writer.write(piece)
                     await writer.drain()

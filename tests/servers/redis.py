@@ -20,6 +20,7 @@ from typing import Any, Final, Self, cast
 
 from hiredis import Reader, pack_command
 from tests.servers.ports import free_port
+from tests.servers.postgres import stand_still
 
 PROGRAMS: Final = ("valkey", "redis")
 """What there may be to test with; the first always is."""
@@ -38,7 +39,7 @@ rm -rf "$0"
 """
 # However the process of the tests ends: the server ends too, and leaves nothing behind.
 _MEMORY: Final = Path("/dev/shm")
-_PATIENCE_S: Final = 30.0
+_PATIENCE_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.005
 
 
@@ -154,18 +155,18 @@ class RedisServer:
     def stop(self) -> None:
         """End it as an operator does."""
         self._signal(signal.SIGTERM)
-        assert self._process is not None
-        self._process.wait(_PATIENCE_S)
+        self._ended()
 
     def kill(self) -> None:
         """SIGKILL: it is gone when this returns."""
         self._signal(signal.SIGKILL)
-        assert self._process is not None
-        self._process.wait(_PATIENCE_S)
+        self._ended()
 
     def freeze(self) -> None:
         """Let it hang: connections are taken by the system, and nothing is answered."""
-        self._signal(signal.SIGSTOP)
+        assert self.is_running(), f"it has ended by itself:\n{self.log.read_text()[-2000:]}"
+        assert self._process is not None
+        stand_still(self._process.pid)
 
     def resume(self) -> None:
         """Let it go on."""
@@ -174,6 +175,12 @@ class RedisServer:
     def is_running(self) -> bool:
         """Whether there is a process."""
         return self._process is not None and self._process.poll() is None
+
+    def _ended(self) -> None:
+        assert self._process is not None
+        self._process.wait(_PATIENCE_S)
+        # Its number may be another process' by the time that the lifeline looks there.
+        (self.folder / "pid").unlink()
 
     def _signal(self, number: signal.Signals) -> None:
         assert self.is_running(), f"it has ended by itself:\n{self.log.read_text()[-2000:]}"

@@ -22,7 +22,7 @@ from triggers_api.testing.service import (
 
 T = TypeVar("T")
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """Real seconds that anything asked of the service gets."""
 
 
