@@ -412,6 +412,26 @@ def test_an_event_is_deleted_once(world: World, organization: str) -> None:
     world.assert_balanced()
 
 
+def test_of_those_who_delete_an_event_at_once_one_has_done_it(
+    world: World, organization: str
+) -> None:
+    event_ids = world.queued(organization, count=20)
+    for event_id in event_ids[::2]:  # of which no row of the queue is left for which to wait
+        assert world.run(world.store.cancel_event(organization, event_id))
+
+    async def deleted(event_id: str) -> list[bool]:
+        return await asyncio.gather(
+            *[world.store.delete_event(organization, event_id) for _ in range(4)]
+        )
+
+    async def all_deleted() -> list[list[bool]]:
+        return await asyncio.gather(*map(deleted, event_ids))
+
+    for answers in world.run(all_deleted()):
+        assert sorted(answers) == [False, False, False, True]
+    world.assert_balanced()
+
+
 @pytest.mark.parametrize("state", ["queued", "leased", "scheduled", "processed", "failed"])
 def test_an_event_can_be_deleted_wherever_it_stands(
     world: World, organization: str, subscription: str, clock: FrozenClock, state: str

@@ -64,6 +64,28 @@ def test_what_is_large_is_looked_at_as_far_as_it_is_no_burden(service: Service, 
     assert found["complete"] is False
 
 
+def test_however_slow_the_store_is_there_are_events_to_look_at(
+    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        run(service.send("a", number))
+    monkeypatch.setattr("triggers_api.http.filters._LONGEST_S", 0.25)
+    seconds, read = 0.0, service.app.store.events
+
+    async def slowly(*asked: Any) -> Any:  # noqa: ANN401 - as events
+        nonlocal seconds
+        seconds += 10.0
+        return await read(*asked)
+
+    monkeypatch.setattr("triggers_api.http.filters.perf_counter", lambda: seconds)
+    monkeypatch.setattr(service.app.store, "events", slowly)
+    found = checked(service, run, filter="payload > 0")
+    assert (found["looked_at"], found["matched"], found["complete"]) == (3, 2, True)
+    monkeypatch.setattr("triggers_api.http.filters._LONGEST_S", -1.0)
+    found = checked(service, run, filter="payload > 0")
+    assert (found["looked_at"], found["matched"], found["complete"]) == (1, 1, False)
+
+
 def test_a_filter_that_cannot_be_used_is_refused_with_the_place(service: Service, run: Run) -> None:
     answer = run(service.call("POST", "/api/filters/check", {"filter": "payload.total >"}))
     assert_problem(answer, 422, "validation-failed")

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.conftest import Run, new_key, new_organization
+from tests.conftest import PATIENCE_S, Run, new_key, new_organization
 from tests.http.conftest import JSON, Connect, assert_problem, written
 
 from triggers_api.testing import ADMIN_KEY, Answer, FrozenClock, Service
@@ -411,8 +411,15 @@ def test_live_a_pull_that_waits_in_vain_is_answered_with_nothing(inbox: Consumer
 
 
 def test_live_who_hangs_up_while_waiting_leases_nothing(
-    service: Service, run: Run, dial: Connect, inbox: Consumer
+    service: Service,
+    run: Run,
+    dial: Connect,
+    inbox: Consumer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Or it does not wait at the moment either because it has a look.
+    monkeypatch.setattr("triggers_api.http.inbox._LOOK_EVERY_S", PATIENCE_S)
+
     async def wait_and_hang_up() -> None:
         connection = await dial(service)
         body = json.dumps({"wait_s": 30}).encode()

@@ -333,7 +333,7 @@ def test_a_hundred_readers_each_hear_everything_once(service: Service, run: Run)
         async def one(ready: Callable[[], None]) -> list[str]:
             async with reading(service) as reader:
                 ready()
-                return [each.id for each in await reader.messages(30)]
+                return [each.id for each in await reader.messages(10)]
 
         begun = 0
         all_there = asyncio.Event()
@@ -347,7 +347,7 @@ def test_a_hundred_readers_each_hear_everything_once(service: Service, run: Run)
         await left(service, 0)  # those of other tests have had their places
         readers = [asyncio.create_task(one(ready)) for _ in range(100)]
         await all_there.wait()
-        ids = await sent(service, *["order.created"] * 30)
+        ids = await sent(service, *["order.created"] * 10)
         assert await asyncio.gather(*readers) == [ids] * 100
 
     run(follow())

@@ -194,12 +194,15 @@ def test_a_store_that_cannot_be_written_to_is_not_ready_until_it_can(
         run(service.app.monitor.run_once())
         status, shown = ready(service, run)
         assert (status, shown["status"]) == (503, "not-ready")
+        for path in ("/readyz", "/health/ready"):
+            assert run(service.call("GET", path)).headers["retry-after"] == "1"
         assert shown["checks"]["store"] == getattr(problem, "code", None)
         seen = detailed(service, run)
         assert (seen["status"], seen["database"]) == ("unhealthy", "unhealthy")
         assert run(service.call("GET", "/livez")).status == 200
     run(service.app.monitor.run_once())
     assert ready(service, run)[0] == 200
+    assert "retry-after" not in run(service.call("GET", "/readyz")).headers
     assert detailed(service, run)["database"] == "healthy"
 
 

@@ -16,6 +16,7 @@ from aiohappyeyeballs import AddrInfoType, start_connection
 from triggers_api.deliver.connection import Answer, Connection, Course, RequestFailed
 from triggers_api.deliver.egress import Egress, EgressRefused
 
+_TICK_S: Final = 0.001
 _KEEPALIVE_S: Final = 30.0
 _IDLE_LIMIT: Final = 500
 _NAMES_KEPT_S: Final = 10.0
@@ -99,12 +100,13 @@ class Client:
         Raises:
             RequestFailed: there was no complete answer.
         """
-        # uvloop counts whole milliseconds: a deadline from what it reads would come up to one early.
+        # uvloop counts whole milliseconds: a deadline from what it reads would come up to one early,
+        # and the moment that a timer is asked for is rounded to one.
         until = monotonic() + timeout_s
         connection = self._take(endpoint.place)
         if connection is None:
             try:
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(until + _TICK_S):
                     connection = await self._connect(endpoint, course)
             except TimeoutError:
                 raise RequestFailed("timeout") from None

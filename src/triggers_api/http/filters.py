@@ -93,7 +93,7 @@ async def check(
         found = await context.store.events(organization_id, EventFilter(), page)
         until = until or perf_counter() + _LONGEST_S
         for event in found:
-            if looking.is_much(until):
+            if looking.looked_at and looking.is_much(until):
                 break
             looking.look(event)
             # Filters may take a while; others' requests go on in between.

@@ -144,6 +144,7 @@ async def readyz(context: NamedDependency[Context]) -> Response[ReadyReport]:
     return Response(
         ReadyReport(_status(readiness), readiness.checks, readiness.queue),
         status_code=200 if readiness.ready else 503,
+        headers=None if readiness.ready else {"retry-after": "1"},
     )
 
 

@@ -16,9 +16,9 @@ from triggers_api.model.timestamp import Timestamp
 JSON: Final = b"application/json"
 PROBLEM_JSON: Final = b"application/problem+json"
 
-PROBLEM_TYPES: Final = "/docs/problems#"
 HEAD_ONLY: Final = "triggers_api.head_only"
 """In the scope of a GET that was a HEAD: for answers that would not end by themselves."""
+PROBLEM_TYPES: Final = "/docs/problems#"
 """Where every ``code`` is explained; the ``type`` of a problem is this and its code."""
 
 Headers = list[tuple[bytes, bytes]]
