@@ -183,7 +183,9 @@ class Server:
             except aiohttp.ClientError:
                 return False
 
-        await until(answers, "the server answers", look_every_s=_LOOK_EVERY_S)
+        await until(
+            answers, "the server answers", within_s=2 * PATIENCE_S, look_every_s=_LOOK_EVERY_S
+        )
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
