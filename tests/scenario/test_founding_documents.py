@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -30,7 +31,7 @@ PER_SECOND: Final = 100
 """Events a second that the founding documents call enough."""
 
 IN_A_ROW: Final = 20
-"""Answers of which it is asked how quick they were: those while the machine had little else to do."""
+"""Answers that are judged together: in most such rows nothing on the machine stood still."""
 
 
 Rows = Callable[[str], int]
@@ -137,8 +138,8 @@ def test_while_every_receiver_hangs_events_are_accepted_and_routed(
             seconds.append(time.monotonic() - began)
             assert answer.status == 202
             sent.append(answer.json["id"])
-        rows = [seconds[at : at + IN_A_ROW] for at in range(0, len(seconds), IN_A_ROW)]
-        assert min(sorted(row)[int(IN_A_ROW * 0.95) - 1] for row in rows) < PRD_S
+        rows = [sorted(seconds[at : at + IN_A_ROW]) for at in range(0, len(seconds), IN_A_ROW)]
+        assert median(row[int(IN_A_ROW * 0.95) - 1] for row in rows) < PRD_S
 
         async def routed() -> bool:
             books = (await service.app.store.accounts())[0]
