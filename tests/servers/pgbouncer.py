@@ -41,7 +41,7 @@ class PgBouncer:
     """A pooler in transaction mode. Use it with ``with``."""
 
     def __init__(
-        self, program: str, server_url: str, *, sessions: int = 3, patience_s: int = 10
+        self, program: str, server_url: str, *, sessions: int = 3, patience_s: int = 5
     ) -> None:
         """Nothing runs yet.
 

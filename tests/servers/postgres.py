@@ -78,11 +78,14 @@ _UNDISTURBED: Final = "autovacuum_naptime = '1d'\n"
 for tests that ask what is to be seen at once, none begins but theirs."""
 
 
+_ON_THEIR_WAY: Final = """
+SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname IS NULL
+"""
 _END_ALL: Final = """
 SELECT CASE WHEN datname = $1 THEN pg_terminate_backend(pid, $2) END FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND (datname = $1 OR datname IS NULL)
+WHERE backend_type = 'client backend'
+  AND (datname = $1 OR (datname IS NULL AND pid = ANY($3::integer[])))
 """
-# Whoever is on its way in has no database yet, and is refused or seen to be in one a moment later.
 
 _LIFELINE: Final = """
 cat
@@ -186,10 +189,12 @@ class Postgres:
     def shut_out(self, database: str) -> None:
         """End every connection to a database, and take no new ones."""
         self.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS false')
+        # Whoever comes from now on is refused. Who is on its way has no database yet, and is refused or
+        # seen to be in one a moment later.
+        coming = [pid for (pid,) in self.execute(_ON_THEIR_WAY)]
         give_up = time.monotonic() + _LEAVING_S
-        while self.execute(_END_ALL, database, int(_PATIENCE_S * 1000)):
-            if time.monotonic() > give_up:
-                return
+        while self.execute(_END_ALL, database, int(_PATIENCE_S * 1000), coming):
+            assert time.monotonic() < give_up, f"connections to {database} do not end"
             time.sleep(_LOOK_EVERY_S)
 
     def let_in(self, database: str) -> None:
