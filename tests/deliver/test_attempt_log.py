@@ -6,7 +6,6 @@ import json
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final
 
@@ -45,6 +44,7 @@ from triggers_api.store.base import ClaimedDelivery
 
 Run = Callable[[Coroutine[Any, Any, object]], None]
 
+PATIENCE_S: Final = 60.0
 WAIT_MS: Final = 400.0
 
 
@@ -54,14 +54,23 @@ class Stopwatch:
     def __init__(self) -> None:
         self.looks = 0
         """How often it was looked at."""
+        self._looked = threading.Condition()
         self._shows_s = 1000.0
 
     def __call__(self) -> float:
-        self.looks += 1
+        with self._looked:
+            self.looks += 1
+            self._looked.notify_all()
         return self._shows_s
 
     def go_on(self, ms: float) -> None:
         self._shows_s += ms / 1000
+
+    def wait_for(self, looks: int) -> None:
+        """Wait in another thread until it was looked at so often."""
+        with self._looked:
+            in_time = self._looked.wait_for(lambda: self.looks >= looks, PATIENCE_S)
+        assert in_time, f"it was looked at {self.looks} times, not {looks}"
 
     async def looked_at(self, since: int) -> None:
         """Wait until it was looked at more often than that."""
@@ -463,8 +472,7 @@ def late_handshake(context: ssl.SSLContext, stopwatch: Stopwatch) -> Iterator[in
         def serve() -> None:
             accepted, _ = listening.accept()
             # At the beginning, when it connects, and when it is connected.
-            while stopwatch.looks < 3:
-                time.sleep(0.001)
+            stopwatch.wait_for(looks=3)
             stopwatch.go_on(WAIT_MS)
             with context.wrap_socket(accepted, server_side=True) as secured:
                 received = b""

@@ -146,7 +146,7 @@ def test_an_event_is_listed_as_soon_as_its_append_has_returned(
 
     run(scenario(), within_s=110)
     print(f"answered: {dict(asked)}")  # noqa: T201
-    assert asked["events", "standby"] > 100, "it was the primary that answered"
+    assert asked["events", "standby"] > 150, "it was the primary that answered"
 
 
 def test_an_event_that_the_replica_does_not_have_yet_is_listed_by_the_primary(

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from statistics import median
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -29,9 +28,6 @@ PRD_S: Final = 0.1
 
 PER_SECOND: Final = 100
 """Events a second that the founding documents call enough."""
-
-IN_A_ROW: Final = 20
-"""Answers that are judged together: in most such rows nothing on the machine stood still."""
 
 
 Rows = Callable[[str], int]
@@ -138,8 +134,8 @@ def test_while_every_receiver_hangs_events_are_accepted_and_routed(
             seconds.append(time.monotonic() - began)
             assert answer.status == 202
             sent.append(answer.json["id"])
-        rows = [sorted(seconds[at : at + IN_A_ROW]) for at in range(0, len(seconds), IN_A_ROW)]
-        assert median(row[int(IN_A_ROW * 0.95) - 1] for row in rows) < PRD_S
+        p95 = sorted(seconds)[int(len(seconds) * 0.95)]
+        assert p95 < PRD_S
 
         async def routed() -> bool:
             books = (await service.app.store.accounts())[0]
@@ -195,18 +191,12 @@ def test_five_hundred_callers_at_once_are_all_answered_and_their_events_processe
                     async with session.post(url, json=body, headers=headers) as answer:
                         assert answer.status == 202, await answer.text()
                         found.add((await answer.json())["id"])
-                        answered_at.append(time.monotonic())
                 return found
 
-            answered_at: list[float] = []
+            began = time.monotonic()
             ids = set().union(*await asyncio.gather(*(caller(number) for number in range(500))))
             assert len(ids) == 2000
-            # While the machine had little else to do.
-            quickest_s = min(
-                later - earlier
-                for earlier, later in zip(answered_at, answered_at[PER_SECOND:], strict=False)
-            )
-            assert quickest_s < 1
+            assert len(ids) / (time.monotonic() - began) > PER_SECOND
             await until(server.idle, "everything is processed", within_s=60)
             counts = await account(server)
             assert counts["accepted"] == counts["processed"] == 2000

@@ -231,7 +231,7 @@ def within(times: list[float], rate: float) -> None:
 
 
 def test_who_asks_for_time_gets_no_other_delivery_meanwhile(
-    make_service: MakeService, tell: Story
+    make_service: MakeService, tell: Story, engine: str
 ) -> None:
     async def story() -> None:
         async with Clocked() as busy, patient(make_service, retry_schedule=(0.01,)) as service:
@@ -246,8 +246,9 @@ def test_who_asks_for_time_gets_no_other_delivery_meanwhile(
             await busy.wait_for(1)
             await asyncio.gather(*(service.send("order.created", n) for n in range(1, 6)))
             await busy.wait_for(7)
-            # By a clock that is put right by the database's now and then.
-            assert busy.times[1] - busy.times[0] >= 2.0 - 0.3
+            # On PostgreSQL by a clock that is put right by the database's now and then.
+            put_right_s = 0.0 if engine == "sqlite" else 0.3
+            assert busy.times[1] - busy.times[0] >= 2.0 - put_right_s
             attempts = [int(each.headers["x-triggers-attempt"]) for each in busy.requests]
             assert sorted(attempts) == [1] * 6 + [2], "waiting is not an attempt"
 

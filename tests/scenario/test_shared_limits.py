@@ -189,8 +189,11 @@ def test_what_an_operator_changes_holds_in_every_process(
                 return all(each.headers["ratelimit-policy"] == wanted for each in answers)
 
             await until(told, "every process has the new limit")
-            answers, _ = await at_once(servers, 300, one.key)
-            assert allowed(answers) < 300
+            before = times_alone(servers)
+            answers, seconds = await at_once(servers, 300, one.key)
+            # Who has the answers too late goes by its share, beside what all have together.
+            limits_kept = 1 if times_alone(servers) == before else 2
+            assert allowed(answers) <= limits_kept * (40 + 2 * seconds)
             listed = await servers[2].call("GET", "/api/events?limit=1", key=one.key)
             assert listed.status == 200
             await servers[1].admin("PATCH", path, {"rate_limit": 0})

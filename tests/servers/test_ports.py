@@ -29,7 +29,11 @@ def test_one_that_is_in_use_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> N
         assert free_port() == free
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that end with a process")
+@pytest.mark.skipif(
+    sys.platform != "linux",
+    reason="NOT TESTED HERE: only Linux has names that end with their process; two runs of the tests at "
+    "once may be given the same port on this machine",
+)
 def test_one_that_another_process_was_given_is_passed_over() -> None:
     program = [sys.executable, "-c", f"{SAME_ORDER}print(*free_ports(20), flush=True); input()"]
     given: list[set[str]] = []

@@ -151,18 +151,22 @@ def endpoint() -> Iterator[Endpoint]:
 
 def arrived(endpoint: Endpoint, count: int) -> None:
     """Wait until so many requests have come."""
-    until = time.monotonic() + PATIENCE_MS / 1000
-    while len(endpoint.ids) < count:
-        assert time.monotonic() < until, f"{len(endpoint.ids)} of {count} requests came"
-        time.sleep(0.02)
+    _until(lambda: len(endpoint.ids) >= count, f"{count} requests have come")
 
 
 def died(serving: Serving, subscription_id: str, count: int) -> None:
     """Wait until so many deliveries to a subscription are dead letters."""
-    until = time.monotonic() + PATIENCE_MS / 1000
     path = f"/api/dead-letters?subscription_id={subscription_id}"
-    while len(serving.call("GET", path, KEY)[1]["data"]) < count:
-        assert time.monotonic() < until, f"there are no {count} dead letters"
+    _until(
+        lambda: len(serving.call("GET", path, KEY)[1]["data"]) >= count,
+        f"there are {count} dead letters",
+    )
+
+
+def _until(holds: Callable[[], bool], what: str) -> None:
+    give_up = time.monotonic() + PATIENCE_MS / 1000
+    while not holds():
+        assert time.monotonic() < give_up, f"not in time: {what}"
         time.sleep(0.02)
 
 
