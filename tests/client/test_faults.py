@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -53,6 +53,18 @@ def accepted() -> web.Response:
 
 def base(receiver: LocalReceiver) -> str:
     return f"http://127.0.0.1:{receiver.port}"
+
+
+def discard(connection: socket.socket, *, until: threading.Event) -> None:
+    """Read on to the end, or until nobody asks for more.
+
+    A client whose loop is not driven between two calls has no way of ending a connection meanwhile.
+    """
+    connection.settimeout(0.05)
+    while not until.is_set():
+        with suppress(TimeoutError):
+            if not connection.recv(1 << 20):
+                return
 
 
 class Line:
@@ -224,25 +236,26 @@ def test_where_nobody_listens_is_said_so(connect: Connect) -> None:
 @pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH\r\n", b"\0\0\0\0", b"HTTP/1.1 abc\r\n\r\n"])
 def test_what_does_not_speak_http_is_not_asked_again(connect: Connect, said: bytes) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        taken = []
+        ended = threading.Event()
 
         def answer() -> None:
             connection, _ = server.accept()
-            taken.append(connection)
-            connection.sendall(said)
-            connection.recv(65536)
-            connection.shutdown(socket.SHUT_WR)
-            # Closed before all is read, it would be reset: a lost connection, and not an odd answer.
-            while connection.recv(65536):
-                pass
-            connection.close()
+            with closing(connection):
+                connection.sendall(said)
+                connection.recv(65536)
+                connection.shutdown(socket.SHUT_WR)
+                # Closed before all is read, it would be reset: a lost connection, and not an odd answer.
+                discard(connection, until=ended)
 
         thread = threading.Thread(target=answer)
         thread.start()
         client = connect(f"http://127.0.0.1:{server.getsockname()[1]}", KEY, timeout_s=20)
-        with pytest.raises(NoAnswer, match="does not speak HTTP"):
-            client.send("a")
-        thread.join()
+        try:
+            with pytest.raises(NoAnswer, match="does not speak HTTP"):
+                client.send("a")
+        finally:
+            ended.set()
+            thread.join()
 
 
 def test_what_answers_otherwise_is_not_the_service(script: LocalReceiver, connect: Connect) -> None:
@@ -259,6 +272,7 @@ def test_what_answers_otherwise_is_not_the_service(script: LocalReceiver, connec
 def test_a_refusal_that_comes_before_the_whole_request_is_read(connect: Connect) -> None:
     """A proxy that has seen enough says so, and closes; the rest of the request has nowhere to go."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        ended = threading.Event()
 
         def refuse() -> None:
             taken, _ = server.accept()
@@ -268,15 +282,17 @@ def test_a_refusal_that_comes_before_the_whole_request_is_read(connect: Connect)
                     b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
                 )
                 taken.shutdown(socket.SHUT_WR)
-                while taken.recv(1 << 20):
-                    pass
+                discard(taken, until=ended)
 
         thread = threading.Thread(target=refuse)
         thread.start()
         client = connect(f"http://127.0.0.1:{server.getsockname()[1]}", KEY, timeout_s=20)
-        with pytest.raises(TooLarge):
-            client.send("a", "x" * (8 << 20))
-        thread.join()
+        try:
+            with pytest.raises(TooLarge):
+                client.send("a", "x" * (8 << 20))
+        finally:
+            ended.set()
+            thread.join()
 
 
 def test_the_certificate_of_an_https_service_is_checked(
