@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -58,6 +59,15 @@ def triggers(*arguments: str | bytes, folder: Path, given: str = "", **environ: 
         check=False,
     )
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def needs(host: str) -> None:
+    """Skips the test where this machine has no such address, or no IPv6 at all."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        pytest.skip(f"{host} is not on this machine: {error}")
 
 
 class Serving:

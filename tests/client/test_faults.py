@@ -17,6 +17,7 @@ import pytest
 import trustme
 from aiohttp import web
 from tests.client.conftest import Connect, Tenant
+from tests.servers.ports import free_port
 from tests.servers.proxy import Cut, Proxy, Side
 
 from triggers_api.client import (
@@ -224,9 +225,7 @@ def test_an_answer_that_drips_is_not_waited_for(connect: Connect) -> None:
 
 
 def test_where_nobody_listens_is_said_so(connect: Connect) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port = server.getsockname()[1]
-    client = connect(f"http://127.0.0.1:{port}", KEY, retry=Retry(max_attempts=2))
+    client = connect(f"http://127.0.0.1:{free_port()}", KEY, retry=Retry(max_attempts=2))
     with pytest.raises(NoAnswer) as lost:
         client.send("a")
     assert (lost.value.may_have_arrived, lost.value.attempts) == (False, 2)
