@@ -26,6 +26,12 @@ from tests.servers.postgres import Postgres
 LONGEST_S: Final = 60
 """Real seconds that a process gets before it counts as hanging."""
 
+STOOD_STILL: Final = (
+    "the event loop stood still", "the depths could not be counted",
+    "rate limits are kept by this process alone, by its share",
+)  # fmt: skip
+"""What a service warns of where others have the processor or the disk."""
+
 TRIGGERS: Final = (sys.executable, "-m", "triggers_api")
 
 
@@ -128,6 +134,13 @@ class Serving:
         """All that was written to standard error."""
         self._err.seek(0)
         return self._err.read().decode(errors="replace")
+
+    @property
+    def complaints(self) -> list[str]:
+        """The lines of it, but for what it says of a machine that stood still."""
+        return [
+            line for line in self.log.splitlines() if not any(each in line for each in STOOD_STILL)
+        ]
 
     @property
     def pid(self) -> int:
