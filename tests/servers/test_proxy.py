@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.conftest import Run
+from tests.conftest import Run, loop_of_production
 from tests.servers.proxy import Proxy
 
 HANGS_S = 0.05
@@ -188,6 +188,20 @@ def test_who_is_being_connected_when_it_goes_down_is_out_although_the_server_say
                     await asyncio.wait_for(proxy.down(), PATIENCE_S)
 
     run(story())
+
+
+def test_who_comes_in_at_the_very_end_is_not_left_open() -> None:
+    async def story(target: tuple[str, int], turns: int) -> socket.socket:
+        async with Proxy(*target) as proxy:
+            connection = socket.create_connection(("127.0.0.1", proxy.port))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return connection
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for turns in range(6):
+            with loop_of_production() as runner:
+                runner.run(story(silent.getsockname(), turns)).close()
 
 
 def test_connections_old_and_new_are_reset(tell: Callable[[Story], None]) -> None:
