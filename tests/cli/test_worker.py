@@ -128,7 +128,7 @@ def test_the_demo_and_sending_from_the_command_line_work_on_postgresql_as_well(
     assert ended.code == 0
     assert ended.err.startswith("succeeded dlv_")
     assert demo.end() == 0
-    assert demo.log == ""
+    assert demo.complaints == []
 
 
 # ── what it must not start with ───────────────────────────────────────────────────────────────────

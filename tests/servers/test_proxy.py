@@ -160,6 +160,36 @@ def test_nobody_gets_in_while_it_is_down_and_who_was_in_is_out(
     tell(story)
 
 
+def test_who_has_just_been_let_in_is_out_when_it_goes_down(tell: Callable[[Story], None]) -> None:
+    async def story(echo: Echo, proxy: Proxy) -> None:
+        with socket.create_connection(("127.0.0.1", proxy.port)) as connection:
+            await asyncio.sleep(0)  # it is taken, and nobody has looked at it
+            await proxy.down()
+            connection.setblocking(False)
+            client = Client(*await asyncio.open_connection(sock=connection))
+            assert await client.has_ended()
+            assert echo.got == b""
+            client.drop()
+
+    tell(story)
+
+
+def test_who_is_being_connected_when_it_goes_down_is_out_although_the_server_says_nothing(
+    run: Run,
+) -> None:
+    async def story() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:  # and never looks who is there
+            proxy = Proxy(*silent.getsockname())
+            for turns in range(6):
+                await proxy.up()
+                with socket.create_connection(("127.0.0.1", proxy.port)):
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    await asyncio.wait_for(proxy.down(), PATIENCE_S)
+
+    run(story())
+
+
 def test_connections_old_and_new_are_reset(tell: Callable[[Story], None]) -> None:
     async def story(_: Echo, proxy: Proxy) -> None:
         async with client_of(proxy) as old:
