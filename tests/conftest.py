@@ -25,6 +25,7 @@ from tests.buffered import (
 from tests.servers.postgres import GIVEN, Postgres, PostgresServer, given_server
 from tests.servers.redis import PROGRAMS, RedisServer, program
 
+from triggers_api.redis.client import Redis
 from triggers_api.testing import ADMIN_KEY, FrozenClock, Receiver, Service
 
 # Here, because tests of other folders use them too: once imported they are not rewritten.
@@ -264,10 +265,18 @@ def landed_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     callspec = getattr(request.node, "callspec", None)
     buffered = callspec is not None and callspec.params.get("engine") == BUFFERED
     if buffered:
-        # Redis is on this machine: that it is slow to be reached says that much is going on.
-        monkeypatch.setattr("triggers_api.redis.client._CONNECT_WITHIN_S", 10.0)
+        wait_for_redis(monkeypatch)
     if buffered and request.node.originalname in READ_THEIR_OWN_WRITES:
         land_at_once(monkeypatch)
+
+
+def wait_for_redis(monkeypatch: pytest.MonkeyPatch, *, answer_s: float = 20.0) -> None:
+    """Redis is on this machine: that it is slow, or its disk, says that much is going on."""
+    monkeypatch.setattr("triggers_api.redis.client._CONNECT_WITHIN_S", 10.0)
+    # What an argument is by default was decided when the function was made.
+    defaults = Redis.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "answer_within_s", answer_s)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -223,6 +223,12 @@ def test_a_database_whose_migration_is_killed_is_as_it_was_and_the_next_run_comp
     assert [step.number for step in database.migrate()] == [9001, 9002]
 
 
+WAITS_FOR_WRITERS = """
+SELECT FROM pg_stat_progress_create_index
+WHERE datname = current_database() AND phase LIKE 'waiting for writers%'
+"""
+
+
 def test_an_unfinished_index_is_made_anew_by_the_next_run(
     server_database: PostgresDatabase, version: MakeVersion, start: Start, log: Log
 ) -> None:
@@ -243,9 +249,7 @@ def test_an_unfinished_index_is_made_anew_by_the_next_run(
     with unfinished(database, "INSERT INTO names VALUES ('c')"):
         process = start(newer, database)
         until(
-            lambda: database.execute(
-                "SELECT FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting for writers%'"
-            ),
+            lambda: database.execute(WAITS_FOR_WRITERS),
             "it is in the middle",
         )
         process.send_signal(signal.SIGKILL)
@@ -284,9 +288,7 @@ def test_an_index_that_the_server_goes_on_to_build_for_a_killed_process_is_waite
     with unfinished(database, "INSERT INTO names VALUES ('c')"):
         killed = start(newer, database)
         until(
-            lambda: database.execute(
-                "SELECT FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting for writers%'"
-            ),
+            lambda: database.execute(WAITS_FOR_WRITERS),
             "it is in the middle",
         )
         killed.send_signal(signal.SIGKILL)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.conftest import Log, Run
     from tests.postgres.conftest import Database
 
+    from triggers_api.store.postgres.listener import Announcer
     from triggers_api.store.postgres.store import PostgresStore
 
 SOON_S: Final = 0.1
@@ -136,8 +137,22 @@ def test_a_thousand_appends_make_few_notices(run: Run, database: Database) -> No
     run(scenario())
 
 
+class Telling:
+    """An announcer's announcements: that one has begun is seen however short it is."""
+
+    def __init__(self, announcer: Announcer, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.may_go_on = asyncio.Event(), asyncio.Event()
+        self._tell = announcer._tell
+        monkeypatch.setattr(announcer, "_tell", self._held)
+
+    async def _held(self, channels: list[str]) -> None:
+        self.begun.set()
+        await self.may_go_on.wait()
+        await self._tell(channels)
+
+
 def test_what_is_announced_while_an_announcement_is_under_way_is_announced_after_it(
-    run: Run, database: Database
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario() -> None:
         store = await database.store()
@@ -146,10 +161,12 @@ def test_what_is_announced_while_an_announcement_is_under_way_is_announced_after
         for channel in (QUEUE, DELIVERIES):
             await db.add_listener(channel, lambda _, __, channel, ___: heard.append(channel))
         announcer = store._announcer
+        telling = Telling(announcer, monkeypatch)
         announcer.announce(QUEUE)
-        await until(lambda: announcer._sending is not None, "it is being sent")
+        await telling.begun.wait()
         announcer.announce(DELIVERIES)
         announcer.announce(DELIVERIES)
+        telling.may_go_on.set()
         await until(lambda: DELIVERIES in heard, "the later one is heard")
         assert heard == [QUEUE, DELIVERIES]
 
@@ -243,13 +260,17 @@ def test_a_server_that_is_gone_without_a_word_is_found_by_asking(
     run(scenario())
 
 
-def test_an_announcement_that_cannot_be_sent_harms_nobody(run: Run, database: Database) -> None:
+def test_an_announcement_that_cannot_be_sent_harms_nobody(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario() -> None:
         store = await database.store()
         database.server.shut_out(database.name)
-        store.wake_deliveries(everywhere=True)
         announcer = store._announcer
-        await until(lambda: announcer._sending is not None, "it tries")
+        telling = Telling(announcer, monkeypatch)
+        store.wake_deliveries(everywhere=True)
+        await telling.begun.wait()
+        telling.may_go_on.set()
         await until(lambda: announcer._sending is None, "it has given up")
         database.server.let_in(database.name)
         await listening(store)

@@ -342,7 +342,7 @@ def test_a_statement_that_was_given_up_does_not_answer_the_next_user(
 
         async def slow() -> None:
             async with pool.connection() as db:
-                await db.fetchval("SELECT 'slow' FROM pg_sleep(0.5)")
+                await db.fetchval("SELECT 'slow' FROM pg_sleep(10)")
 
         giving_up = asyncio.create_task(slow())
         await until(lambda: pool.in_use == 1, "it runs")

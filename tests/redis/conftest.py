@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.conftest import BUFFERED, Enter, MakeService, Run
+from tests.conftest import BUFFERED, Enter, MakeService, Run, wait_for_redis
 from tests.servers.redis import RedisServer
 
 from triggers_api.testing import ADMIN_KEY, Answer, FrozenClock, Service
@@ -18,8 +18,7 @@ def engine() -> str:
 
 @pytest.fixture(autouse=True)
 def reached_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis is on this machine: that it is slow to be reached says that much is going on."""
-    monkeypatch.setattr("triggers_api.redis.client._CONNECT_WITHIN_S", 10.0)
+    wait_for_redis(monkeypatch)
 
 
 class Buffered:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 from click.testing import CliRunner
-from tests.conftest import Enter, Log, MakeService, Run, new_organization
+from tests.conftest import Enter, Log, MakeService, Run, new_organization, wait_for_redis
 from tests.faults.server import until
 from tests.redis.conftest import Buffered, MakeBuffered
 from tests.servers.redis import RedisServer
@@ -154,6 +154,7 @@ def test_it_starts_while_redis_is_away(on_own_redis: MakeBuffered) -> None:
 def test_what_a_redis_that_hangs_leaves_open_is_stored_once(
     on_own_redis: MakeBuffered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    wait_for_redis(monkeypatch, answer_s=2.0)
     buffered = on_own_redis()
     buffered.send()
     on_own_redis.server.freeze()

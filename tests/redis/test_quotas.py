@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from tests.conftest import Run
@@ -16,7 +17,7 @@ from triggers_api.ingest.quota_redis import RedisQuotas
 from triggers_api.model import quota
 from triggers_api.model.quota import Meter, QuotaAsk, QuotaGrant, Rate
 from triggers_api.redis.address import address_of
-from triggers_api.redis.client import Redis
+from triggers_api.redis.client import Call, Redis
 
 
 @pytest.fixture
@@ -30,12 +31,29 @@ def new_key() -> str:
     return f"org_{secrets.token_hex(16)}"
 
 
-def test_redis_decides_as_the_model_does(run: Run, client: Redis) -> None:
+class Looked(Redis):
+    """Looks at meters right before and right after scripts run: between two questions they may go."""
+
+    before: Sequence[bytes | None] = ()
+    after: Sequence[bytes] = ()
+
+    async def run_each(self, calls: Sequence[Call]) -> list[Any]:
+        looked = [("GET", *keys) for _, keys, _ in calls]
+        asked = [("EVAL", of.text, len(keys), *keys, *given) for of, keys, given in calls]
+        *_, answers = await self.pipeline([("MULTI",), *looked, *asked, *looked, ("EXEC",)])
+        count = len(calls)
+        self.before, self.after = answers[:count], answers[2 * count :]
+        return list(answers[count : 2 * count])
+
+
+def test_redis_decides_as_the_model_does(run: Run, redis: RedisServer) -> None:
     async def scenario() -> None:
+        client = Looked(address_of(redis.url()))
         ledger, draw = RedisQuotas(client, prefix="test"), random.Random(7)
         keys = [new_key() for _ in range(4)]
         rates = [Rate(1, 1), Rate(60_000, 100), Rate(10**9, 10**8), Rate(6_000_000, 3)]
         meters = dict.fromkeys(keys, Meter())
+        last = dict.fromkeys(keys, rates[0])
         for _ in range(300):
             asks = []
             for key in draw.sample(keys, draw.randrange(1, 5)):
@@ -44,12 +62,18 @@ def test_redis_decides_as_the_model_does(run: Run, client: Redis) -> None:
                 rate = draw.choice(rates)
                 asks.append(QuotaAsk(key, rate, draw.choice((0, 0, 3, -2, 10**6)), need, want))
             grants = await ledger.spend(asks)
-            for ask, grant in zip(asks, grants, strict=True):
-                kept = await client.execute("GET", ledger.key(ask.organization_id))
-                moment = int(kept.split()[1])
-                meter, expected = quota.spend(meters[ask.organization_id], ask, moment)
+            for ask, grant, before, after in zip(
+                asks, grants, client.before, client.after, strict=True
+            ):
+                key, moment = ask.organization_id, int(after.split()[1])
+                if before is None:
+                    # It was forgotten when it was empty, at the rate that was in force.
+                    assert meters[key].level_at(moment, last[key].per_minute) == 0
+                    meters[key] = Meter()
+                meters[key], expected = quota.spend(meters[key], ask, moment)
+                last[key] = ask.rate
                 assert grant == expected
-                meters[ask.organization_id] = meter
+        await client.close()
 
     run(scenario())
 
@@ -77,8 +101,11 @@ def test_a_meter_is_forgotten_when_it_is_empty(run: Run, client: Redis) -> None:
     async def scenario() -> None:
         ledger, key = RedisQuotas(client, prefix="test"), new_key()
         await ledger.spend([QuotaAsk(key, Rate(60, 100), 30)])
-        left_ms = await client.execute("PTTL", ledger.key(key))
-        assert 25_000 < left_ms <= 31_000
+        kept, forgotten_at = await client.pipeline(
+            [("GET", ledger.key(key)), ("PEXPIRETIME", ledger.key(key))]
+        )
+        used_at = int(kept.split()[1]) / 1000
+        assert 30_000 <= forgotten_at - used_at <= 31_001
 
     run(scenario())
 

@@ -31,7 +31,7 @@ def written(text: str, *, format_: str | None, level: str = "info", lines_per_s:
     """What a program wrote to standard error; nothing may go to standard output."""
     program = BEGIN.format(level=level, format_=format_, lines_per_s=lines_per_s) + text
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == ""
     return done.stderr
