@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,7 @@ LONGEST_S: Final = 60
 
 STOOD_STILL: Final = (
     "the event loop stood still", "the depths could not be counted",
+    '"detail": "nothing could be written for ',
     "rate limits are kept by this process alone, by its share",
 )  # fmt: skip
 """What a service warns of where others have the processor or the disk."""
@@ -166,6 +168,15 @@ class Serving:
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._err.close()
+
+    def is_ready(self) -> bool:
+        """Whether it is, now or as soon as a disk that stands still goes on."""
+        give_up = time.monotonic() + LONGEST_S
+        while self.call("GET", "/readyz")[0] != 200:
+            if time.monotonic() > give_up:
+                return False
+            time.sleep(0.05)
+        return True
 
     def call(
         self, method: str, path: str, key: str | None = None, body: object = None
