@@ -33,7 +33,7 @@ def test_a_child_is_killed_whatever_goes_wrong() -> None:
 
 def test_a_child_that_ended_by_itself_keeps_its_exit_code() -> None:
     with child([sys.executable, "-c", "raise SystemExit(3)"]) as process:
-        process.wait(10)
+        process.wait(60)
     assert process.returncode == 3
 
 

@@ -213,11 +213,12 @@ def test_the_latency_of_an_open_loop_counts_from_when_the_event_was_due() -> Non
 
 
 def test_a_server_that_cannot_be_reached_is_a_failure() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    plan = Plan(host="127.0.0.1", port=port, requests=[], connections=1, seed=1, events=1)
-    with pytest.raises(RunFailed, match="no connection"):
-        Loader(plan)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen
+        port = silent.getsockname()[1]
+        plan = Plan(host="127.0.0.1", port=port, requests=[], connections=1, seed=1, events=1)
+        with pytest.raises(RunFailed, match="no connection"):
+            Loader(plan)
 
 
 class Delivering(Script):

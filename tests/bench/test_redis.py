@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,19 @@ def test_it_is_durable_flushes_as_told_and_is_gone_behind_its_context(tmp_path: 
             server.flush("hourly")
     with pytest.raises(OSError, match=r"refused|reset"):
         server.ask("PING")
+
+
+def test_a_port_that_somebody_else_takes_before_it_begins_is_left_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = redis._free_port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        ports = [taken.getsockname()[1]]
+        monkeypatch.setattr(redis, "_free_port", lambda: ports.pop() if ports else free())
+        with redis_server(tmp_path) as server:
+            assert server.ask("PING") == "+PONG"
+    assert ports == []
 
 
 def test_without_a_program_it_says_where_one_is_to_be_had(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -73,6 +74,9 @@ class Canary:
         self._reached.append(writer.get_extra_info("sockname")[0])
         try:
             head = await reader.readuntil(b"\r\n\r\n")
+            # A socket that is closed with bytes in it resets the connection.
+            length = re.search(rb"^content-length: *(\d+)", head, re.IGNORECASE | re.MULTILINE)
+            await reader.readexactly(int(length[1]) if length else 0)
             path = head.split(b" ", 2)[1].decode()
             answer = "HTTP/1.1 200 OK\r\n"
             if path.startswith("/to/"):

@@ -549,6 +549,8 @@ def endless(piece: bytes, *headers: str, chunked: bool) -> Script:
                 writer.write(drop)
                 receiver.sent += len(drop)
                 await writer.drain()
+                # Or nobody has a turn before the sockets are full, of single bytes after very long.
+                await asyncio.sleep(0)
         receiver.ended.set()
 
     return script

@@ -164,7 +164,7 @@ Story = dict[str, Told]
 def told(folder: Path, *, allow: bool) -> Story:
     asked = Asked(targets=TARGETS, zone=NAMES, allow=allow)
     (folder / "asked.json").write_bytes(msgspec.json.encode(asked))
-    enclosed("-m", "tests.deliver.forged", str(folder), folder=folder, timeout_s=100)
+    enclosed("-m", "tests.deliver.forged", str(folder), folder=folder, timeout_s=200)
     return msgspec.json.decode((folder / "told.json").read_bytes(), type=Story)
 
 

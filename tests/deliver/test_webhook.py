@@ -559,10 +559,12 @@ def test_a_date_in_retry_after_counts_from_the_moment_of_the_answer(run: Run) ->
             header = f"Retry-After: {format_datetime(date, usegmt=True)}"
             writer.write(answer("503 Busy", header))
 
+        began = perf_counter()
         sent = await sent_to(script)
+        took_s = perf_counter() - began
         assert isinstance(sent.outcome, Answered)
         assert sent.outcome.retry_after_s is not None
-        assert 97 < sent.outcome.retry_after_s <= 100 - 0.987 - 0.19
+        assert 99 - took_s < sent.outcome.retry_after_s <= 100 - 0.987 - 0.19
 
     run(scenario())
 
@@ -1271,7 +1273,8 @@ def test_a_receiver_that_does_not_read_cannot_keep_a_connection(
                 )
                 assert sent.outcome in {NoAnswer("timeout"), Answered(200)}
             # The receiver's halves stay open: it looks after them no more than after its data.
-            assert await open_files_fall_to(before + receiver.connections)
+            # They are counted as they are accepted, which may be after their senders have left.
+            assert await soon(lambda: open_files() <= before + receiver.connections)
 
     run(scenario())
 
@@ -1287,7 +1290,8 @@ def test_a_connection_with_something_unsent_is_not_kept_for_later(run: Run) -> N
         ):
             before = open_files()
             assert (await send(sender, receiver, payload=payload)).outcome == Answered(200)
-            assert await open_files_fall_to(before + receiver.connections)
+            # They are counted as they are accepted, which may be after their senders have left.
+            assert await soon(lambda: open_files() <= before + receiver.connections)
 
     run(scenario())
 

@@ -267,6 +267,8 @@ class Silent:
                     self.requests += 1
 
     def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # who waits for a connection is not told else
+        self._thread.join(LONGEST_S)
         self._listener.close()
 
 

