@@ -6,8 +6,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +26,13 @@ from tests.servers.postgres import Postgres
 
 LONGEST_S: Final = 60
 """Real seconds that a process gets before it counts as hanging."""
+
+STOOD_STILL: Final = (
+    "the event loop stood still", "the depths could not be counted",
+    '"detail": "nothing could be written for ',
+    "rate limits are kept by this process alone, by its share",
+)  # fmt: skip
+"""What a service warns of where others have the processor or the disk."""
 
 TRIGGERS: Final = (sys.executable, "-m", "triggers_api")
 
@@ -58,6 +67,15 @@ def triggers(*arguments: str | bytes, folder: Path, given: str = "", **environ: 
         check=False,
     )
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def needs(host: str) -> None:
+    """Skips the test where this machine has no such address, or no IPv6 at all."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        pytest.skip(f"{host} is not on this machine: {error}")
 
 
 class Serving:
@@ -120,6 +138,13 @@ class Serving:
         return self._err.read().decode(errors="replace")
 
     @property
+    def complaints(self) -> list[str]:
+        """The lines of it, but for what it says of a machine that stood still."""
+        return [
+            line for line in self.log.splitlines() if not any(each in line for each in STOOD_STILL)
+        ]
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 
@@ -143,6 +168,15 @@ class Serving:
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._err.close()
+
+    def is_ready(self) -> bool:
+        """Whether it is, now or as soon as a disk that stands still goes on."""
+        give_up = time.monotonic() + LONGEST_S
+        while self.call("GET", "/readyz")[0] != 200:
+            if time.monotonic() > give_up:
+                return False
+            time.sleep(0.05)
+        return True
 
     def call(
         self, method: str, path: str, key: str | None = None, body: object = None

@@ -10,7 +10,8 @@ from typing import Final
 
 import apsw
 import pytest
-from tests.cli.conftest import Ended, Serve, triggers
+from tests.cli.conftest import Ended, Serve, needs, triggers
+from tests.servers.ports import free_port
 
 from triggers_api.store import migrations
 from triggers_api.store.sqlite import schema
@@ -142,14 +143,11 @@ def test_private_networks_that_deliveries_may_go_to_are_to_watch(doctor: Doctor)
 def test_the_port_is_tried_on_the_address_that_will_be_listened_on(
     host: str, doctor: Doctor
 ) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as taken:
-        try:
-            taken.bind((host, 0))
-        except OSError as error:
-            pytest.skip(f"{host} is not on this machine: {error}")
+    needs(host)
+    port = free_port()  # nobody else is given it before it is looked at again
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as taken:
+        taken.bind((host, port))
         taken.listen()
-        port = taken.getsockname()[1]
         found = findings(doctor("--host", host, "--port", str(port)))
         assert found["port"] == ("warn", f"{host}:{port}: Address already in use")
     found = findings(doctor("--host", host, "--port", str(port)))

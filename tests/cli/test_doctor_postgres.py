@@ -19,6 +19,7 @@ from tests.conftest import Run
 from tests.servers.postgres import Postgres, PostgresServer
 from tests.servers.proxy import Proxy
 
+from triggers_api.app import wall_clock
 from triggers_api.cli import postgres_findings
 from triggers_api.cli.finding import Finding
 from triggers_api.model.timestamp import Timestamp
@@ -215,6 +216,23 @@ def test_a_long_way_is_to_watch(
     assert found["clock"].level == "ok"
 
 
+def test_what_is_asked_after_the_time_does_not_count_as_a_clock_that_is_off(
+    run: Run, postgres: Postgres, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later_ms = 0
+
+    async def takes_a_minute(*_: object) -> Finding:
+        nonlocal later_ms
+        later_ms += 60_000
+        return Finding("ok", "connections", "")
+
+    monkeypatch.setattr(postgres_findings, "_connections", takes_a_minute)
+    monkeypatch.setattr(postgres_findings, "wall_clock", lambda: Timestamp(wall_clock() + later_ms))
+    settings = Settings(database_url=postgres.url(database))
+    found = {each.about: each.level for each in run(postgres_findings._examined(settings))}
+    assert found["clock"] == "ok"
+
+
 def test_a_server_that_says_nothing_must_be_mended(
     run: Run,
     postgres: Postgres,
@@ -291,15 +309,12 @@ def test_notices_that_do_not_arrive_are_to_watch(run: Run, monkeypatch: pytest.M
     ("ahead_ms", "level", "said"),
     [(0, "ok", "0 ms behind"), (-999, "ok", "999 ms ahead of"), (1000, "warn", "1000 ms behind")],
 )
-def test_a_clock_that_is_off_is_to_watch(
-    ahead_ms: int, level: str, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres_findings, "wall_clock", lambda: Timestamp(1_000_000))
+def test_a_clock_that_is_off_is_to_watch(ahead_ms: int, level: str, said: str) -> None:
     server = Standing(
         version="18", version_number=180000, fsync="on", full_page_writes="on",
         synchronous_commit="on", in_recovery=False, read_only="off", backend=1,
         now=1_000_000 + ahead_ms - 50, asked_in_s=0.1,
     )  # fmt: skip
-    finding = postgres_findings._clock(server)
+    finding = postgres_findings._clock(server, Timestamp(1_000_000))
     assert finding.level == level
     assert finding.text.startswith(said)

@@ -55,7 +55,12 @@ def test_of_a_service_that_is_well_every_line_says_so(doctor: Doctor) -> None:
     found = of_service(ended)
     assert ended.code == 0
     assert set(found) == OF_OPERATORS
-    assert {line for line, (level, _) in found.items() if level != "ok"} == set()
+    # It tells also how late this machine, which has others to serve, has given it its turns.
+    late = re.compile(r" of its turns are more than [\d.]+ s late$")
+    not_well = {
+        line for line, (level, text) in found.items() if level != "ok" and not late.search(text)
+    }
+    assert not_well == set()
     assert found["queue"][1].startswith("0 events wait to be routed (normal)")
     assert found["switches"] == ("ok", "every one is at its default")
     assert re.search(

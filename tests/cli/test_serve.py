@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.cli.conftest import Serve, Serving, keys_of, pasted, triggers
+from tests.cli.conftest import Serve, Serving, keys_of, needs, pasted, triggers
 
 from triggers_api import __version__
 
@@ -153,12 +153,7 @@ def test_it_is_the_default_command_and_flags_beat_the_environment_which_beats_th
     ("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("localhost", "localhost"), ("::1", "[::1]")]
 )
 def test_the_printed_address_can_be_opened(host: str, shown: str, tmp_path: Path) -> None:
-    if ":" in host:
-        with socket.socket(socket.AF_INET6) as probe:
-            try:
-                probe.bind((host, 0))
-            except OSError as error:
-                pytest.skip(f"{host} is not on this machine: {error}")
+    needs(host)
     serving = Serving(tmp_path, "--host", host)
     try:
         assert serving.url.startswith(f"http://{shown}:")
@@ -180,7 +175,7 @@ def test_a_second_server_on_the_same_file_is_refused_in_one_line(
         f"triggers: {tmp_path}/triggers.db is in use by another server (process {serving.pid}); "
         "stop that one first, or give this one a file of its own with --database-url\n"
     )
-    assert serving.call("GET", "/readyz")[0] == 200
+    assert serving.is_ready()
     assert serving.end() == 0
 
 

@@ -37,7 +37,12 @@ class Loop:
         self.opened: list[Any] = []
 
     def run(self, awaited: Any) -> Any:  # noqa: ANN401 - of anything
-        return self._runner.run(asyncio.wait_for(awaited, PATIENCE_S))
+        async def after_a_look() -> Any:  # noqa: ANN401
+            # First what has happened to connections while this loop stood still, as in one that runs.
+            await asyncio.sleep(0)
+            return await awaited
+
+        return self._runner.run(asyncio.wait_for(after_a_look(), PATIENCE_S))
 
     def close(self) -> None:
         for each in self.opened:

@@ -10,8 +10,8 @@
   ``whsec_…`` for the last key and secret.
 - The database of PostgreSQL that a page supposes is :data:`DATABASE`, and a new one here; its Redis is
   :data:`REDIS`, and an empty one here.
-- A ``curl`` that only looks is repeated for a while until it prints what the page shows, and so is
-  ``triggers status``.
+- What only looks is repeated for a while until it prints what the page shows: a ``curl``, ``redis-cli``,
+  ``triggers doctor`` and the like, and a program that is called ``find.py``.
 
 A command that cannot be run fails, and with it the test: there is no way to leave one out.
 """
@@ -50,7 +50,11 @@ _STAYS: Final = re.compile(
 )
 _SERVICES: Final = {"serve": ("8000", "Send an event"), "worker": ("8001", "/metrics")}
 """A service's port on the page, and what it has printed when it is ready, by its command."""
-_LOOKS: Final = re.compile(r"^(?:triggers status\b|curl (?!.*\s(?:-d|-X)\s))", re.DOTALL)
+_LOOKS: Final = re.compile(
+    r"^(?:triggers (?:doctor|explain|queues|search|status)\b"
+    r"|redis-cli (?:HGET|X(?:INFO|LEN|PENDING|RANGE))\b|python find\.py$|curl (?!.*\s(?:-d|-X)\s))",
+    re.DOTALL,
+)
 _IDENTIFIER: Final = re.compile(r"\b(?P<kind>evt|job|sub|dlv|att|org|key)_[0-9a-f]{32}\b")
 _SECRET: Final = re.compile(r"\b(?P<kind>whsec|trg)_[A-Za-z0-9+/_-]{16,}=*")
 _SHOWN_IDENTIFIER: Final = re.compile(r"\b(evt|job|sub|dlv|att|org|key|req)_[0-9a-f]+…?")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import aiohttp
+from tests.servers.ports import free_port
 
 import triggers_api
 from triggers_api.failpoints import VARIABLE as FAILPOINTS
@@ -153,7 +154,9 @@ class Server:
         self._log_from = self.log.stat().st_size if self.log.exists() else 0
         with self.greeting.open("wb") as out, self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *program, self._command, "--port", "0"],
+                # Not one that the system gives to anybody: who still asks there when this one has ended
+                # would be answered by the server of another test.
+                [sys.executable, *program, self._command, "--port", str(free_port())],
                 cwd=self.folder,
                 env={
                     "PATH": os.environ.get("PATH", ""),

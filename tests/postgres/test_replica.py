@@ -167,7 +167,7 @@ def test_an_event_that_the_replica_does_not_have_yet_is_listed_by_the_primary(
             assert (await listed(store, organization))[0] == stored.id
         await database.end()
 
-    with Standby(primary, delay_s=60) as slow:
+    with Standby(primary, delay_s=3600) as slow:
         run(scenario(slow))
     assert dict(asked) == {("events", "primary"): 50}
     (line,) = [line for line in log if line["event"].startswith("reading from the primary")]
@@ -188,7 +188,7 @@ def test_without_looking_how_far_it_is_an_event_would_be_missing(
         assert await listed(store, organization) == []
         await database.end()
 
-    with Standby(primary, delay_s=60) as slow:
+    with Standby(primary, delay_s=3600) as slow:
         run(scenario(slow))
     primary.drop_database(database.name)
 

@@ -295,7 +295,7 @@ class Story:
         for request in (
             f"{CANARY}\r\n\r\n",
             f"GET /{CANARY} HTTP/1.1\r\n{CANARY}\r\n\r\n",
-            f"GET / HTTP/1.1\r\nX-Big: {CANARY * 9999}\r\n\r\n",
+            f"GET / HTTP/1.1\r\nX-Big: {CANARY * 6000}\r\n\r\n",
         ):
             await self.unparsed(request)
 

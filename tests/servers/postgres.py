@@ -167,8 +167,8 @@ class Postgres:
             self._caller.run(_migrate(self.url(name)))
             # Each copy is a database of its own, and makes a key of its own.
             self.execute("DELETE FROM meta WHERE name = 'signing_key'", database=name)
-            # Nobody may be in a database while it is copied.
-            self.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            # Nobody may be in a database while it is copied, nor be on the way out of it.
+            self.shut_out(name)
             self._migrated = name
         return self.create_database(template=self._migrated)
 

@@ -170,7 +170,10 @@ class Proxy:
         link = _Link(self, reader, writer)
         self._links.add(link)
         try:
-            if self._mode is _Mode.RESETTING:
+            if self._server is None:
+                # It was let in before, and is looked at only now.
+                link.end()
+            elif self._mode is _Mode.RESETTING:
                 link.reset()
             else:
                 await link.run()
@@ -192,6 +195,7 @@ class _Link:
         self._server: asyncio.StreamWriter | None = None
         self._watch: _Watch | None = None
         self._cut: Cut | None = None
+        self._is_over = False
         self.has_lost_bytes = False
         self.ended = asyncio.Event()
 
@@ -209,6 +213,8 @@ class _Link:
         except OSError:
             self.reset()
             return
+        if self._is_over:  # while it was being connected
+            return
         await asyncio.gather(
             self._pass_on(self._reader, self._server, "client"),
             self._pass_on(reader, self._client, "server"),
@@ -225,6 +231,7 @@ class _Link:
 
     def end(self) -> None:
         """End both connections."""
+        self._is_over = True
         self._client.transport.abort()
         if self._server is not None:
             self._server.transport.abort()

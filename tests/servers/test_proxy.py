@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.conftest import Run
+from tests.conftest import Run, loop_of_production
 from tests.servers.proxy import Proxy
 
 HANGS_S = 0.05
@@ -158,6 +158,50 @@ def test_nobody_gets_in_while_it_is_down_and_who_was_in_is_out(
             assert await client.ask(b"y") == b"y"
 
     tell(story)
+
+
+def test_who_has_just_been_let_in_is_out_when_it_goes_down(tell: Callable[[Story], None]) -> None:
+    async def story(echo: Echo, proxy: Proxy) -> None:
+        with socket.create_connection(("127.0.0.1", proxy.port)) as connection:
+            await asyncio.sleep(0)  # it is taken, and nobody has looked at it
+            await proxy.down()
+            connection.setblocking(False)
+            client = Client(*await asyncio.open_connection(sock=connection))
+            assert await client.has_ended()
+            assert echo.got == b""
+            client.drop()
+
+    tell(story)
+
+
+def test_who_is_being_connected_when_it_goes_down_is_out_although_the_server_says_nothing(
+    run: Run,
+) -> None:
+    async def story() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:  # and never looks who is there
+            proxy = Proxy(*silent.getsockname())
+            for turns in range(6):
+                await proxy.up()
+                with socket.create_connection(("127.0.0.1", proxy.port)):
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    await asyncio.wait_for(proxy.down(), PATIENCE_S)
+
+    run(story())
+
+
+def test_who_comes_in_at_the_very_end_is_not_left_open() -> None:
+    async def story(target: tuple[str, int], turns: int) -> socket.socket:
+        async with Proxy(*target) as proxy:
+            connection = socket.create_connection(("127.0.0.1", proxy.port))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return connection
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for turns in range(6):
+            with loop_of_production() as runner:
+                runner.run(story(silent.getsockname(), turns)).close()
 
 
 def test_connections_old_and_new_are_reset(tell: Callable[[Story], None]) -> None:

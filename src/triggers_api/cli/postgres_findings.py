@@ -15,6 +15,7 @@ from triggers_api.cli import secrets_finding
 from triggers_api.cli.finding import Finding
 from triggers_api.errors import StartError, Unavailable
 from triggers_api.model.ids import IdGenerator
+from triggers_api.model.timestamp import Timestamp
 from triggers_api.settings import Settings
 from triggers_api.store.cipher import Cipher
 from triggers_api.store.connect import StoreOptions, shown_url
@@ -94,10 +95,11 @@ async def _look(settings: Settings) -> AsyncIterator[Finding]:
                 return
         async with main.transaction():
             server = await standing(main)
+            here = wall_clock()  # what is asked next takes time as well
         for finding in _server(server, url):
             yield finding
         yield await _connections(session, options)
-        yield _clock(server)
+        yield _clock(server, here)
         yield await _round_trip(main)
         migrated = await _schema(options)
         yield migrated
@@ -161,8 +163,8 @@ async def _connections(session: Connection, options: StoreOptions) -> Finding:
     return Finding("ok", "connections", f"{text}, so there is room for {room // most}")
 
 
-def _clock(server: Standing) -> Finding:
-    behind_ms = round(server.now + server.asked_in_s * 500 - wall_clock())
+def _clock(server: Standing, here: Timestamp) -> Finding:
+    behind_ms = round(server.now + server.asked_in_s * 500 - here)
     text = f"{abs(behind_ms)} ms {'behind' if behind_ms >= 0 else 'ahead of'} the database's"
     if abs(behind_ms) < _CLOCK_OFF_MS:
         return Finding("ok", "clock", text)
