@@ -65,7 +65,7 @@ REFUSES_WHAT_STALLS: Final = (
 )  # fmt: skip
 """Real seconds after which events are refused because nothing gets on."""
 
-STALLS_NEVER: Final = {"http", "operate", "web"}
+STALLS_NEVER: Final = {"client", "deliver", "http", "operate", "process", "scenario", "web"}
 """Folders of tests that ask nothing of a store or a Redis that stalls."""
 
 

@@ -151,7 +151,7 @@ async def main(folder: Path, asked: Asked) -> dict[str, Told]:
                 background=False,
                 allow_cidrs=EVERYTHING if asked.allow else (),
                 retry_schedule=(),
-                delivery_timeout_s=5.0,
+                delivery_timeout_s=30.0,
                 log_level="error",
             )
         )
