@@ -64,7 +64,8 @@ class Proxy:
         self._cut: Cut | None = None
         self._links: set[_Link] = set()
         self._robs = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._taking: set[asyncio.Task[None]] = set()
+        self._listener: socket.socket | None = None
         self.port = free_port()
         self.accepted = 0
         """How many connections were taken so far."""
@@ -128,17 +129,31 @@ class Proxy:
 
     async def down(self) -> None:
         """Refuse connections, and end those that there are."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        links = tuple(self._links)
-        for link in links:
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+        for link in self._links:
             link.end()
-        await asyncio.gather(*(link.ended.wait() for link in links))
+        if self._taking:
+            await asyncio.wait(self._taking)
 
     async def up(self) -> None:
         """Take connections again, on the same port."""
-        self._server = await asyncio.start_server(self._take, "127.0.0.1", self.port)
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener.setblocking(False)
+        # Not by asyncio's own server: of a connection that comes while it closes it loses the transport.
+        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # whoever it was has left
+            return
+        self.accepted += 1
+        taking = asyncio.get_running_loop().create_task(self._take(connection))
+        self._taking.add(taking)
+        taking.add_done_callback(self._taking.discard)
 
     # ── what links ask ────────────────────────────────────────────────────────────────────────
 
@@ -165,12 +180,16 @@ class Proxy:
         self.robbed += 1
         self._robs.set()
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
+    async def _take(self, connection: socket.socket) -> None:
+        try:
+            reader, writer = await asyncio.open_connection(sock=connection)
+        except OSError:
+            connection.close()
+            return
         link = _Link(self, reader, writer)
         self._links.add(link)
         try:
-            if self._server is None:
+            if self._listener is None:
                 # It was let in before, and is looked at only now.
                 link.end()
             elif self._mode is _Mode.RESETTING:
@@ -180,7 +199,6 @@ class Proxy:
         finally:
             link.end()
             self._links.discard(link)
-            link.ended.set()
 
 
 class _Link:
@@ -197,7 +215,6 @@ class _Link:
         self._cut: Cut | None = None
         self._is_over = False
         self.has_lost_bytes = False
-        self.ended = asyncio.Event()
 
     async def run(self) -> None:
         """Pass on until both sides have ended."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
@@ -172,6 +174,26 @@ def test_who_has_just_been_let_in_is_out_when_it_goes_down(tell: Callable[[Story
             client.drop()
 
     tell(story)
+
+
+def test_nothing_of_who_comes_while_it_goes_down_is_left_to_the_collector() -> None:
+    """Also in the usual loop, whose own server leaves the transport of who comes while it closes."""
+
+    async def story() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            proxy = Proxy(*silent.getsockname())
+            for turns in range(6):
+                await proxy.up()
+                with socket.create_connection(("127.0.0.1", proxy.port)):
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    await asyncio.wait_for(proxy.down(), PATIENCE_S)
+
+    with warnings.catch_warnings(record=True) as left:
+        warnings.simplefilter("always")
+        asyncio.run(story())
+        gc.collect()
+    assert [str(each.message) for each in left] == []
 
 
 def test_who_is_being_connected_when_it_goes_down_is_out_although_the_server_says_nothing(
