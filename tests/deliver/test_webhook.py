@@ -27,7 +27,7 @@ from standardwebhooks.webhooks import Webhook
 from triggers_api import __version__
 from triggers_api.client import verify
 from triggers_api.deliver.client import Client
-from triggers_api.deliver.connection import BODY_LIMIT
+from triggers_api.deliver.connection import BODY_LIMIT, Connection
 from triggers_api.deliver.egress import Egress
 from triggers_api.deliver.signature import new_secret
 from triggers_api.deliver.webhook import (
@@ -1277,6 +1277,25 @@ def test_a_receiver_that_does_not_read_cannot_keep_a_connection(
             assert await soon(lambda: open_files() <= before + receiver.connections)
 
     run(scenario())
+
+
+def test_what_has_gone_below_tls_and_not_out_is_unsent(certificates: Certificates) -> None:
+    """On asyncio's loop; uvloop does not show what lies there."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        async with Receiver(deafness, tls=certificates.server()) as receiver:
+            _, connection = await loop.create_connection(
+                lambda: Connection(idle=lambda _: None, lost=lambda _: None),
+                "127.0.0.1",
+                receiver.port,
+                ssl=certificates.trusted,
+            )
+            connection._transport.write(b"a" * (32 << 20))
+            assert connection._has_unsent()
+            connection.cut()
+
+    asyncio.run(scenario())
 
 
 def test_a_connection_with_something_unsent_is_not_kept_for_later(run: Run) -> None:

@@ -258,12 +258,21 @@ class Connection(asyncio.Protocol):
             )
         # An answer may come before all of the request has gone out; the rest would be taken for the
         # beginning of the next one.
-        if self._fit and not self._transport.get_write_buffer_size():
+        if self._fit and not self._has_unsent():
             self._begin()
             self.idle_since = self._loop.time()
             self._idle(self)
         else:
             self._transport.abort()
+
+    def _has_unsent(self) -> bool:
+        # What asyncio's TLS has handed to the transport below, it counts no more itself.
+        tls = getattr(self._transport, "_ssl_protocol", None)
+        below = getattr(tls, "_transport", None)
+        return bool(
+            self._transport.get_write_buffer_size()
+            or (below is not None and below.get_write_buffer_size())
+        )
 
     def _fail(self, code: str) -> None:
         asking, self._asking = self._asking, None
