@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -26,13 +25,6 @@ from tests.servers.postgres import Postgres
 
 LONGEST_S: Final = 60
 """Real seconds that a process gets before it counts as hanging."""
-
-STOOD_STILL: Final = (
-    "the event loop stood still", "the depths could not be counted",
-    '"detail": "nothing could be written for ',
-    "rate limits are kept by this process alone, by its share",
-)  # fmt: skip
-"""What a service warns of where others have the processor or the disk."""
 
 TRIGGERS: Final = (sys.executable, "-m", "triggers_api")
 
@@ -138,13 +130,6 @@ class Serving:
         return self._err.read().decode(errors="replace")
 
     @property
-    def complaints(self) -> list[str]:
-        """The lines of it, but for what it says of a machine that stood still."""
-        return [
-            line for line in self.log.splitlines() if not any(each in line for each in STOOD_STILL)
-        ]
-
-    @property
     def pid(self) -> int:
         return self._process.pid
 
@@ -168,15 +153,6 @@ class Serving:
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._err.close()
-
-    def is_ready(self) -> bool:
-        """Whether it is, now or as soon as a disk that stands still goes on."""
-        give_up = time.monotonic() + LONGEST_S
-        while self.call("GET", "/readyz")[0] != 200:
-            if time.monotonic() > give_up:
-                return False
-            time.sleep(0.05)
-        return True
 
     def call(
         self, method: str, path: str, key: str | None = None, body: object = None

@@ -61,7 +61,7 @@ def test_a_database_that_is_served_may_be_migrated_beside_it(
 ) -> None:
     serving = serve(TRIGGERS_DATABASE_URL=server_url)
     assert migrate(tmp_path, server_url) == (0, f"{server_url}: up to date\n", "")
-    assert serving.is_ready()
+    assert serving.call("GET", "/readyz")[0] == 200
     assert serving.end() == 0
     assert "schema migrated" in serving.log
 

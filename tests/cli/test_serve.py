@@ -175,7 +175,7 @@ def test_a_second_server_on_the_same_file_is_refused_in_one_line(
         f"triggers: {tmp_path}/triggers.db is in use by another server (process {serving.pid}); "
         "stop that one first, or give this one a file of its own with --database-url\n"
     )
-    assert serving.is_ready()
+    assert serving.call("GET", "/readyz")[0] == 200
     assert serving.end() == 0
 
 

@@ -11,7 +11,6 @@ import pytest
 from tests.faults.endpoint import Exchange, healthy
 from tests.faults.history import Outcome, load
 from tests.faults.server import NotStarted, until
-from tests.faults.states import SEEN_WITHIN_S, SLACK_S
 from tests.faults.volume import Volume, mounted
 
 from triggers_api.errors import StorageFull
@@ -20,6 +19,7 @@ from triggers_api.model.pace import FIRST_WINDOW
 if TYPE_CHECKING:
     from tests.faults.rig import Rig
 
+RED_WITHIN_S = 2.0
 NO_ROOM = {StorageFull.title, StorageFull().detail}
 
 
@@ -72,7 +72,7 @@ def test_a_full_disk_refuses_events_and_goes_on_when_there_is_room(
                 full = answer.json["checks"]["store"] == "storage-full"
                 return full and answer.status == 503
 
-            await until(red, "readiness is red, for want of room", within_s=SEEN_WITHIN_S + SLACK_S)
+            await until(red, "readiness is red, for want of room", within_s=RED_WITHIN_S)
             assert await rig.server.metric("triggers_ready") == 0
             assert await rig.server.metric("triggers_check", check="store") == 0
             assert await rig.server.metric("triggers_store_errors_total", code="storage-full") > 0
@@ -119,7 +119,7 @@ def test_events_are_refused_while_there_is_room_for_what_was_accepted(
             await rig.server.admin("PATCH", "/controls", {"delivery": "paused"})
             volume.fill(spare=5 << 20)
             await post_until_refused(rig)
-            await until(red, "readiness is red", within_s=SEEN_WITHIN_S + SLACK_S)
+            await until(red, "readiness is red", within_s=RED_WITHIN_S)
             await until(store_is_well, "the store is well")
             shown = (await rig.server.ready()).json
             assert (shown["queue"]["refusing"], shown["queue"]["level"]) == ("disk", "critical")

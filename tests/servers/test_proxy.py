@@ -176,22 +176,23 @@ def test_who_has_just_been_let_in_is_out_when_it_goes_down(tell: Callable[[Story
     tell(story)
 
 
+async def goes_down_while_somebody_comes() -> None:
+    """After each number of turns; the server behind it never looks who is there."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        proxy = Proxy(*silent.getsockname())
+        for turns in range(6):
+            await proxy.up()
+            with socket.create_connection(("127.0.0.1", proxy.port)):
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await asyncio.wait_for(proxy.down(), PATIENCE_S)
+
+
 def test_nothing_of_who_comes_while_it_goes_down_is_left_to_the_collector() -> None:
     """Also in the usual loop, whose own server leaves the transport of who comes while it closes."""
-
-    async def story() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as silent:
-            proxy = Proxy(*silent.getsockname())
-            for turns in range(6):
-                await proxy.up()
-                with socket.create_connection(("127.0.0.1", proxy.port)):
-                    for _ in range(turns):
-                        await asyncio.sleep(0)
-                    await asyncio.wait_for(proxy.down(), PATIENCE_S)
-
     with warnings.catch_warnings(record=True) as left:
         warnings.simplefilter("always")
-        asyncio.run(story())
+        asyncio.run(goes_down_while_somebody_comes())
         gc.collect()
     assert [str(each.message) for each in left] == []
 
@@ -199,17 +200,7 @@ def test_nothing_of_who_comes_while_it_goes_down_is_left_to_the_collector() -> N
 def test_who_is_being_connected_when_it_goes_down_is_out_although_the_server_says_nothing(
     run: Run,
 ) -> None:
-    async def story() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as silent:  # and never looks who is there
-            proxy = Proxy(*silent.getsockname())
-            for turns in range(6):
-                await proxy.up()
-                with socket.create_connection(("127.0.0.1", proxy.port)):
-                    for _ in range(turns):
-                        await asyncio.sleep(0)
-                    await asyncio.wait_for(proxy.down(), PATIENCE_S)
-
-    run(story())
+    run(goes_down_while_somebody_comes())
 
 
 def test_who_comes_in_at_the_very_end_is_not_left_open() -> None:

@@ -29,7 +29,7 @@ _FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE_MS: Final = 60_000
+PATIENCE_MS: Final = 20_000
 expect.set_options(timeout=PATIENCE_MS)
 
 Visit = Callable[..., Page]
